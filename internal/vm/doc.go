@@ -1,0 +1,2 @@
+// Package vm is the VM service: the whole life of virtual machines, written once for every driver.
+package vm
