@@ -1,0 +1,71 @@
+# banger's build. `make help` lists the targets; each line below that ends in "## …" is one.
+
+PREFIX    ?= $(HOME)/.local
+ARGS      ?= -- cat /etc/hostname
+REPEAT    ?= 20
+E2E_RUN   ?= .
+
+# The sbin directories hold mke2fs and its kin and are not in an ordinary Debian user's PATH.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+VERSION   := $(shell scripts/version.sh)
+GOBUILD   := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+GOTOOL    := go tool -modfile=tools/go.mod
+PROGRAMS  := $(notdir $(wildcard cmd/*))
+
+.DEFAULT_GOAL := help
+.PHONY: help build install run deps test test-deps test-unit test-e2e test-handles bench lint generate fmt clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo '  make run ARGS="-- uname -a"    passes other arguments to `banger vm run`'
+	@echo '  make install PREFIX=/usr/local installs elsewhere than ~/.local'
+
+build: ## build the static programs into bin/
+	@mkdir -p bin
+	$(GOBUILD) -o bin/ ./cmd/...
+
+install: build ## install under PREFIX (default ~/.local): bin/banger, libexec/banger/…
+	install -d '$(PREFIX)/bin' '$(PREFIX)/libexec/banger'
+	install -m 755 bin/banger '$(PREFIX)/bin/'
+	install -m 755 $(addprefix bin/,$(filter-out banger,$(PROGRAMS))) '$(PREFIX)/libexec/banger/'
+
+deps:
+	@scripts/deps.sh run
+
+run: deps build ## install what is missing, build, and run one command in a fresh VM
+	@bin/banger vm run $(ARGS) || { code=$$?; echo "make run: banger vm run ended with exit code $$code" >&2; exit $$code; }
+
+test-deps:
+	@scripts/deps.sh test
+
+test: test-deps build ## run every test that this machine can run; names what it could not, and why
+	@scripts/test.sh
+
+test-unit: ## run the unit tests with the race detector, the crash points too
+	CGO_ENABLED=1 go test -race ./...
+	CGO_ENABLED=1 go test -race -tags crash ./internal/crash/... ./internal/daemon/...
+
+test-e2e: build ## run the scenarios on real VMs; E2E_RUN=run picks some by name
+	go test -tags e2e -count 1 -timeout 60m -parallel 2 -run 'TestScripts/($(E2E_RUN))' -v ./test/e2e
+
+test-handles: build ## repeat the lost-handles scenario REPEAT (20) times
+	go test -tags e2e -count $(REPEAT) -timeout 120m -run 'TestScripts/handles$$' -v ./test/e2e
+
+bench: deps build ## measure the product against its floors
+	go run ./test/bench
+
+lint: ## check style, layers, generated code, documents and known vulnerabilities
+	@scripts/lint.sh
+
+generate: ## write the generated code and documents again
+	$(GOTOOL) buf generate
+	go run ./docs/gen
+
+fmt: ## format Go and protobuf files
+	gofmt -w $$(git ls-files '*.go')
+	$(GOTOOL) buf format -w
+
+clean: ## remove what the build made (no VM, image or setting)
+	rm -rf bin
