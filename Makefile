@@ -43,15 +43,14 @@ test-deps:
 test: test-deps build ## run every test that this machine can run; names what it could not, and why
 	@scripts/test.sh
 
-test-unit: ## run the unit tests with the race detector, the crash points too
-	CGO_ENABLED=1 go test -race ./...
-	CGO_ENABLED=1 go test -race -tags crash ./internal/crash/... ./internal/daemon/...
+test-unit: ## run the unit tests with the race detector, and those of the crash points
+	@scripts/test.sh unit
 
-test-e2e: build ## run the scenarios on real VMs; E2E_RUN=run picks some by name
-	go test -tags e2e -count 1 -timeout 60m -parallel 2 -run 'TestScripts/($(E2E_RUN))' -v ./test/e2e
+test-e2e: build ## run the scenarios on real VMs; E2E_RUN="run|exec" picks some by name
+	@E2E_RUN='$(E2E_RUN)' scripts/test.sh e2e
 
-test-handles: build ## repeat the lost-handles scenario REPEAT (20) times
-	go test -tags e2e -count $(REPEAT) -timeout 120m -run 'TestScripts/handles$$' -v ./test/e2e
+test-handles: build ## run the scenario of lost handles REPEAT (20) times
+	@E2E_RUN='handles$$' E2E_COUNT=$(REPEAT) scripts/test.sh e2e
 
 bench: deps build ## measure the product against its floors
 	go run ./test/bench

@@ -1,32 +1,60 @@
 #!/usr/bin/env bash
-# Runs every test that this machine can run: the unit tests with the race detector, then the scenarios on real VMs. Says
-# at the end by name what was not run here, and why. Fails when a test did.
+# Runs tests and says at the end by name what was not run here, and why. Fails when a test did.
+#
+#   scripts/test.sh              every tier that this machine can run
+#   scripts/test.sh unit         the unit tests with the race detector, then those that need crash points
+#   scripts/test.sh e2e          the scenarios on real VMs; E2E_RUN picks some by name
+#
+# E2E_COUNT repeats the scenarios.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-notrun=$(mktemp)
-trap 'rm -f "$notrun"' EXIT
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+notrun=$scratch/notrun
+: >"$notrun"
+CGO_ENABLED=0 go build -o "$scratch/report" ./test/report || exit
+
 failed=()
 tier() { # name, then what go test is given
 	local name=$1
 	shift
 	echo "test: $name" >&2
-	go test -json "$@" | go run ./test/report -tier "$name" -notrun "$notrun" || failed+=("$name")
+	go test -json "$@" | "$scratch/report" -tier "$name" -notrun "$notrun" || failed+=("$name")
 }
 
-export CGO_ENABLED=1 # for the race detector; what is shipped is built without
-tier unit -race ./...
-crash_packages=$(git grep -l '"banger/internal/crash"' -- '*_test.go' 2>/dev/null | xargs -r dirname | sort -u | sed 's,^,./,')
-# shellcheck disable=SC2086 # one argument each
-[ -z "$crash_packages" ] || tier crash -race -tags crash $crash_packages
-tier e2e -tags e2e -count 1 -timeout 60m -parallel 2 -v ./test/e2e
+unit() {
+	export CGO_ENABLED=1 # for the race detector; what is shipped is built without
+	tier unit -race ./...
+	local armed # packages whose tests name crash points
+	armed=$(git grep -lE '^//go:build crash' -- '*_test.go' | xargs -r dirname | sort -u | sed 's,^,./,')
+	# shellcheck disable=SC2086 # one argument each
+	[ -z "$armed" ] || tier crash -race -tags crash $armed
+}
 
-if [ "$(id -u)" -eq 0 ]; then
-	echo "e2e as an ordinary user: these tests ran as root; run make test as another user, or scripts/e2e-as-user.sh" >>"$notrun"
-else
-	echo "e2e as root: these tests ran as $(id -un); run make test as root" >>"$notrun"
-fi
-scripts/tiers.sh >>"$notrun"
+e2e() {
+	export CGO_ENABLED=0
+	tier e2e -tags e2e -count "${E2E_COUNT:-1}" -timeout 120m -parallel 2 -run "TestScripts/(${E2E_RUN:-.})" ./test/e2e
+	if [ "$(id -u)" -eq 0 ]; then
+		echo "e2e as an ordinary user: these ran as root; scripts/e2e-as-user.sh runs them as another user" >>"$notrun"
+	else
+		echo "e2e as root: these ran as $(id -un)" >>"$notrun"
+	fi
+	scripts/tiers.sh >>"$notrun"
+}
+
+case "${1:-all}" in
+all)
+	unit
+	e2e
+	;;
+unit) unit ;;
+e2e) e2e ;;
+*)
+	echo "usage: $0 [unit|e2e]" >&2
+	exit 2
+	;;
+esac
 
 if [ -s "$notrun" ]; then
 	echo "test: not run on this machine:" >&2
