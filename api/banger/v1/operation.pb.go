@@ -22,7 +22,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// OperationEvent is one thing that happened to an operation. The first event holds operation_id; the last one a result.
+// OperationEvent is one thing that happened to an operation. The first event holds operation_id; the last one is the
+// result, sent once the operation has ended well and its end is written down.
 type OperationEvent struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	OperationId string                 `protobuf:"bytes,1,opt,name=operation_id,json=operationId,proto3" json:"operation_id,omitempty"`
@@ -33,6 +34,7 @@ type OperationEvent struct {
 	//	*OperationEvent_Vm
 	//	*OperationEvent_Image
 	//	*OperationEvent_Kernel
+	//	*OperationEvent_Left
 	Event         isOperationEvent_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -127,6 +129,15 @@ func (x *OperationEvent) GetKernel() *Kernel {
 	return nil
 }
 
+func (x *OperationEvent) GetLeft() *VM {
+	if x != nil {
+		if x, ok := x.Event.(*OperationEvent_Left); ok {
+			return x.Left
+		}
+	}
+	return nil
+}
+
 type isOperationEvent_Event interface {
 	isOperationEvent_Event()
 }
@@ -151,6 +162,10 @@ type OperationEvent_Kernel struct {
 	Kernel *Kernel `protobuf:"bytes,6,opt,name=kernel,proto3,oneof"`
 }
 
+type OperationEvent_Left struct {
+	Left *VM `protobuf:"bytes,7,opt,name=left,proto3,oneof"` // what a failed operation left behind; the stream's error follows
+}
+
 func (*OperationEvent_Progress) isOperationEvent_Event() {}
 
 func (*OperationEvent_Warning) isOperationEvent_Event() {}
@@ -160,6 +175,8 @@ func (*OperationEvent_Vm) isOperationEvent_Event() {}
 func (*OperationEvent_Image) isOperationEvent_Event() {}
 
 func (*OperationEvent_Kernel) isOperationEvent_Event() {}
+
+func (*OperationEvent_Left) isOperationEvent_Event() {}
 
 // Progress is a step of an operation.
 type Progress struct {
@@ -495,14 +512,15 @@ var File_banger_v1_operation_proto protoreflect.FileDescriptor
 
 const file_banger_v1_operation_proto_rawDesc = "" +
 	"\n" +
-	"\x19banger/v1/operation.proto\x12\tbanger.v1\x1a\x15banger/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x02\n" +
+	"\x19banger/v1/operation.proto\x12\tbanger.v1\x1a\x15banger/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\x02\n" +
 	"\x0eOperationEvent\x12!\n" +
 	"\foperation_id\x18\x01 \x01(\tR\voperationId\x121\n" +
 	"\bprogress\x18\x02 \x01(\v2\x13.banger.v1.ProgressH\x00R\bprogress\x12\x1a\n" +
 	"\awarning\x18\x03 \x01(\tH\x00R\awarning\x12\x1f\n" +
 	"\x02vm\x18\x04 \x01(\v2\r.banger.v1.VMH\x00R\x02vm\x12(\n" +
 	"\x05image\x18\x05 \x01(\v2\x10.banger.v1.ImageH\x00R\x05image\x12+\n" +
-	"\x06kernel\x18\x06 \x01(\v2\x11.banger.v1.KernelH\x00R\x06kernelB\a\n" +
+	"\x06kernel\x18\x06 \x01(\v2\x11.banger.v1.KernelH\x00R\x06kernel\x12#\n" +
+	"\x04left\x18\a \x01(\v2\r.banger.v1.VMH\x00R\x04leftB\a\n" +
 	"\x05event\"J\n" +
 	"\bProgress\x12\x14\n" +
 	"\x05stage\x18\x01 \x01(\tR\x05stage\x12\x12\n" +
@@ -563,18 +581,19 @@ var file_banger_v1_operation_proto_depIdxs = []int32{
 	7,  // 1: banger.v1.OperationEvent.vm:type_name -> banger.v1.VM
 	8,  // 2: banger.v1.OperationEvent.image:type_name -> banger.v1.Image
 	9,  // 3: banger.v1.OperationEvent.kernel:type_name -> banger.v1.Kernel
-	10, // 4: banger.v1.Operation.created_at:type_name -> google.protobuf.Timestamp
-	10, // 5: banger.v1.Operation.finished_at:type_name -> google.protobuf.Timestamp
-	2,  // 6: banger.v1.ListOperationsResponse.operations:type_name -> banger.v1.Operation
-	3,  // 7: banger.v1.OperationService.List:input_type -> banger.v1.ListOperationsRequest
-	5,  // 8: banger.v1.OperationService.Cancel:input_type -> banger.v1.CancelOperationRequest
-	4,  // 9: banger.v1.OperationService.List:output_type -> banger.v1.ListOperationsResponse
-	6,  // 10: banger.v1.OperationService.Cancel:output_type -> banger.v1.CancelOperationResponse
-	9,  // [9:11] is the sub-list for method output_type
-	7,  // [7:9] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	7,  // 4: banger.v1.OperationEvent.left:type_name -> banger.v1.VM
+	10, // 5: banger.v1.Operation.created_at:type_name -> google.protobuf.Timestamp
+	10, // 6: banger.v1.Operation.finished_at:type_name -> google.protobuf.Timestamp
+	2,  // 7: banger.v1.ListOperationsResponse.operations:type_name -> banger.v1.Operation
+	3,  // 8: banger.v1.OperationService.List:input_type -> banger.v1.ListOperationsRequest
+	5,  // 9: banger.v1.OperationService.Cancel:input_type -> banger.v1.CancelOperationRequest
+	4,  // 10: banger.v1.OperationService.List:output_type -> banger.v1.ListOperationsResponse
+	6,  // 11: banger.v1.OperationService.Cancel:output_type -> banger.v1.CancelOperationResponse
+	10, // [10:12] is the sub-list for method output_type
+	8,  // [8:10] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_banger_v1_operation_proto_init() }
@@ -589,6 +608,7 @@ func file_banger_v1_operation_proto_init() {
 		(*OperationEvent_Vm)(nil),
 		(*OperationEvent_Image)(nil),
 		(*OperationEvent_Kernel)(nil),
+		(*OperationEvent_Left)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

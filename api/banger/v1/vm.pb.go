@@ -707,6 +707,7 @@ type VMResolution struct {
 	Ref           string                 `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
 	Vm            *VM                    `protobuf:"bytes,2,opt,name=vm,proto3" json:"vm,omitempty"`
 	Error         string                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	Code          uint32                 `protobuf:"varint,4,opt,name=code,proto3" json:"code,omitempty"` // the error's kind, as the RPC code it would travel under
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -760,6 +761,13 @@ func (x *VMResolution) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *VMResolution) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
 }
 
 type LogsVMRequest struct {
@@ -874,8 +882,6 @@ type ExecRequest struct {
 	//	*ExecRequest_Start
 	//	*ExecRequest_Stdin
 	//	*ExecRequest_StdinClose
-	//	*ExecRequest_Signal
-	//	*ExecRequest_Resize
 	Request       isExecRequest_Request `protobuf_oneof:"request"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -945,24 +951,6 @@ func (x *ExecRequest) GetStdinClose() bool {
 	return false
 }
 
-func (x *ExecRequest) GetSignal() int32 {
-	if x != nil {
-		if x, ok := x.Request.(*ExecRequest_Signal); ok {
-			return x.Signal
-		}
-	}
-	return 0
-}
-
-func (x *ExecRequest) GetResize() *TerminalSize {
-	if x != nil {
-		if x, ok := x.Request.(*ExecRequest_Resize); ok {
-			return x.Resize
-		}
-	}
-	return nil
-}
-
 type isExecRequest_Request interface {
 	isExecRequest_Request()
 }
@@ -979,23 +967,11 @@ type ExecRequest_StdinClose struct {
 	StdinClose bool `protobuf:"varint,3,opt,name=stdin_close,json=stdinClose,proto3,oneof"`
 }
 
-type ExecRequest_Signal struct {
-	Signal int32 `protobuf:"varint,4,opt,name=signal,proto3,oneof"` // a Linux signal number
-}
-
-type ExecRequest_Resize struct {
-	Resize *TerminalSize `protobuf:"bytes,5,opt,name=resize,proto3,oneof"`
-}
-
 func (*ExecRequest_Start) isExecRequest_Request() {}
 
 func (*ExecRequest_Stdin) isExecRequest_Request() {}
 
 func (*ExecRequest_StdinClose) isExecRequest_Request() {}
-
-func (*ExecRequest_Signal) isExecRequest_Request() {}
-
-func (*ExecRequest_Resize) isExecRequest_Request() {}
 
 type ExecStart struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1392,6 +1368,182 @@ func (x *ExecExit) GetMessage() string {
 	return ""
 }
 
+type SignalExecRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ExecId        string                 `protobuf:"bytes,1,opt,name=exec_id,json=execId,proto3" json:"exec_id,omitempty"`
+	Signal        int32                  `protobuf:"varint,2,opt,name=signal,proto3" json:"signal,omitempty"` // a Linux signal number
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignalExecRequest) Reset() {
+	*x = SignalExecRequest{}
+	mi := &file_banger_v1_vm_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignalExecRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignalExecRequest) ProtoMessage() {}
+
+func (x *SignalExecRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_banger_v1_vm_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignalExecRequest.ProtoReflect.Descriptor instead.
+func (*SignalExecRequest) Descriptor() ([]byte, []int) {
+	return file_banger_v1_vm_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *SignalExecRequest) GetExecId() string {
+	if x != nil {
+		return x.ExecId
+	}
+	return ""
+}
+
+func (x *SignalExecRequest) GetSignal() int32 {
+	if x != nil {
+		return x.Signal
+	}
+	return 0
+}
+
+type SignalExecResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignalExecResponse) Reset() {
+	*x = SignalExecResponse{}
+	mi := &file_banger_v1_vm_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignalExecResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignalExecResponse) ProtoMessage() {}
+
+func (x *SignalExecResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_banger_v1_vm_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignalExecResponse.ProtoReflect.Descriptor instead.
+func (*SignalExecResponse) Descriptor() ([]byte, []int) {
+	return file_banger_v1_vm_proto_rawDescGZIP(), []int{23}
+}
+
+type ResizeExecRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ExecId        string                 `protobuf:"bytes,1,opt,name=exec_id,json=execId,proto3" json:"exec_id,omitempty"`
+	Size          *TerminalSize          `protobuf:"bytes,2,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResizeExecRequest) Reset() {
+	*x = ResizeExecRequest{}
+	mi := &file_banger_v1_vm_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResizeExecRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResizeExecRequest) ProtoMessage() {}
+
+func (x *ResizeExecRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_banger_v1_vm_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResizeExecRequest.ProtoReflect.Descriptor instead.
+func (*ResizeExecRequest) Descriptor() ([]byte, []int) {
+	return file_banger_v1_vm_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ResizeExecRequest) GetExecId() string {
+	if x != nil {
+		return x.ExecId
+	}
+	return ""
+}
+
+func (x *ResizeExecRequest) GetSize() *TerminalSize {
+	if x != nil {
+		return x.Size
+	}
+	return nil
+}
+
+type ResizeExecResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResizeExecResponse) Reset() {
+	*x = ResizeExecResponse{}
+	mi := &file_banger_v1_vm_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResizeExecResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResizeExecResponse) ProtoMessage() {}
+
+func (x *ResizeExecResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_banger_v1_vm_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResizeExecResponse.ProtoReflect.Descriptor instead.
+func (*ResizeExecResponse) Descriptor() ([]byte, []int) {
+	return file_banger_v1_vm_proto_rawDescGZIP(), []int{25}
+}
+
 var File_banger_v1_vm_proto protoreflect.FileDescriptor
 
 const file_banger_v1_vm_proto_rawDesc = "" +
@@ -1437,25 +1589,24 @@ const file_banger_v1_vm_proto_rawDesc = "" +
 	"\x11ResolveVMsRequest\x12\x12\n" +
 	"\x04refs\x18\x01 \x03(\tR\x04refs\"O\n" +
 	"\x12ResolveVMsResponse\x129\n" +
-	"\vresolutions\x18\x01 \x03(\v2\x17.banger.v1.VMResolutionR\vresolutions\"U\n" +
+	"\vresolutions\x18\x01 \x03(\v2\x17.banger.v1.VMResolutionR\vresolutions\"i\n" +
 	"\fVMResolution\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\tR\x03ref\x12\x1d\n" +
 	"\x02vm\x18\x02 \x01(\v2\r.banger.v1.VMR\x02vm\x12\x14\n" +
-	"\x05error\x18\x03 \x01(\tR\x05error\"V\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\x12\x12\n" +
+	"\x04code\x18\x04 \x01(\rR\x04code\"V\n" +
 	"\rLogsVMRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06follow\x18\x02 \x01(\bR\x06follow\x12\x1d\n" +
 	"\n" +
 	"tail_bytes\x18\x03 \x01(\x03R\ttailBytes\"$\n" +
 	"\x0eLogsVMResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"\xce\x01\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\x81\x01\n" +
 	"\vExecRequest\x12,\n" +
 	"\x05start\x18\x01 \x01(\v2\x14.banger.v1.ExecStartH\x00R\x05start\x12\x16\n" +
 	"\x05stdin\x18\x02 \x01(\fH\x00R\x05stdin\x12!\n" +
 	"\vstdin_close\x18\x03 \x01(\bH\x00R\n" +
-	"stdinClose\x12\x18\n" +
-	"\x06signal\x18\x04 \x01(\x05H\x00R\x06signal\x121\n" +
-	"\x06resize\x18\x05 \x01(\v2\x17.banger.v1.TerminalSizeH\x00R\x06resizeB\t\n" +
+	"stdinCloseB\t\n" +
 	"\arequest\"\x94\x02\n" +
 	"\tExecStart\x12\x13\n" +
 	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12\x12\n" +
@@ -1485,7 +1636,15 @@ const file_banger_v1_vm_proto_rawDesc = "" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x16\n" +
 	"\x06signal\x18\x02 \x01(\x05R\x06signal\x12\x1b\n" +
 	"\ttimed_out\x18\x03 \x01(\bR\btimedOut\x12\x18\n" +
-	"\amessage\x18\x04 \x01(\tR\amessage2\xe2\x05\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\"D\n" +
+	"\x11SignalExecRequest\x12\x17\n" +
+	"\aexec_id\x18\x01 \x01(\tR\x06execId\x12\x16\n" +
+	"\x06signal\x18\x02 \x01(\x05R\x06signal\"\x14\n" +
+	"\x12SignalExecResponse\"Y\n" +
+	"\x11ResizeExecRequest\x12\x17\n" +
+	"\aexec_id\x18\x01 \x01(\tR\x06execId\x12+\n" +
+	"\x04size\x18\x02 \x01(\v2\x17.banger.v1.TerminalSizeR\x04size\"\x14\n" +
+	"\x12ResizeExecResponse2\xf8\x06\n" +
 	"\tVMService\x12A\n" +
 	"\x06Create\x12\x1a.banger.v1.CreateVMRequest\x1a\x19.banger.v1.OperationEvent0\x01\x12H\n" +
 	"\tHoldLease\x12\x1b.banger.v1.HoldLeaseRequest\x1a\x1c.banger.v1.HoldLeaseResponse0\x01\x12?\n" +
@@ -1497,7 +1656,11 @@ const file_banger_v1_vm_proto_rawDesc = "" +
 	"\x04List\x12\x19.banger.v1.ListVMsRequest\x1a\x1a.banger.v1.ListVMsResponse\x12F\n" +
 	"\aResolve\x12\x1c.banger.v1.ResolveVMsRequest\x1a\x1d.banger.v1.ResolveVMsResponse\x12=\n" +
 	"\x04Logs\x12\x18.banger.v1.LogsVMRequest\x1a\x19.banger.v1.LogsVMResponse0\x01\x12;\n" +
-	"\x04Exec\x12\x16.banger.v1.ExecRequest\x1a\x17.banger.v1.ExecResponse(\x010\x01B\x1fZ\x1dbanger/api/banger/v1;bangerv1b\x06proto3"
+	"\x04Exec\x12\x16.banger.v1.ExecRequest\x1a\x17.banger.v1.ExecResponse(\x010\x01\x12I\n" +
+	"\n" +
+	"SignalExec\x12\x1c.banger.v1.SignalExecRequest\x1a\x1d.banger.v1.SignalExecResponse\x12I\n" +
+	"\n" +
+	"ResizeExec\x12\x1c.banger.v1.ResizeExecRequest\x1a\x1d.banger.v1.ResizeExecResponseB\x1fZ\x1dbanger/api/banger/v1;bangerv1b\x06proto3"
 
 var (
 	file_banger_v1_vm_proto_rawDescOnce sync.Once
@@ -1511,7 +1674,7 @@ func file_banger_v1_vm_proto_rawDescGZIP() []byte {
 	return file_banger_v1_vm_proto_rawDescData
 }
 
-var file_banger_v1_vm_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_banger_v1_vm_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_banger_v1_vm_proto_goTypes = []any{
 	(*VMSpec)(nil),              // 0: banger.v1.VMSpec
 	(*CreateVMRequest)(nil),     // 1: banger.v1.CreateVMRequest
@@ -1535,23 +1698,27 @@ var file_banger_v1_vm_proto_goTypes = []any{
 	(*ExecResponse)(nil),        // 19: banger.v1.ExecResponse
 	(*ExecStarted)(nil),         // 20: banger.v1.ExecStarted
 	(*ExecExit)(nil),            // 21: banger.v1.ExecExit
-	(*durationpb.Duration)(nil), // 22: google.protobuf.Duration
-	(*VM)(nil),                  // 23: banger.v1.VM
-	(*OperationEvent)(nil),      // 24: banger.v1.OperationEvent
+	(*SignalExecRequest)(nil),   // 22: banger.v1.SignalExecRequest
+	(*SignalExecResponse)(nil),  // 23: banger.v1.SignalExecResponse
+	(*ResizeExecRequest)(nil),   // 24: banger.v1.ResizeExecRequest
+	(*ResizeExecResponse)(nil),  // 25: banger.v1.ResizeExecResponse
+	(*durationpb.Duration)(nil), // 26: google.protobuf.Duration
+	(*VM)(nil),                  // 27: banger.v1.VM
+	(*OperationEvent)(nil),      // 28: banger.v1.OperationEvent
 }
 var file_banger_v1_vm_proto_depIdxs = []int32{
 	0,  // 0: banger.v1.CreateVMRequest.spec:type_name -> banger.v1.VMSpec
-	22, // 1: banger.v1.StopVMRequest.grace:type_name -> google.protobuf.Duration
-	22, // 2: banger.v1.RestartVMRequest.grace:type_name -> google.protobuf.Duration
-	23, // 3: banger.v1.ListVMsResponse.vms:type_name -> banger.v1.VM
+	26, // 1: banger.v1.StopVMRequest.grace:type_name -> google.protobuf.Duration
+	26, // 2: banger.v1.RestartVMRequest.grace:type_name -> google.protobuf.Duration
+	27, // 3: banger.v1.ListVMsResponse.vms:type_name -> banger.v1.VM
 	13, // 4: banger.v1.ResolveVMsResponse.resolutions:type_name -> banger.v1.VMResolution
-	23, // 5: banger.v1.VMResolution.vm:type_name -> banger.v1.VM
+	27, // 5: banger.v1.VMResolution.vm:type_name -> banger.v1.VM
 	17, // 6: banger.v1.ExecRequest.start:type_name -> banger.v1.ExecStart
-	18, // 7: banger.v1.ExecRequest.resize:type_name -> banger.v1.TerminalSize
-	18, // 8: banger.v1.ExecStart.size:type_name -> banger.v1.TerminalSize
-	22, // 9: banger.v1.ExecStart.timeout:type_name -> google.protobuf.Duration
-	20, // 10: banger.v1.ExecResponse.started:type_name -> banger.v1.ExecStarted
-	21, // 11: banger.v1.ExecResponse.exit:type_name -> banger.v1.ExecExit
+	18, // 7: banger.v1.ExecStart.size:type_name -> banger.v1.TerminalSize
+	26, // 8: banger.v1.ExecStart.timeout:type_name -> google.protobuf.Duration
+	20, // 9: banger.v1.ExecResponse.started:type_name -> banger.v1.ExecStarted
+	21, // 10: banger.v1.ExecResponse.exit:type_name -> banger.v1.ExecExit
+	18, // 11: banger.v1.ResizeExecRequest.size:type_name -> banger.v1.TerminalSize
 	1,  // 12: banger.v1.VMService.Create:input_type -> banger.v1.CreateVMRequest
 	2,  // 13: banger.v1.VMService.HoldLease:input_type -> banger.v1.HoldLeaseRequest
 	4,  // 14: banger.v1.VMService.Start:input_type -> banger.v1.StartVMRequest
@@ -1563,19 +1730,23 @@ var file_banger_v1_vm_proto_depIdxs = []int32{
 	11, // 20: banger.v1.VMService.Resolve:input_type -> banger.v1.ResolveVMsRequest
 	14, // 21: banger.v1.VMService.Logs:input_type -> banger.v1.LogsVMRequest
 	16, // 22: banger.v1.VMService.Exec:input_type -> banger.v1.ExecRequest
-	24, // 23: banger.v1.VMService.Create:output_type -> banger.v1.OperationEvent
-	3,  // 24: banger.v1.VMService.HoldLease:output_type -> banger.v1.HoldLeaseResponse
-	24, // 25: banger.v1.VMService.Start:output_type -> banger.v1.OperationEvent
-	24, // 26: banger.v1.VMService.Stop:output_type -> banger.v1.OperationEvent
-	24, // 27: banger.v1.VMService.Restart:output_type -> banger.v1.OperationEvent
-	24, // 28: banger.v1.VMService.Kill:output_type -> banger.v1.OperationEvent
-	24, // 29: banger.v1.VMService.Delete:output_type -> banger.v1.OperationEvent
-	10, // 30: banger.v1.VMService.List:output_type -> banger.v1.ListVMsResponse
-	12, // 31: banger.v1.VMService.Resolve:output_type -> banger.v1.ResolveVMsResponse
-	15, // 32: banger.v1.VMService.Logs:output_type -> banger.v1.LogsVMResponse
-	19, // 33: banger.v1.VMService.Exec:output_type -> banger.v1.ExecResponse
-	23, // [23:34] is the sub-list for method output_type
-	12, // [12:23] is the sub-list for method input_type
+	22, // 23: banger.v1.VMService.SignalExec:input_type -> banger.v1.SignalExecRequest
+	24, // 24: banger.v1.VMService.ResizeExec:input_type -> banger.v1.ResizeExecRequest
+	28, // 25: banger.v1.VMService.Create:output_type -> banger.v1.OperationEvent
+	3,  // 26: banger.v1.VMService.HoldLease:output_type -> banger.v1.HoldLeaseResponse
+	28, // 27: banger.v1.VMService.Start:output_type -> banger.v1.OperationEvent
+	28, // 28: banger.v1.VMService.Stop:output_type -> banger.v1.OperationEvent
+	28, // 29: banger.v1.VMService.Restart:output_type -> banger.v1.OperationEvent
+	28, // 30: banger.v1.VMService.Kill:output_type -> banger.v1.OperationEvent
+	28, // 31: banger.v1.VMService.Delete:output_type -> banger.v1.OperationEvent
+	10, // 32: banger.v1.VMService.List:output_type -> banger.v1.ListVMsResponse
+	12, // 33: banger.v1.VMService.Resolve:output_type -> banger.v1.ResolveVMsResponse
+	15, // 34: banger.v1.VMService.Logs:output_type -> banger.v1.LogsVMResponse
+	19, // 35: banger.v1.VMService.Exec:output_type -> banger.v1.ExecResponse
+	23, // 36: banger.v1.VMService.SignalExec:output_type -> banger.v1.SignalExecResponse
+	25, // 37: banger.v1.VMService.ResizeExec:output_type -> banger.v1.ResizeExecResponse
+	25, // [25:38] is the sub-list for method output_type
+	12, // [12:25] is the sub-list for method input_type
 	12, // [12:12] is the sub-list for extension type_name
 	12, // [12:12] is the sub-list for extension extendee
 	0,  // [0:12] is the sub-list for field type_name
@@ -1592,8 +1763,6 @@ func file_banger_v1_vm_proto_init() {
 		(*ExecRequest_Start)(nil),
 		(*ExecRequest_Stdin)(nil),
 		(*ExecRequest_StdinClose)(nil),
-		(*ExecRequest_Signal)(nil),
-		(*ExecRequest_Resize)(nil),
 	}
 	file_banger_v1_vm_proto_msgTypes[19].OneofWrappers = []any{
 		(*ExecResponse_Started)(nil),
@@ -1607,7 +1776,7 @@ func file_banger_v1_vm_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_banger_v1_vm_proto_rawDesc), len(file_banger_v1_vm_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -48,6 +48,10 @@ const (
 	VMServiceLogsProcedure = "/banger.v1.VMService/Logs"
 	// VMServiceExecProcedure is the procedure name of the VMService's Exec RPC.
 	VMServiceExecProcedure = "/banger.v1.VMService/Exec"
+	// VMServiceSignalExecProcedure is the procedure name of the VMService's SignalExec RPC.
+	VMServiceSignalExecProcedure = "/banger.v1.VMService/SignalExec"
+	// VMServiceResizeExecProcedure is the procedure name of the VMService's ResizeExec RPC.
+	VMServiceResizeExecProcedure = "/banger.v1.VMService/ResizeExec"
 )
 
 var (
@@ -128,6 +132,20 @@ var (
 			Procedure:  VMServiceExecProcedure,
 		}
 	})
+	vMServiceSignalExecSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeUnary,
+			Schema:     v1.File_banger_v1_vm_proto.Services().ByName("VMService").Methods().ByName("SignalExec"),
+			Procedure:  VMServiceSignalExecProcedure,
+		}
+	})
+	vMServiceResizeExecSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeUnary,
+			Schema:     v1.File_banger_v1_vm_proto.Services().ByName("VMService").Methods().ByName("ResizeExec"),
+			Procedure:  VMServiceResizeExecProcedure,
+		}
+	})
 )
 
 // VMServiceClient is a client for the banger.v1.VMService service.
@@ -149,8 +167,13 @@ type VMServiceClient interface {
 	Resolve(context.Context, *v1.ResolveVMsRequest) (*v1.ResolveVMsResponse, error)
 	// Logs sends the console ring, oldest byte first, and with follow what comes after.
 	Logs(context.Context, *v1.LogsVMRequest) (VMServiceLogsClientStream, error)
-	// Exec runs a command. The first request starts it; further ones carry input, signals and sizes.
+	// Exec runs a command. The first request starts it; further ones carry its input. The first response names it.
 	Exec(context.Context) (VMServiceExecClientStream, error)
+	// SignalExec sends a signal to a command that an Exec of this daemon is attached to. It is a call of its own so that a
+	// command that reads no input cannot hold up its signals.
+	SignalExec(context.Context, *v1.SignalExecRequest) (*v1.SignalExecResponse, error)
+	// ResizeExec tells the size of the client's terminal, likewise.
+	ResizeExec(context.Context, *v1.ResizeExecRequest) (*v1.ResizeExecResponse, error)
 }
 
 // NewVMServiceClient constructs a client for the banger.v1.VMService service. Multiple service
@@ -374,8 +397,13 @@ type VMServiceHandler interface {
 	Resolve(context.Context, *v1.ResolveVMsRequest) (*v1.ResolveVMsResponse, error)
 	// Logs sends the console ring, oldest byte first, and with follow what comes after.
 	Logs(context.Context, *v1.LogsVMRequest, VMServiceLogsServerStream) error
-	// Exec runs a command. The first request starts it; further ones carry input, signals and sizes.
+	// Exec runs a command. The first request starts it; further ones carry its input. The first response names it.
 	Exec(context.Context, VMServiceExecServerStream) error
+	// SignalExec sends a signal to a command that an Exec of this daemon is attached to. It is a call of its own so that a
+	// command that reads no input cannot hold up its signals.
+	SignalExec(context.Context, *v1.SignalExecRequest) (*v1.SignalExecResponse, error)
+	// ResizeExec tells the size of the client's terminal, likewise.
+	ResizeExec(context.Context, *v1.ResizeExecRequest) (*v1.ResizeExecResponse, error)
 }
 
 // RegisterVMServiceHandler registers svc as the banger.v1.VMService implementation on server.
@@ -393,6 +421,8 @@ func RegisterVMServiceHandler(server *connect.Server, svc VMServiceHandler) {
 		connect.Method{Spec: vMServiceResolveSpec(), Handler: adapter.resolve},
 		connect.Method{Spec: vMServiceLogsSpec(), Handler: adapter.logs},
 		connect.Method{Spec: vMServiceExecSpec(), Handler: adapter.exec},
+		connect.Method{Spec: vMServiceSignalExecSpec(), Handler: adapter.signalExec},
+		connect.Method{Spec: vMServiceResizeExecSpec(), Handler: adapter.resizeExec},
 	)
 }
 
@@ -587,6 +617,14 @@ func (UnimplementedVMServiceHandler) Exec(context.Context, VMServiceExecServerSt
 	return connect.NewError(connect.CodeUnimplemented, "banger.v1.VMService.Exec is not implemented")
 }
 
+func (UnimplementedVMServiceHandler) SignalExec(context.Context, *v1.SignalExecRequest) (*v1.SignalExecResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "banger.v1.VMService.SignalExec is not implemented")
+}
+
+func (UnimplementedVMServiceHandler) ResizeExec(context.Context, *v1.ResizeExecRequest) (*v1.ResizeExecResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "banger.v1.VMService.ResizeExec is not implemented")
+}
+
 type vMServiceClient struct {
 	client *connect.Client
 }
@@ -677,6 +715,22 @@ func (c *vMServiceClient) Exec(ctx context.Context) (VMServiceExecClientStream, 
 		return VMServiceExecClientStream{}, err
 	}
 	return VMServiceExecClientStream{stream: stream}, nil
+}
+
+func (c *vMServiceClient) SignalExec(ctx context.Context, req *v1.SignalExecRequest) (*v1.SignalExecResponse, error) {
+	var res v1.SignalExecResponse
+	if err := c.client.CallUnary(ctx, vMServiceSignalExecSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+func (c *vMServiceClient) ResizeExec(ctx context.Context, req *v1.ResizeExecRequest) (*v1.ResizeExecResponse, error) {
+	var res v1.ResizeExecResponse
+	if err := c.client.CallUnary(ctx, vMServiceResizeExecSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
 }
 
 type vMServiceHandler struct{ svc VMServiceHandler }
@@ -771,4 +825,28 @@ func (h vMServiceHandler) logs(ctx context.Context, _ connect.Spec, stream conne
 
 func (h vMServiceHandler) exec(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
 	return h.svc.Exec(ctx, VMServiceExecServerStream{stream: stream})
+}
+
+func (h vMServiceHandler) signalExec(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.SignalExecRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.SignalExec(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h vMServiceHandler) resizeExec(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.ResizeExecRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.ResizeExec(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
 }
