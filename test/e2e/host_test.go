@@ -1,0 +1,138 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// host is what all scripts share: the programs under test, and built images and kernels that nobody writes to.
+type host struct {
+	bin    string // directory of banger and its companions
+	shared string // directory of the shared data and cache homes
+}
+
+// prepareTimeout bounds the building of the default image and kernel on a slow mirror.
+const prepareTimeout = 30 * time.Minute
+
+// findHost looks for the programs in BANGER_E2E_BIN, else in the tree's bin, and for the images in BANGER_E2E_SHARED,
+// else in the user's cache directory, where the next run finds them again.
+func findHost() (host, error) {
+	h := host{bin: os.Getenv("BANGER_E2E_BIN"), shared: os.Getenv("BANGER_E2E_SHARED")}
+	if h.bin == "" {
+		h.bin = filepath.Join("..", "..", "bin")
+	}
+	bin, err := filepath.Abs(h.bin)
+	if err != nil {
+		return h, err
+	}
+	h.bin = bin
+	if _, err := os.Stat(filepath.Join(bin, "banger")); err != nil {
+		return h, fmt.Errorf("%w; run make build", err)
+	}
+	if h.shared == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return h, err
+		}
+		h.shared = filepath.Join(cache, "banger-e2e")
+	}
+	return h, os.MkdirAll(h.shared, 0o700)
+}
+
+// env is what every banger of this run is given, scripted or not.
+func (h host) env() []string {
+	return []string{
+		"PATH=" + h.bin + ":" + os.Getenv("PATH") + ":/usr/sbin:/sbin",
+		"XDG_DATA_HOME=" + filepath.Join(h.shared, "data"),
+		"XDG_CACHE_HOME=" + filepath.Join(h.shared, "cache"),
+		"XDG_RUNTIME_DIR=",
+		"TMPDIR=" + os.TempDir(),
+		"LANG=C.UTF-8",
+	}
+}
+
+// prepare runs one VM with the shared images, which builds them where they are missing, and shows the progress.
+func (h host) prepare() error {
+	state, err := os.MkdirTemp("", "banger-e2e-prepare-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(state)
+	fmt.Fprintln(os.Stderr, "e2e: a first VM; without a built image and kernel in", h.shared, "this takes minutes")
+	ctx, cancel := context.WithTimeout(context.Background(), prepareTimeout)
+	defer cancel()
+	vars := append(os.Environ(), h.env()...)
+	vars = append(vars, "XDG_STATE_HOME="+state, "XDG_CONFIG_HOME="+state)
+	banger := func(args ...string) error {
+		cmd := exec.CommandContext(ctx, filepath.Join(h.bin, "banger"), args...)
+		cmd.Env = vars
+		return relay(cmd)
+	}
+	err = banger("vm", "run", "--", "true")
+	return errors.Join(err, banger("daemon", "stop"))
+}
+
+// relay runs cmd and passes on what it says, line by line, under our mark: a reader of many tests' output sees who it is.
+func relay(cmd *exec.Cmd) error {
+	r, w := io.Pipe()
+	cmd.Stdout, cmd.Stderr = w, w
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		lines := bufio.NewScanner(r)
+		for lines.Scan() {
+			fmt.Fprintln(os.Stderr, "e2e:", lines.Text())
+		}
+		_, _ = io.Copy(io.Discard, r) // a line too long to scan must not block the command
+	}()
+	err := cmd.Run()
+	w.Close()
+	<-done
+	if err != nil {
+		return fmt.Errorf("%v: %w", cmd.Args, err)
+	}
+	return nil
+}
+
+// cmdOwnData gives the script a data home of its own with the shared images in it, for what deletes or breaks them.
+func (h host) cmdOwnData(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: owndata")
+	}
+	own := filepath.Join(ts.Getenv("WORK"), "data")
+	ts.Check(copyTree(filepath.Join(h.shared, "data"), own))
+	ts.Setenv("XDG_DATA_HOME", own)
+}
+
+// copyTree copies regular files and directories; files by reflink or sparsely, since images are mostly holes.
+func copyTree(from, to string) error {
+	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, rel)
+		switch {
+		case entry.IsDir():
+			return os.MkdirAll(target, 0o700)
+		case entry.Type().IsRegular():
+			return exec.Command("cp", "--sparse=always", "--reflink=auto", "--preserve=mode", path, target).Run()
+		}
+		return nil
+	})
+}

@@ -1,0 +1,97 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(runMain(m))
+}
+
+func runMain(m *testing.M) int {
+	h, err := findHost()
+	if err == nil {
+		err = h.prepare()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: cannot run the scenarios:", err)
+		return 1
+	}
+	// The tests find what was prepared through the environment, as the scripts do.
+	os.Setenv("BANGER_E2E_BIN", h.bin)
+	os.Setenv("BANGER_E2E_SHARED", h.shared)
+	return m.Run()
+}
+
+func TestScripts(t *testing.T) {
+	h := host{bin: os.Getenv("BANGER_E2E_BIN"), shared: os.Getenv("BANGER_E2E_SHARED")}
+	testscript.Run(t, testscript.Params{
+		Dir:                "testdata",
+		RequireUniqueNames: true,
+		Setup:              h.setup,
+		Condition:          condition,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"alive":      cmdAlive,
+			"background": cmdBackground,
+			"capture":    cmdCapture,
+			"daemonpid":  cmdDaemonPID,
+			"exits":      cmdExits,
+			"jsonfield":  cmdJSONField,
+			"kill9":      cmdKill9,
+			"owndata":    h.cmdOwnData,
+			"parallel":   cmdParallel,
+			"signal":     cmdSignal,
+			"terminal":   cmdTerminal,
+			"waitbg":     cmdWaitBackground,
+			"waitfor":    cmdWaitFor,
+			"waitgone":   cmdWaitGone,
+		},
+	})
+}
+
+// setup gives a script its own directories and arranges for what it leaves to be found.
+func (h host) setup(env *testscript.Env) error {
+	home := filepath.Join(env.WorkDir, "home")
+	if err := os.MkdirAll(home, 0o700); err != nil {
+		return err
+	}
+	for key, value := range map[string]string{
+		"HOME":            home,
+		"XDG_STATE_HOME":  filepath.Join(env.WorkDir, "state"),
+		"XDG_CONFIG_HOME": filepath.Join(env.WorkDir, "config"),
+		"STATE":           filepath.Join(env.WorkDir, "state", "banger"),
+		"BIN":             h.bin,
+		"TERM":            "xterm",
+	} {
+		env.Setenv(key, value)
+	}
+	env.Vars = append(env.Vars, h.env()...)
+	tb := env.T().(testing.TB)
+	env.Values[backgroundKey{}] = backgrounds{}
+	env.Defer(func() { cleanUp(tb, h, env) })
+	return nil
+}
+
+// condition answers [root] and [kvm] in scripts.
+func condition(name string) (bool, error) {
+	switch name {
+	case "root":
+		return os.Geteuid() == 0, nil
+	case "kvm":
+		f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+		if err == nil {
+			f.Close()
+		}
+		return err == nil, nil
+	}
+	return false, fmt.Errorf("%q is no condition: root, kvm", name)
+}
