@@ -1,0 +1,49 @@
+package store
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"banger/internal/atomicfile"
+)
+
+// need says what a write is worth on a full disk.
+type need int
+
+const (
+	ordinary  need = iota // makes something new: may fail
+	essential             // frees space or records how something ended: spends the reserve
+)
+
+// reserveBytes is more than the journal of any essential write needs.
+const reserveBytes = 1 << 20
+
+func (s *Store) reservePath() string { return s.path + ".reserve" }
+
+// reserve sets disk space aside. That there is none to set aside is no error: then the reserve was spent, or the disk
+// was full before banger came.
+func (s *Store) reserve() {
+	if s.reserved {
+		return
+	}
+	file, err := os.OpenFile(s.reservePath(), os.O_CREATE|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return
+	}
+	defer file.Close() //nolint:errcheck // nothing was written
+	if err := unix.Fallocate(int(file.Fd()), 0, 0, reserveBytes); err != nil {
+		_ = atomicfile.Remove(s.reservePath()) // part of it is no use
+		return
+	}
+	s.reserved = true
+}
+
+// spendReserve gives the reserve back to the disk and says whether there was one.
+func (s *Store) spendReserve() bool {
+	if !s.reserved {
+		return false
+	}
+	s.reserved = false
+	return atomicfile.Remove(s.reservePath()) == nil
+}
