@@ -23,6 +23,7 @@ type Store struct {
 	writing chan struct{} // held by the one that writes; a channel so that waiting for it can be given up
 
 	reserved bool // guarded by writing: the reserve file is there
+	snapshot snapshot
 }
 
 // connections is one for the writer and one for reads beside it.
@@ -99,6 +100,7 @@ func (s *Store) write(ctx context.Context, n need, fn func(tx *sql.Tx) error) er
 		return ctx.Err()
 	}
 	defer func() { <-s.writing }()
+	defer s.snapshot.outdate()
 	err := s.transact(ctx, fn)
 	if n == essential && isFull(err) && s.spendReserve() {
 		err = s.transact(ctx, fn)

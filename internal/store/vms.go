@@ -50,12 +50,6 @@ func (s *Store) VM(ctx context.Context, id model.VMID) (model.VM, error) {
 	return vm, failed(missing(err, id), "read VM %s", id)
 }
 
-// VMs returns all VMs as of one moment, oldest first.
-func (s *Store) VMs(ctx context.Context) ([]model.VM, error) {
-	vms, err := collect(ctx, s.db, scanVM, `SELECT `+vmColumns+` FROM vms ORDER BY created_at, slot`)
-	return vms, failed(err, "read the VMs")
-}
-
 // Touch records that the VM is being used now.
 func (s *Store) Touch(ctx context.Context, id model.VMID) error {
 	return s.update(ctx, id, `used_at = ?`, toNanos(time.Now()))
