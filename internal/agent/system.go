@@ -1,0 +1,99 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"banger/internal/model"
+)
+
+// System is the operating system that an agent acts on: a real guest (package linux) or a fake one. Its methods are safe
+// for concurrent use.
+type System interface {
+	// BootID is the same for one boot and differs from every other's.
+	BootID() string
+	// Configure makes the system what c says and returns when commands can run in its root. It is called once per
+	// generation, never concurrently; after the first time only the identity changes (name, clock, entropy).
+	Configure(ctx context.Context, c Config) error
+	// Start begins a process. A *StartError says why a command cannot be run, by docker's codes.
+	Start(c Command) (Process, error)
+	// Sync writes dirty pages to the disks.
+	Sync() error
+	// Stop ends everything in good order within grace and powers off. It returns only when it cannot.
+	Stop(grace time.Duration) error
+}
+
+// Config is what a guest shall be.
+type Config struct {
+	Generation int64
+	Hostname   string
+	MachineID  string
+	Join       model.Join
+	WorkDisk   bool
+	Modules    bool
+	Init       model.InitMode
+	InitPath   string
+	Env        []string // NAME=value, for every command
+	User       string   // who runs commands; "" for root
+	Workdir    string   // where commands start; "" for the user's home
+	Link       Link
+	Time       time.Time // zero leaves the clock alone
+	Entropy    []byte
+}
+
+// Link is the network interface; an empty MAC means that there is none.
+type Link struct {
+	MAC     []byte
+	MTU     int
+	Address string // with the prefix length
+	Gateway string
+	DNS     []string
+}
+
+// Command is a process to start: what was asked for, with the configuration's defaults filled in.
+type Command struct {
+	Argv       []string
+	Env        []string // NAME=value; a later one wins
+	Workdir    string   // "" for the user's home
+	User       string   // "" for root
+	Shell      bool     // Argv is empty: the user's login shell
+	TTY        bool
+	Stdin      bool // otherwise it reads end of file
+	Rows, Cols uint16
+}
+
+// Process is a started command. The agent calls Wait once and reads each output until its end.
+type Process interface {
+	// Stdin is nil when the command was started without.
+	Stdin() io.WriteCloser
+	// Stdout and Stderr end when no process holds them any more. With a terminal Stderr is nil.
+	Stdout() Reader
+	Stderr() Reader
+	// Wait returns when the first process has ended.
+	Wait() Exit
+	// Signal is for the first process alone; SignalAll for all of its process group. Both do nothing after the end.
+	Signal(number int) error
+	SignalAll(number int) error
+	Resize(rows, cols uint16) error
+	// Close lets go of the terminal, once the outputs have ended.
+	Close() error
+}
+
+// Reader is an output whose blocked Read a deadline wakes.
+type Reader interface {
+	io.ReadCloser
+	SetReadDeadline(t time.Time) error
+}
+
+// Exit is how a process ended: by a signal when that is not 0.
+type Exit struct{ Code, Signal int }
+
+// StartError is why a command could not be started: code 127 not found, 126 not executable.
+type StartError struct {
+	Code    int
+	Message string
+}
+
+func (e *StartError) Error() string { return fmt.Sprintf("%s (code %d)", e.Message, e.Code) }

@@ -1,0 +1,114 @@
+package vmmtest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"banger/internal/agent"
+	"banger/internal/model"
+)
+
+// SystemOptions shape a fake guest.
+type SystemOptions struct {
+	BootID   string // what it says of itself; "" for a random one
+	Disk     string // a file that keeps what was synced, for a restart; "" for none
+	PowerOff func() // called once when the guest has powered off; nil for nothing
+}
+
+// System is a guest's operating system that is none: its commands are built in, run as goroutines over pipes, and touch
+// nothing of the host. Its disk is a map of names to texts, of which a crash loses what was not synced.
+//
+// The commands are true, false, echo, cat, yes, sleep, exit, printenv and pwd as one knows them; hostname prints the
+// configured name, put NAME TEXT writes a file to the disk, get NAME prints one, orphan SECONDS leaves a child that keeps
+// the output open. A login shell is cat.
+type System struct {
+	options SystemOptions
+
+	mu      sync.Mutex
+	config  agent.Config
+	disk    map[string]string
+	running map[*task]bool
+	off     bool
+}
+
+// NewSystem boots a fake guest.
+func NewSystem(o SystemOptions) (*System, error) {
+	if o.BootID == "" {
+		o.BootID = string(model.NewVMID())
+	}
+	s := &System{options: o, disk: map[string]string{}, running: map[*task]bool{}}
+	if o.Disk == "" {
+		return s, nil
+	}
+	raw, err := os.ReadFile(o.Disk)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, json.Unmarshal(raw, &s.disk)
+}
+
+// BootID names this boot.
+func (s *System) BootID() string { return s.options.BootID }
+
+// Configure remembers the configuration.
+func (s *System) Configure(_ context.Context, c agent.Config) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.config = c
+	return nil
+}
+
+// Config returns the last configuration applied.
+func (s *System) Config() agent.Config {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.config
+}
+
+// Sync writes the disk to its file.
+func (s *System) Sync() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.options.Disk == "" {
+		return nil
+	}
+	raw, err := json.Marshal(s.disk)
+	if err != nil {
+		return err
+	}
+	temp := s.options.Disk + ".tmp"
+	if err := os.WriteFile(temp, raw, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temp, s.options.Disk)
+}
+
+// Stop ends all commands, syncs and powers off.
+func (s *System) Stop(time.Duration) error {
+	s.mu.Lock()
+	already := s.off
+	s.off = true
+	running := slices.Collect(maps.Keys(s.running))
+	s.mu.Unlock()
+	if already {
+		return nil
+	}
+	for _, p := range running {
+		p.kill(15)
+	}
+	err := s.Sync()
+	if s.options.PowerOff != nil {
+		s.options.PowerOff()
+	}
+	return err
+}
