@@ -72,6 +72,7 @@ type DaemonStatusResponse struct {
 	Accel         string                 `protobuf:"bytes,11,opt,name=accel,proto3" json:"accel,omitempty"` // kvm or tcg
 	Slow          string                 `protobuf:"bytes,12,opt,name=slow,proto3" json:"slow,omitempty"`   // why it is slow here, or empty
 	Instance      string                 `protobuf:"bytes,13,opt,name=instance,proto3" json:"instance,omitempty"`
+	Problem       string                 `protobuf:"bytes,14,opt,name=problem,proto3" json:"problem,omitempty"` // why no VM can run on this host, or empty
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -197,6 +198,13 @@ func (x *DaemonStatusResponse) GetInstance() string {
 	return ""
 }
 
+func (x *DaemonStatusResponse) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
 type StopDaemonRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -274,7 +282,7 @@ var File_banger_v1_daemon_proto protoreflect.FileDescriptor
 const file_banger_v1_daemon_proto_rawDesc = "" +
 	"\n" +
 	"\x16banger/v1/daemon.proto\x12\tbanger.v1\"\x15\n" +
-	"\x13DaemonStatusRequest\"\xe4\x02\n" +
+	"\x13DaemonStatusRequest\"\xfe\x02\n" +
 	"\x14DaemonStatusResponse\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x05R\x03pid\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1a\n" +
@@ -289,7 +297,8 @@ const file_banger_v1_daemon_proto_rawDesc = "" +
 	" \x01(\tR\x03vmm\x12\x14\n" +
 	"\x05accel\x18\v \x01(\tR\x05accel\x12\x12\n" +
 	"\x04slow\x18\f \x01(\tR\x04slow\x12\x1a\n" +
-	"\binstance\x18\r \x01(\tR\binstance\"\x13\n" +
+	"\binstance\x18\r \x01(\tR\binstance\x12\x18\n" +
+	"\aproblem\x18\x0e \x01(\tR\aproblem\"\x13\n" +
 	"\x11StopDaemonRequest\"\x14\n" +
 	"\x12StopDaemonResponse2\x9f\x01\n" +
 	"\rDaemonService\x12I\n" +

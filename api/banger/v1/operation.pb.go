@@ -9,7 +9,6 @@ package bangerv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
-	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -239,195 +238,6 @@ func (x *Progress) GetTotal() int64 {
 	return 0
 }
 
-// Operation is an operation as the database holds it.
-type Operation struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
-	Subject       string                 `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
-	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"` // running, done, failed, canceled
-	Stage         string                 `protobuf:"bytes,5,opt,name=stage,proto3" json:"stage,omitempty"`
-	Error         string                 `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
-	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	FinishedAt    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=finished_at,json=finishedAt,proto3" json:"finished_at,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Operation) Reset() {
-	*x = Operation{}
-	mi := &file_banger_v1_operation_proto_msgTypes[2]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Operation) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Operation) ProtoMessage() {}
-
-func (x *Operation) ProtoReflect() protoreflect.Message {
-	mi := &file_banger_v1_operation_proto_msgTypes[2]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Operation.ProtoReflect.Descriptor instead.
-func (*Operation) Descriptor() ([]byte, []int) {
-	return file_banger_v1_operation_proto_rawDescGZIP(), []int{2}
-}
-
-func (x *Operation) GetId() string {
-	if x != nil {
-		return x.Id
-	}
-	return ""
-}
-
-func (x *Operation) GetKind() string {
-	if x != nil {
-		return x.Kind
-	}
-	return ""
-}
-
-func (x *Operation) GetSubject() string {
-	if x != nil {
-		return x.Subject
-	}
-	return ""
-}
-
-func (x *Operation) GetState() string {
-	if x != nil {
-		return x.State
-	}
-	return ""
-}
-
-func (x *Operation) GetStage() string {
-	if x != nil {
-		return x.Stage
-	}
-	return ""
-}
-
-func (x *Operation) GetError() string {
-	if x != nil {
-		return x.Error
-	}
-	return ""
-}
-
-func (x *Operation) GetCreatedAt() *timestamppb.Timestamp {
-	if x != nil {
-		return x.CreatedAt
-	}
-	return nil
-}
-
-func (x *Operation) GetFinishedAt() *timestamppb.Timestamp {
-	if x != nil {
-		return x.FinishedAt
-	}
-	return nil
-}
-
-type ListOperationsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunningOnly   bool                   `protobuf:"varint,1,opt,name=running_only,json=runningOnly,proto3" json:"running_only,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ListOperationsRequest) Reset() {
-	*x = ListOperationsRequest{}
-	mi := &file_banger_v1_operation_proto_msgTypes[3]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ListOperationsRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ListOperationsRequest) ProtoMessage() {}
-
-func (x *ListOperationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_banger_v1_operation_proto_msgTypes[3]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ListOperationsRequest.ProtoReflect.Descriptor instead.
-func (*ListOperationsRequest) Descriptor() ([]byte, []int) {
-	return file_banger_v1_operation_proto_rawDescGZIP(), []int{3}
-}
-
-func (x *ListOperationsRequest) GetRunningOnly() bool {
-	if x != nil {
-		return x.RunningOnly
-	}
-	return false
-}
-
-type ListOperationsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Operations    []*Operation           `protobuf:"bytes,1,rep,name=operations,proto3" json:"operations,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ListOperationsResponse) Reset() {
-	*x = ListOperationsResponse{}
-	mi := &file_banger_v1_operation_proto_msgTypes[4]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ListOperationsResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ListOperationsResponse) ProtoMessage() {}
-
-func (x *ListOperationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_banger_v1_operation_proto_msgTypes[4]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ListOperationsResponse.ProtoReflect.Descriptor instead.
-func (*ListOperationsResponse) Descriptor() ([]byte, []int) {
-	return file_banger_v1_operation_proto_rawDescGZIP(), []int{4}
-}
-
-func (x *ListOperationsResponse) GetOperations() []*Operation {
-	if x != nil {
-		return x.Operations
-	}
-	return nil
-}
-
 type CancelOperationRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -437,7 +247,7 @@ type CancelOperationRequest struct {
 
 func (x *CancelOperationRequest) Reset() {
 	*x = CancelOperationRequest{}
-	mi := &file_banger_v1_operation_proto_msgTypes[5]
+	mi := &file_banger_v1_operation_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -449,7 +259,7 @@ func (x *CancelOperationRequest) String() string {
 func (*CancelOperationRequest) ProtoMessage() {}
 
 func (x *CancelOperationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_banger_v1_operation_proto_msgTypes[5]
+	mi := &file_banger_v1_operation_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -462,7 +272,7 @@ func (x *CancelOperationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelOperationRequest.ProtoReflect.Descriptor instead.
 func (*CancelOperationRequest) Descriptor() ([]byte, []int) {
-	return file_banger_v1_operation_proto_rawDescGZIP(), []int{5}
+	return file_banger_v1_operation_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *CancelOperationRequest) GetId() string {
@@ -480,7 +290,7 @@ type CancelOperationResponse struct {
 
 func (x *CancelOperationResponse) Reset() {
 	*x = CancelOperationResponse{}
-	mi := &file_banger_v1_operation_proto_msgTypes[6]
+	mi := &file_banger_v1_operation_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -492,7 +302,7 @@ func (x *CancelOperationResponse) String() string {
 func (*CancelOperationResponse) ProtoMessage() {}
 
 func (x *CancelOperationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_banger_v1_operation_proto_msgTypes[6]
+	mi := &file_banger_v1_operation_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -505,14 +315,14 @@ func (x *CancelOperationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelOperationResponse.ProtoReflect.Descriptor instead.
 func (*CancelOperationResponse) Descriptor() ([]byte, []int) {
-	return file_banger_v1_operation_proto_rawDescGZIP(), []int{6}
+	return file_banger_v1_operation_proto_rawDescGZIP(), []int{3}
 }
 
 var File_banger_v1_operation_proto protoreflect.FileDescriptor
 
 const file_banger_v1_operation_proto_rawDesc = "" +
 	"\n" +
-	"\x19banger/v1/operation.proto\x12\tbanger.v1\x1a\x15banger/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\x02\n" +
+	"\x19banger/v1/operation.proto\x12\tbanger.v1\x1a\x15banger/v1/types.proto\"\xa8\x02\n" +
 	"\x0eOperationEvent\x12!\n" +
 	"\foperation_id\x18\x01 \x01(\tR\voperationId\x121\n" +
 	"\bprogress\x18\x02 \x01(\v2\x13.banger.v1.ProgressH\x00R\bprogress\x12\x1a\n" +
@@ -525,29 +335,11 @@ const file_banger_v1_operation_proto_rawDesc = "" +
 	"\bProgress\x12\x14\n" +
 	"\x05stage\x18\x01 \x01(\tR\x05stage\x12\x12\n" +
 	"\x04done\x18\x02 \x01(\x03R\x04done\x12\x14\n" +
-	"\x05total\x18\x03 \x01(\x03R\x05total\"\x83\x02\n" +
-	"\tOperation\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
-	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x18\n" +
-	"\asubject\x18\x03 \x01(\tR\asubject\x12\x14\n" +
-	"\x05state\x18\x04 \x01(\tR\x05state\x12\x14\n" +
-	"\x05stage\x18\x05 \x01(\tR\x05stage\x12\x14\n" +
-	"\x05error\x18\x06 \x01(\tR\x05error\x129\n" +
-	"\n" +
-	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12;\n" +
-	"\vfinished_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"finishedAt\":\n" +
-	"\x15ListOperationsRequest\x12!\n" +
-	"\frunning_only\x18\x01 \x01(\bR\vrunningOnly\"N\n" +
-	"\x16ListOperationsResponse\x124\n" +
-	"\n" +
-	"operations\x18\x01 \x03(\v2\x14.banger.v1.OperationR\n" +
-	"operations\"(\n" +
+	"\x05total\x18\x03 \x01(\x03R\x05total\"(\n" +
 	"\x16CancelOperationRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x19\n" +
-	"\x17CancelOperationResponse2\xb0\x01\n" +
-	"\x10OperationService\x12K\n" +
-	"\x04List\x12 .banger.v1.ListOperationsRequest\x1a!.banger.v1.ListOperationsResponse\x12O\n" +
+	"\x17CancelOperationResponse2c\n" +
+	"\x10OperationService\x12O\n" +
 	"\x06Cancel\x12!.banger.v1.CancelOperationRequest\x1a\".banger.v1.CancelOperationResponseB\x1fZ\x1dbanger/api/banger/v1;bangerv1b\x06proto3"
 
 var (
@@ -562,38 +354,29 @@ func file_banger_v1_operation_proto_rawDescGZIP() []byte {
 	return file_banger_v1_operation_proto_rawDescData
 }
 
-var file_banger_v1_operation_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_banger_v1_operation_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_banger_v1_operation_proto_goTypes = []any{
 	(*OperationEvent)(nil),          // 0: banger.v1.OperationEvent
 	(*Progress)(nil),                // 1: banger.v1.Progress
-	(*Operation)(nil),               // 2: banger.v1.Operation
-	(*ListOperationsRequest)(nil),   // 3: banger.v1.ListOperationsRequest
-	(*ListOperationsResponse)(nil),  // 4: banger.v1.ListOperationsResponse
-	(*CancelOperationRequest)(nil),  // 5: banger.v1.CancelOperationRequest
-	(*CancelOperationResponse)(nil), // 6: banger.v1.CancelOperationResponse
-	(*VM)(nil),                      // 7: banger.v1.VM
-	(*Image)(nil),                   // 8: banger.v1.Image
-	(*Kernel)(nil),                  // 9: banger.v1.Kernel
-	(*timestamppb.Timestamp)(nil),   // 10: google.protobuf.Timestamp
+	(*CancelOperationRequest)(nil),  // 2: banger.v1.CancelOperationRequest
+	(*CancelOperationResponse)(nil), // 3: banger.v1.CancelOperationResponse
+	(*VM)(nil),                      // 4: banger.v1.VM
+	(*Image)(nil),                   // 5: banger.v1.Image
+	(*Kernel)(nil),                  // 6: banger.v1.Kernel
 }
 var file_banger_v1_operation_proto_depIdxs = []int32{
-	1,  // 0: banger.v1.OperationEvent.progress:type_name -> banger.v1.Progress
-	7,  // 1: banger.v1.OperationEvent.vm:type_name -> banger.v1.VM
-	8,  // 2: banger.v1.OperationEvent.image:type_name -> banger.v1.Image
-	9,  // 3: banger.v1.OperationEvent.kernel:type_name -> banger.v1.Kernel
-	7,  // 4: banger.v1.OperationEvent.left:type_name -> banger.v1.VM
-	10, // 5: banger.v1.Operation.created_at:type_name -> google.protobuf.Timestamp
-	10, // 6: banger.v1.Operation.finished_at:type_name -> google.protobuf.Timestamp
-	2,  // 7: banger.v1.ListOperationsResponse.operations:type_name -> banger.v1.Operation
-	3,  // 8: banger.v1.OperationService.List:input_type -> banger.v1.ListOperationsRequest
-	5,  // 9: banger.v1.OperationService.Cancel:input_type -> banger.v1.CancelOperationRequest
-	4,  // 10: banger.v1.OperationService.List:output_type -> banger.v1.ListOperationsResponse
-	6,  // 11: banger.v1.OperationService.Cancel:output_type -> banger.v1.CancelOperationResponse
-	10, // [10:12] is the sub-list for method output_type
-	8,  // [8:10] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	1, // 0: banger.v1.OperationEvent.progress:type_name -> banger.v1.Progress
+	4, // 1: banger.v1.OperationEvent.vm:type_name -> banger.v1.VM
+	5, // 2: banger.v1.OperationEvent.image:type_name -> banger.v1.Image
+	6, // 3: banger.v1.OperationEvent.kernel:type_name -> banger.v1.Kernel
+	4, // 4: banger.v1.OperationEvent.left:type_name -> banger.v1.VM
+	2, // 5: banger.v1.OperationService.Cancel:input_type -> banger.v1.CancelOperationRequest
+	3, // 6: banger.v1.OperationService.Cancel:output_type -> banger.v1.CancelOperationResponse
+	6, // [6:7] is the sub-list for method output_type
+	5, // [5:6] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_banger_v1_operation_proto_init() }
@@ -616,7 +399,7 @@ func file_banger_v1_operation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_banger_v1_operation_proto_rawDesc), len(file_banger_v1_operation_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

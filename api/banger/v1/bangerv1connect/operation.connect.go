@@ -24,20 +24,11 @@ const (
 // reflection-formatted method names, remove the leading slash and convert the remaining slash to a
 // period.
 const (
-	// OperationServiceListProcedure is the procedure name of the OperationService's List RPC.
-	OperationServiceListProcedure = "/banger.v1.OperationService/List"
 	// OperationServiceCancelProcedure is the procedure name of the OperationService's Cancel RPC.
 	OperationServiceCancelProcedure = "/banger.v1.OperationService/Cancel"
 )
 
 var (
-	operationServiceListSpec = sync.OnceValue(func() connect.Spec {
-		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_banger_v1_operation_proto.Services().ByName("OperationService").Methods().ByName("List"),
-			Procedure:  OperationServiceListProcedure,
-		}
-	})
 	operationServiceCancelSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
 			StreamType: connect.StreamTypeUnary,
@@ -49,7 +40,6 @@ var (
 
 // OperationServiceClient is a client for the banger.v1.OperationService service.
 type OperationServiceClient interface {
-	List(context.Context, *v1.ListOperationsRequest) (*v1.ListOperationsResponse, error)
 	// Cancel asks an operation to undo what it did and end; its stream ends with that error.
 	Cancel(context.Context, *v1.CancelOperationRequest) (*v1.CancelOperationResponse, error)
 }
@@ -62,7 +52,6 @@ func NewOperationServiceClient(client *connect.Client) OperationServiceClient {
 
 // OperationServiceHandler is an implementation of the banger.v1.OperationService service.
 type OperationServiceHandler interface {
-	List(context.Context, *v1.ListOperationsRequest) (*v1.ListOperationsResponse, error)
 	// Cancel asks an operation to undo what it did and end; its stream ends with that error.
 	Cancel(context.Context, *v1.CancelOperationRequest) (*v1.CancelOperationResponse, error)
 }
@@ -72,7 +61,6 @@ type OperationServiceHandler interface {
 func RegisterOperationServiceHandler(server *connect.Server, svc OperationServiceHandler) {
 	adapter := operationServiceHandler{svc: svc}
 	server.Register(
-		connect.Method{Spec: operationServiceListSpec(), Handler: adapter.list},
 		connect.Method{Spec: operationServiceCancelSpec(), Handler: adapter.cancel},
 	)
 }
@@ -80,24 +68,12 @@ func RegisterOperationServiceHandler(server *connect.Server, svc OperationServic
 // UnimplementedOperationServiceHandler returns CodeUnimplemented from all methods.
 type UnimplementedOperationServiceHandler struct{}
 
-func (UnimplementedOperationServiceHandler) List(context.Context, *v1.ListOperationsRequest) (*v1.ListOperationsResponse, error) {
-	return nil, connect.NewError(connect.CodeUnimplemented, "banger.v1.OperationService.List is not implemented")
-}
-
 func (UnimplementedOperationServiceHandler) Cancel(context.Context, *v1.CancelOperationRequest) (*v1.CancelOperationResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, "banger.v1.OperationService.Cancel is not implemented")
 }
 
 type operationServiceClient struct {
 	client *connect.Client
-}
-
-func (c *operationServiceClient) List(ctx context.Context, req *v1.ListOperationsRequest) (*v1.ListOperationsResponse, error) {
-	var res v1.ListOperationsResponse
-	if err := c.client.CallUnary(ctx, operationServiceListSpec(), req, &res); err != nil {
-		return nil, err
-	}
-	return &res, nil
 }
 
 func (c *operationServiceClient) Cancel(ctx context.Context, req *v1.CancelOperationRequest) (*v1.CancelOperationResponse, error) {
@@ -109,18 +85,6 @@ func (c *operationServiceClient) Cancel(ctx context.Context, req *v1.CancelOpera
 }
 
 type operationServiceHandler struct{ svc OperationServiceHandler }
-
-func (h operationServiceHandler) list(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
-	var req v1.ListOperationsRequest
-	if err := stream.Receive(&req); err != nil {
-		return err
-	}
-	res, err := h.svc.List(ctx, &req)
-	if err != nil {
-		return err
-	}
-	return stream.Send(res)
-}
 
 func (h operationServiceHandler) cancel(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
 	var req v1.CancelOperationRequest
