@@ -1,0 +1,59 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"banger/internal/model"
+)
+
+// Adopt gives rows to the whole images and kernels of the data directory that have none and whose names are free: those
+// that another installation made, or that outlived the database. Twice is fine.
+func (s *Service) Adopt(ctx context.Context) error {
+	return errors.Join(s.adopt(ctx, kindImage), s.adopt(ctx, kindKernel))
+}
+
+func (s *Service) adopt(ctx context.Context, kind string) error {
+	dir := filepath.Join(s.dirs.Data, kind)
+	entries, err := os.ReadDir(dir)
+	if len(entries) == 0 {
+		return ignoreMissing(err)
+	}
+	rows, err := s.rows(ctx, kind)
+	if err != nil {
+		return err
+	}
+	taken := map[string]bool{}
+	for _, name := range rows {
+		taken[name] = true
+	}
+	for _, e := range entries {
+		digest := model.Digest("sha256:" + e.Name())
+		if _, known := rows[digest]; known || !digest.Valid() || isPending(filepath.Join(dir, e.Name())) {
+			continue
+		}
+		m, err := s.readBlob(kind, digest)
+		if err != nil {
+			s.log.Warn("cannot adopt what lies in the data directory", "kind", kind, "digest", digest, "error", err)
+			continue
+		}
+		if name := m.name(); taken[name] || model.ValidateName("image", name) != nil {
+			continue
+		}
+		if err := s.insertAdopted(ctx, m); err != nil && !errors.Is(err, model.ErrExists) {
+			return err
+		}
+		taken[m.name()] = true
+		s.log.Info("adopted from the data directory", "kind", kind, "name", m.name(), "digest", digest)
+	}
+	return nil
+}
+
+func (s *Service) insertAdopted(ctx context.Context, m manifest) error {
+	if m.Image != nil {
+		return s.catalog.InsertImage(ctx, model.Image(*m.Image))
+	}
+	return s.catalog.InsertKernel(ctx, model.Kernel(*m.Kernel))
+}

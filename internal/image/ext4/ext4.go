@@ -1,0 +1,155 @@
+// Package ext4 turns a tar stream into an ext4 file that a guest can mount, without mounting or unpacking it on the host.
+//
+// The e2fsprogs that it runs parse only what was written here a moment ago, never a file system that a guest or a
+// stranger made.
+package ext4
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/Microsoft/hcsshim/ext4/tar2ext4"
+
+	"banger/internal/hosttool"
+	"banger/internal/image/tarfilter"
+	"banger/internal/model"
+)
+
+// epoch stands for every time that e2fsprogs would take from the clock, so that the same tar makes the same image.
+const epoch = "1700000000"
+
+// journalMiB is small on purpose: the journal is a ring, and a VM's own layer grows by the whole of it.
+const journalMiB = "32"
+
+// maxWriter is the most that the writer may make; it reserves metadata for that size.
+const maxWriter = 16 << 30
+
+// Size is the UUID-bearing result of a conversion, needed to finish it.
+type Written struct {
+	UUID string // of the file system: derived from the tar's bytes
+}
+
+// Write converts a tar stream, as package tarfilter leaves it, to a compact ext4 file at path, which must not exist.
+func Write(ctx context.Context, path string, stream io.Reader) (Written, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return Written{}, err
+	}
+	sum := sha256.New()
+	source := io.TeeReader(reader{ctx, stream}, sum)
+	err = tar2ext4.ConvertTarToExt4(source, file, tar2ext4.MaximumDiskSize(maxWriter))
+	if err == nil {
+		_, err = io.Copy(io.Discard, source) // the end marker belongs to the sum
+	}
+	if err := errors.Join(err, file.Close()); err != nil {
+		return Written{}, err
+	}
+	return Written{UUID: uuid(sum.Sum(nil))}, nil
+}
+
+// Finish makes the file at path an ordinary writable file system of size bytes, sparse, with a journal, and ready for
+// online growth. The padding of tarfilter is removed.
+//
+// The order is load-bearing: the directory index needs the hash seed, the swap of sparse_super2 for sparse_super (with
+// which alone the kernel grows a mounted file system) needs the free blocks that resize2fs brings, and a check follows
+// each step that leaves something to mend.
+func (w Written) Finish(ctx context.Context, path string, size int64) error {
+	return run(ctx, path, w.UUID, []step{
+		{tool: "tune2fs", args: []string{"-O", "^read-only,dir_index", "-U", w.UUID}},
+		{tool: "debugfs", args: []string{"-w", "-R", "clri /" + tarfilter.PadDir}},
+		{tool: "debugfs", args: []string{"-w", "-R", "ssv hash_seed " + w.UUID}},
+		{tool: "e2fsck", args: []string{"-fyD"}, fixes: true},
+		{tool: "resize2fs", after: []string{fmt.Sprintf("%dK", size>>10)}},
+		{tool: "debugfs", args: []string{"-w", "-R", "feature -sparse_super2 sparse_super"}},
+		{tool: "e2fsck", args: []string{"-fy"}, fixes: true},
+		{tool: "tune2fs", args: []string{"-J", "size=" + journalMiB}},
+		{tool: "e2fsck", args: []string{"-fn"}},
+	})
+}
+
+// Seal leaves the file system read-only and as small as it is, and only mends what the writer left.
+func (w Written) Seal(ctx context.Context, path string) error {
+	return run(ctx, path, w.UUID, []step{
+		{tool: "tune2fs", args: []string{"-O", "^read-only", "-U", w.UUID}},
+		{tool: "e2fsck", args: []string{"-fy"}, fixes: true},
+		{tool: "e2fsck", args: []string{"-fn"}},
+	})
+}
+
+// step is one program of e2fsprogs run on the image: tool args… image after….
+type step struct {
+	tool  string
+	args  []string
+	after []string
+	fixes bool // exit code 1, errors corrected, is what it is run for
+}
+
+func run(ctx context.Context, path, id string, steps []step) error {
+	path, err := filepath.Abs(path) // never taken for an option
+	if err != nil {
+		return err
+	}
+	for _, s := range steps {
+		if err := s.run(ctx, path); err != nil {
+			return fmt.Errorf("%s on the new image %s: %w", s.tool, id, err)
+		}
+	}
+	return nil
+}
+
+func (s step) run(ctx context.Context, path string) error {
+	tool, err := hosttool.Find(s.tool, "e2fsprogs")
+	if err != nil {
+		return err
+	}
+	argv := append(append(append([]string{}, s.args...), path), s.after...)
+	cmd := exec.CommandContext(ctx, tool, argv...)
+	cmd.Env = []string{
+		"LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+		"E2FSPROGS_FAKE_TIME=" + epoch, "E2FSCK_TIME=" + epoch,
+	}
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		return model.Errorf(model.ErrCanceled, "canceled: %w", context.Cause(ctx))
+	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == 1 && s.fixes {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, lastLines(out))
+	}
+	return nil
+}
+
+func lastLines(out []byte) string {
+	text := strings.TrimSpace(string(out))
+	return text[max(0, len(text)-500):]
+}
+
+// uuid shapes a digest as an RFC 9562 version 8 UUID.
+func uuid(sum []byte) string {
+	b := append([]byte{}, sum[:16]...)
+	b[6], b[8] = b[6]&0x0f|0x80, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])
+}
+
+// reader ends a stream with its context.
+type reader struct {
+	ctx context.Context
+	in  io.Reader
+}
+
+func (r reader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.in.Read(p)
+}

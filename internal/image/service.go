@@ -1,0 +1,86 @@
+package image
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"sync"
+
+	"banger/internal/model"
+)
+
+// Catalog keeps the rows of images and kernels.
+type Catalog interface {
+	Images(ctx context.Context) ([]model.Image, error)
+	// InsertImage adds an image; ErrExists when its digest is there. The name is taken from whichever image had it,
+	// which goes on without one.
+	InsertImage(ctx context.Context, i model.Image) error
+	// DeleteImage removes an image's row: ErrState when a VM uses it, ErrNotFound when there is none.
+	DeleteImage(ctx context.Context, d model.Digest) error
+
+	Kernels(ctx context.Context) ([]model.Kernel, error)
+	InsertKernel(ctx context.Context, k model.Kernel) error
+	DeleteKernel(ctx context.Context, d model.Digest) error
+}
+
+// Dirs are where files go. They are made with mode 0700 when they are missing.
+type Dirs struct {
+	Data  string // images/<hex>, kernels/<hex> and locks
+	Cache string // downloads while they are needed, initrd/<hex>.cpio
+}
+
+// Service makes, finds and removes images and kernels. It is safe for concurrent use, also by several processes over the
+// same directories.
+type Service struct {
+	dirs    Dirs
+	catalog Catalog
+	agent   string
+	log     *slog.Logger
+
+	mu          sync.Mutex
+	agentKnown  fileIdentity // the agent whose digest agentDigest is
+	agentDigest model.Digest
+	recipe      recipe
+}
+
+// New returns a Service over dirs and catalog. agent is the path of the banger-agent binary, which becomes the /init of
+// every initramfs.
+func New(dirs Dirs, catalog Catalog, agent string, log *slog.Logger) *Service {
+	return &Service{dirs: dirs, catalog: catalog, agent: agent, log: log, recipe: debian{}}
+}
+
+// recipe makes the content of an image or a kernel in an empty directory. It is a seam for the tests of all that
+// surrounds it.
+type recipe interface {
+	image(ctx context.Context, dir string, work scratch, report model.Report) (model.Image, error)
+	kernel(ctx context.Context, dir string, work scratch, report model.Report) (model.Kernel, error)
+}
+
+// The kinds of blob, which are also the names of their directories.
+const (
+	kindImage  = "images"
+	kindKernel = "kernels"
+)
+
+// The files of a blob.
+const (
+	rootFile    = "root.ext4"
+	vmlinuxFile = "vmlinux"
+	modulesFile = "modules.ext4"
+	earlyFile   = "early.cpio" // the initramfs but for the agent
+)
+
+func (s *Service) blobDir(kind string, d model.Digest) string {
+	return filepath.Join(s.dirs.Data, kind, d.Hex())
+}
+
+// ImageFile returns the path of an image's ext4 file. It is opened read-only by everyone.
+func (s *Service) ImageFile(d model.Digest) string {
+	return filepath.Join(s.blobDir(kindImage, d), rootFile)
+}
+
+// KernelFiles returns the paths of a kernel's vmlinux and of the ext4 file with its modules, both read-only.
+func (s *Service) KernelFiles(d model.Digest) (vmlinux, modules string) {
+	dir := s.blobDir(kindKernel, d)
+	return filepath.Join(dir, vmlinuxFile), filepath.Join(dir, modulesFile)
+}
