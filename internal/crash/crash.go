@@ -12,6 +12,16 @@ import (
 // Points lists the name of every call of At in banger, sorted. A test compares it with the source.
 func Points() []string {
 	return []string{
+		"qcow2.create.after",
+		"qcow2.create.before",
+		"qcow2.remove.after",
+		"qcow2.remove.before",
+		"store.create.after",
+		"store.create.before",
+		"workdisk.create.after",
+		"workdisk.create.before",
+		"workdisk.remove.after",
+		"workdisk.remove.before",
 	}
 }
 

@@ -1,0 +1,187 @@
+// Package qcow2 makes root disks as qcow2 overlays, which QEMU reads over the image.
+//
+// The overlay is one sparse file in the VM's directory, so there are no devices: Deactivate has nothing to do. The file
+// names no backing file: the VMM opens the base by itself, read-only, and puts it below.
+package qcow2
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"banger/internal/atomicfile"
+	"banger/internal/crash"
+	"banger/internal/model"
+	"banger/internal/rootdisk"
+)
+
+// File is the overlay's name in the VM's directory.
+const File = "root.qcow2"
+
+// Options are what a Driver needs.
+type Options struct {
+	VMs string // the directory that holds one directory per VM, each made and removed by the VM service
+	Log *slog.Logger
+}
+
+// Driver implements rootdisk.Driver.
+type Driver struct{ o Options }
+
+var _ rootdisk.Driver = (*Driver)(nil)
+
+// New returns a driver. It touches nothing.
+func New(o Options) *Driver { return &Driver{o} }
+
+// Name implements rootdisk.Driver.
+func (*Driver) Name() string { return "qcow2" }
+
+func (d *Driver) path(id model.VMID) string { return filepath.Join(d.o.VMs, string(id), File) }
+
+// Create implements rootdisk.Driver. An overlay of the same base that is there keeps its data.
+func (d *Driver) Create(ctx context.Context, id model.VMID, base rootdisk.Base) error {
+	if err := ctx.Err(); err != nil {
+		return model.HostErrorf(err, "cannot make the root disk")
+	}
+	path := d.path(id)
+	if _, err := os.Lstat(path); err == nil {
+		return d.verify(id, base)
+	}
+	if err := atomicfile.Sweep(path); err != nil { // what a crashed Create left
+		return model.HostErrorf(err, "cannot make the root disk")
+	}
+	if err := checkBase(base); err != nil {
+		return err
+	}
+	head, size, err := empty(base)
+	if err != nil {
+		return err
+	}
+	crash.At("qcow2.create.before")
+	if err := write(path, head, size); err != nil {
+		return model.HostErrorf(err, "cannot make the root disk")
+	}
+	crash.At("qcow2.create.after")
+	return nil
+}
+
+func write(path string, head []byte, size int64) error {
+	file, err := atomicfile.Create(path, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err := file.Write(head); err != nil {
+		return errors.Join(err, file.Abort())
+	}
+	if err := file.Truncate(size); err != nil {
+		return errors.Join(err, file.Abort())
+	}
+	return file.Commit()
+}
+
+// Activate implements rootdisk.Driver.
+func (d *Driver) Activate(ctx context.Context, id model.VMID, base rootdisk.Base) (rootdisk.Disk, error) {
+	if err := ctx.Err(); err != nil {
+		return rootdisk.Disk{}, model.HostErrorf(err, "cannot use the root disk")
+	}
+	if err := checkBase(base); err != nil {
+		return rootdisk.Disk{}, err
+	}
+	if err := d.verify(id, base); err != nil {
+		return rootdisk.Disk{}, err
+	}
+	return rootdisk.Disk{
+		Drives: []model.Drive{{Path: d.path(id), Format: "qcow2", Backing: base.Path, Serial: model.SerialRoot}},
+		Join:   model.JoinNone,
+	}, nil
+}
+
+// verify checks that the overlay is there, is a file, and can be given to QEMU over base.
+func (d *Driver) verify(id model.VMID, base rootdisk.Base) error {
+	path := d.path(id)
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return model.Errorf(model.ErrCorrupt, "cannot use the root disk: %s is gone, and with it what the VM wrote; make the VM anew", path)
+	}
+	if err != nil {
+		return model.HostErrorf(err, "cannot use the root disk")
+	}
+	defer file.Close() //nolint:errcheck // only read
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return model.Errorf(model.ErrCorrupt, "cannot use the root disk: %s is not a regular file", path)
+	}
+	if err := check(file, base); err != nil {
+		return model.Errorf(model.ErrCorrupt, "cannot use the root disk %s: %w; make the VM anew", path, err)
+	}
+	return nil
+}
+
+// checkBase checks that the image is there whole, as far as its size tells; that its bytes are those of the digest is for
+// those who have the time to read them.
+func checkBase(base rootdisk.Base) error {
+	info, err := os.Stat(base.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return model.Errorf(model.ErrCorrupt, "cannot use image %s: its file %s is gone; build the image again with: banger image build", base.Digest.Short(), base.Path)
+	case err != nil:
+		return model.HostErrorf(err, "cannot use image %s", base.Digest.Short())
+	case !info.Mode().IsRegular() || info.Size() != base.Bytes:
+		return model.Errorf(model.ErrCorrupt, "cannot use image %s: its file %s is not the %d bytes that it was; build the image again with: banger image build", base.Digest.Short(), base.Path, base.Bytes)
+	}
+	return nil
+}
+
+// Deactivate implements rootdisk.Driver: there are no devices.
+func (*Driver) Deactivate(context.Context, model.VMID, model.DiskHandles) error { return nil }
+
+// Remove implements rootdisk.Driver.
+func (d *Driver) Remove(_ context.Context, id model.VMID, _ model.DiskHandles) error {
+	path := d.path(id)
+	crash.At("qcow2.remove.before")
+	if err := errors.Join(atomicfile.Remove(path), atomicfile.Sweep(path)); err != nil {
+		return model.HostErrorf(err, "cannot remove the root disk")
+	}
+	crash.At("qcow2.remove.after")
+	return nil
+}
+
+// Usage implements rootdisk.Driver.
+func (d *Driver) Usage(_ context.Context, id model.VMID) (rootdisk.Usage, error) {
+	var stat syscall.Stat_t
+	if err := syscall.Lstat(d.path(id), &stat); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return rootdisk.Usage{}, model.Errorf(model.ErrNotFound, "cannot tell what the root disk takes: %s is gone", d.path(id))
+		}
+		return rootdisk.Usage{}, model.HostErrorf(err, "cannot tell what the root disk takes")
+	}
+	return rootdisk.Usage{Bytes: stat.Blocks * 512}, nil // st_blocks counts 512 bytes, inode(7)
+}
+
+// Sweep implements rootdisk.Driver. The VMs' directories themselves are the service's.
+func (d *Driver) Sweep(ctx context.Context, keep map[model.VMID]rootdisk.Keep) error {
+	entries, err := os.ReadDir(d.o.VMs)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return model.HostErrorf(err, "cannot look for forgotten root disks")
+	}
+	var errs []error
+	for _, e := range entries {
+		id := model.VMID(e.Name())
+		if !e.IsDir() || !id.Valid() || keep[id] != rootdisk.KeepNothing {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		if _, err := os.Lstat(d.path(id)); err == nil {
+			d.o.Log.Info("removing a forgotten root disk", "vm", string(id))
+		}
+		errs = append(errs, d.Remove(ctx, id, model.DiskHandles{}))
+	}
+	return errors.Join(errs...)
+}
