@@ -1,6 +1,7 @@
 package qcow2
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -47,18 +48,16 @@ type header struct {
 // extension heads each of what follows the header; type 0 ends them.
 type extension struct{ Type, Size uint32 }
 
-// empty returns the bytes of an overlay that holds nothing yet, and its length; the rest is zeros.
-func empty(base rootdisk.Base) (head []byte, size int64, err error) {
+// part is some bytes of a file at their place.
+type part struct {
+	at   int64
+	data []byte
+}
+
+// empty returns what an overlay that holds nothing yet has in it, and its length; the rest is a hole.
+func empty(base rootdisk.Base) (parts []part, length int64, err error) {
 	if base.Bytes <= 0 || base.Bytes > model.MaxDiskBytes || base.Bytes%512 != 0 {
 		return nil, 0, model.Errorf(model.ErrCorrupt, "cannot make a disk over a base of %d bytes: not a possible size", base.Bytes)
-	}
-	entries := (base.Bytes + perL1 - 1) / perL1
-	l1Clusters := (entries*8 + cluster - 1) / cluster
-	h := header{
-		Magic: magic, Version: version, ClusterBits: clusterBits, Bytes: uint64(base.Bytes),
-		L1Entries: uint32(entries), L1Offset: 3 * cluster,
-		RefcountTableOffset: cluster, RefcountTableClusters: 1,
-		RefcountOrder: 4, HeaderSize: headerSize,
 	}
 	if !base.Digest.Valid() {
 		return nil, 0, model.Errorf(model.ErrInvalid, "cannot make a disk over a base with the digest %q", base.Digest)
@@ -67,20 +66,24 @@ func empty(base rootdisk.Base) (head []byte, size int64, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	clusters := 3 + l1Clusters
-	head = make([]byte, 3*cluster)
-	n, err := binary.Encode(head, binary.BigEndian, h)
+	entries := (base.Bytes + perL1 - 1) / perL1
+	clusters := 3 + (entries*8+cluster-1)/cluster
+	head, err := binary.Append(nil, binary.BigEndian, header{
+		Magic: magic, Version: version, ClusterBits: clusterBits, Bytes: uint64(base.Bytes),
+		L1Entries: uint32(entries), L1Offset: 3 * cluster,
+		RefcountTableOffset: cluster, RefcountTableClusters: 1,
+		RefcountOrder: 4, HeaderSize: headerSize,
+	})
 	if err != nil {
 		return nil, 0, err
 	}
-	binary.BigEndian.PutUint32(head[n:], ours)
-	binary.BigEndian.PutUint32(head[n+4:], uint32(len(digest)))
-	copy(head[n+8:], digest)
-	binary.BigEndian.PutUint64(head[cluster:], 2*cluster) // the refcount table's first entry: the block
-	for i := range clusters {
-		binary.BigEndian.PutUint16(head[2*cluster+2*i:], 1) // each cluster is used once
-	}
-	return head, clusters * cluster, nil
+	head = binary.BigEndian.AppendUint32(head, ours)
+	head = binary.BigEndian.AppendUint32(head, uint32(len(digest)))
+	head = append(head, digest...)
+	head = append(head, make([]byte, 8)...)                // the end of the extensions
+	table := binary.BigEndian.AppendUint64(nil, 2*cluster) // its first entry: where the block is
+	block := bytes.Repeat([]byte{0, 1}, int(clusters))     // each cluster is used once
+	return []part{{0, head}, {cluster, table}, {2 * cluster, block}}, clusters * cluster, nil
 }
 
 // errDamaged is a header that is not one of ours, or no longer.

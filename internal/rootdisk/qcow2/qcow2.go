@@ -56,27 +56,29 @@ func (d *Driver) Create(ctx context.Context, id model.VMID, base rootdisk.Base) 
 	if err := checkBase(base); err != nil {
 		return err
 	}
-	head, size, err := empty(base)
+	parts, length, err := empty(base)
 	if err != nil {
 		return err
 	}
 	crash.At("qcow2.create.before")
-	if err := write(path, head, size); err != nil {
+	if err := write(path, parts, length); err != nil {
 		return model.HostErrorf(err, "cannot make the root disk")
 	}
 	crash.At("qcow2.create.after")
 	return nil
 }
 
-func write(path string, head []byte, size int64) error {
+func write(path string, parts []part, length int64) error {
 	file, err := atomicfile.Create(path, 0o600)
 	if err != nil {
 		return err
 	}
-	if _, err := file.Write(head); err != nil {
-		return errors.Join(err, file.Abort())
+	for _, p := range parts {
+		if _, err := file.WriteAt(p.data, p.at); err != nil {
+			return errors.Join(err, file.Abort())
+		}
 	}
-	if err := file.Truncate(size); err != nil {
+	if err := file.Truncate(length); err != nil {
 		return errors.Join(err, file.Abort())
 	}
 	return file.Commit()
