@@ -67,7 +67,7 @@ func TestAbortKeepsTheOldFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if name := filepath.Base(f.Name()); !IsTemp(name) {
-		t.Errorf("%s is not recognised as a file written aside", name)
+		t.Errorf("%s is not known as a file written aside", name)
 	}
 	for range 2 {
 		if err := f.Abort(); err != nil {

@@ -148,7 +148,7 @@ func TestLocked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close() //nolint:errcheck // read only below
+	defer s.Close()
 	other := raw(t, path)
 	tx, err := other.BeginTx(t.Context(), nil) // as another program would
 	if err != nil {
@@ -224,7 +224,7 @@ func TestFullDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close() //nolint:errcheck // the checks are below
+	defer s.Close()
 	vms, err := s.VMs(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -265,6 +265,40 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("the reserve was not set aside again: %v", err)
 	}
 	create(t, s, "box")
+}
+
+func TestOpenOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	dir := testenv.SmallDisk(t, 4<<20)
+	path := closed(t, dir)
+	if err := os.WriteFile(filepath.Join(dir, "ballast"), make([]byte, 8<<20), 0o600); err == nil {
+		t.Fatal("the disk is not full")
+	}
+	s, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vms, err := s.VMs(t.Context())
+	if err != nil || len(vms) != 1 {
+		t.Fatalf("%v, %v", vms, err)
+	}
+	if _, err := s.SetState(t.Context(), vms[0].ID, Transition{To: model.StateDeleting}); err != nil {
+		t.Error(err)
+	}
+	if err := errors.Join(s.DeleteVM(t.Context(), vms[0].ID), s.Close()); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(path + ".reserve"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("there was room for a reserve on a full disk (%v)", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "more"), make([]byte, 8<<20), 0o600); err == nil {
+		t.Fatal("the disk is not full")
+	}
+	_, err = Open(t.Context(), filepath.Join(dir, "fresh.db"))
+	wantKind(t, err, model.ErrNoSpace)
+	if left, _ := filepath.Glob(filepath.Join(dir, "fresh*")); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
 }
 
 func raw(t *testing.T, path string) *sql.DB {

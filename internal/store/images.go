@@ -36,7 +36,7 @@ func (s *Store) InsertImage(ctx context.Context, image model.Image) error {
 			ON CONFLICT (digest) DO UPDATE SET name = excluded.name, arch = excluded.arch, source = excluded.source,
 			init = excluded.init, init_path = excluded.init_path, env = excluded.env, workdir = excluded.workdir,
 			user = excluded.user, size_bytes = excluded.size_bytes, disk_bytes = excluded.disk_bytes, created_at = excluded.created_at`,
-			image.Digest, image.Name, image.Arch, image.Source, image.Init, image.InitPath, list(image.Env).encode(), image.Workdir,
+			image.Digest, image.Name, image.Arch, image.Source, image.Init, image.InitPath, encode(image.Env), image.Workdir,
 			image.User, image.SizeBytes, image.DiskBytes, toNanos(image.CreatedAt))
 		return err
 	})

@@ -37,7 +37,7 @@ func (s *Store) InsertKernel(ctx context.Context, kernel model.Kernel) error {
 			ON CONFLICT (digest) DO UPDATE SET name = excluded.name, arch = excluded.arch, release = excluded.release,
 			source = excluded.source, early_modules = excluded.early_modules, size_bytes = excluded.size_bytes,
 			created_at = excluded.created_at`,
-			kernel.Digest, kernel.Name, kernel.Arch, kernel.Release, kernel.Source, list(kernel.EarlyModules).encode(),
+			kernel.Digest, kernel.Name, kernel.Arch, kernel.Release, kernel.Source, encode(kernel.EarlyModules),
 			kernel.SizeBytes, toNanos(kernel.CreatedAt))
 		return err
 	})

@@ -31,7 +31,7 @@ func (s *Store) reserve() {
 	if err != nil {
 		return
 	}
-	defer file.Close() //nolint:errcheck // nothing was written
+	defer file.Close()
 	if err := unix.Fallocate(int(file.Fd()), 0, 0, reserveBytes); err != nil {
 		_ = atomicfile.Remove(s.reservePath()) // part of it is no use
 		return
@@ -39,11 +39,8 @@ func (s *Store) reserve() {
 	s.reserved = true
 }
 
-// spendReserve gives the reserve back to the disk and says whether there was one.
+// spendReserve gives the reserve, perhaps that of an earlier daemon, back to the disk and says whether there was one.
 func (s *Store) spendReserve() bool {
-	if !s.reserved {
-		return false
-	}
 	s.reserved = false
-	return atomicfile.Remove(s.reservePath()) == nil
+	return os.Remove(s.reservePath()) == nil
 }

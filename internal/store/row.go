@@ -53,27 +53,27 @@ func fromNanos(n int64) time.Time {
 // list is a []string in a column, as JSON.
 type list []string
 
-func (l list) encode() string {
-	if len(l) == 0 {
+// Scan implements sql.Scanner.
+func (l *list) Scan(src any) error {
+	text, ok := src.(string)
+	if !ok {
+		return fmt.Errorf("a list is text, not %T", src)
+	}
+	*l = nil
+	if text == "[]" {
+		return nil
+	}
+	return json.Unmarshal([]byte(text), (*[]string)(l))
+}
+
+// encode writes strings as a list is stored.
+func encode(strings []string) string {
+	if len(strings) == 0 {
 		return "[]"
 	}
-	text, err := json.Marshal([]string(l))
+	text, err := json.Marshal(strings)
 	if err != nil {
 		panic(err) // strings always encode
 	}
 	return string(text)
-}
-
-// Scan implements sql.Scanner.
-func (l *list) Scan(src any) error {
-	*l = nil
-	switch text := src.(type) {
-	case string:
-		if text == "[]" {
-			return nil
-		}
-		return json.Unmarshal([]byte(text), (*[]string)(l))
-	default:
-		return fmt.Errorf("a list is text, not %T", src)
-	}
 }

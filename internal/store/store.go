@@ -42,7 +42,11 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		return nil, failed(err, "open the database %s", path)
 	}
 	s := &Store{db: db, path: path, created: created, writing: make(chan struct{}, 1)}
-	if err := s.prepare(ctx); err != nil {
+	err = s.prepare(ctx)
+	if isFull(err) && s.spendReserve() { // even reading needs room for the journal's index
+		err = s.prepare(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(failed(err, "open the database %s", path), db.Close())
 	}
 	return s, nil

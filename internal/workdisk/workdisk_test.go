@@ -88,25 +88,28 @@ func TestCreateKeepsWhatIsThere(t *testing.T) {
 func TestCreateLeavesNothingWhenItFails(t *testing.T) {
 	t.Parallel()
 	testenv.NeedTool(t, "mke2fs")
-	canceled, cancel := context.WithCancel(t.Context())
-	cancel()
 	for _, c := range []struct {
 		name string
-		ctx  context.Context
+		end  bool // of the context, before the call
 		dir  func(t *testing.T) string
 		size int64
 		want error
 	}{
-		{"too small", t.Context(), func(t *testing.T) string { return t.TempDir() }, model.MinDiskBytes - 1, model.ErrInvalid},
-		{"too large", t.Context(), func(t *testing.T) string { return t.TempDir() }, model.MaxDiskBytes + 1, model.ErrInvalid},
-		{"canceled", canceled, func(t *testing.T) string { return t.TempDir() }, model.GiB, model.ErrCanceled},
-		{"full disk", t.Context(), func(t *testing.T) string { return testenv.SmallDisk(t, 128<<10) }, model.GiB, model.ErrNoSpace},
+		{"too small", false, func(t *testing.T) string { return t.TempDir() }, model.MinDiskBytes - 1, model.ErrInvalid},
+		{"too large", false, func(t *testing.T) string { return t.TempDir() }, model.MaxDiskBytes + 1, model.ErrInvalid},
+		{"canceled", true, func(t *testing.T) string { return t.TempDir() }, model.GiB, model.ErrCanceled},
+		{"full disk", false, func(t *testing.T) string { return testenv.SmallDisk(t, 128<<10) }, model.GiB, model.ErrNoSpace},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if c.end {
+				cancel()
+			}
 			dir := c.dir(t)
 			path := filepath.Join(dir, "work.ext4")
-			if err := Create(c.ctx, path, c.size); !errors.Is(err, c.want) || !strings.HasPrefix(err.Error(), "cannot ") {
+			if err := Create(ctx, path, c.size); !errors.Is(err, c.want) || !strings.HasPrefix(err.Error(), "cannot ") {
 				t.Errorf("got %v, want %v", err, c.want)
 			}
 			if got := names(t, dir); got != "" {

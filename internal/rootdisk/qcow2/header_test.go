@@ -94,7 +94,7 @@ func TestQEMUReadsThroughToTheBase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close() //nolint:errcheck // only read
+	defer file.Close()
 	data := make([]byte, 1<<20)
 	if _, err := file.Read(data); err != nil || strings.Trim(string(data), "b") != "" {
 		t.Errorf("the base was written to (%v)", err)
@@ -108,7 +108,7 @@ func TestQEMUReadsThroughToTheBase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer overlay.Close() //nolint:errcheck // only read
+	defer overlay.Close()
 	if err := check(overlay, base); err != nil {
 		t.Errorf("after QEMU: %v", err)
 	}

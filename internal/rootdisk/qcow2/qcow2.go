@@ -111,7 +111,7 @@ func (d *Driver) verify(id model.VMID, base rootdisk.Base) error {
 	if err != nil {
 		return model.HostErrorf(err, "cannot use the root disk")
 	}
-	defer file.Close() //nolint:errcheck // only read
+	defer file.Close()
 	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
 		return model.Errorf(model.ErrCorrupt, "cannot use the root disk: %s is not a regular file", path)
 	}

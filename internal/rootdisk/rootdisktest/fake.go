@@ -78,7 +78,7 @@ func clone(from, to string) error {
 	if err != nil {
 		return err
 	}
-	defer src.Close() //nolint:errcheck // only read
+	defer src.Close()
 	dst, err := atomicfile.Create(to, 0o600)
 	if err != nil {
 		return err
