@@ -3,7 +3,7 @@
 // The VM service calls Set before each start of a VM, and again for a live change of policy; Up once the VMM runs; Clear
 // when it no longer does. All are idempotent: Set twice is one link, Clear of nothing succeeds. A driver writes no state
 // of its own beside what the host holds: addresses, MAC and device names are functions of the installation and the VM's
-// slot, so that Sweep recognises what bears our mark and has no VM.
+// slot, so that Sweep recognizes what bears our mark and has no VM.
 //
 // Errors carry a kind of package model: ErrUnsupported when the host cannot do it, ErrInvalid for a bad Spec.
 package network
