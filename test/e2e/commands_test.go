@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -65,7 +66,7 @@ func options(args []string, names ...string) (map[string]string, []string) {
 }
 
 // cmdExits runs a command and requires its exit code: `exits 42 [-in FILE] [-out FILE] [-err FILE] banger …`. What is not
-// sent to a file can be looked at with stdout and stderr, as after exec. Without -in, standard input is closed.
+// sent to a file can be looked at with stdout and stderr, as after exec. Without -in, standard input is /dev/null.
 func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits CODE [-in FILE] [-out FILE] [-err FILE] command…")
@@ -96,6 +97,30 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 		cmd.Stdin = f
 	}
 	requireCode(ts, cmd.Run(), want)
+}
+
+// cmdEventually runs a command again and again until its output matches: `eventually [-within 20s] REGEXP banger …`. For
+// what changes without being asked and that no file or process tells of.
+func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
+	limit, rest := within(ts, args)
+	if neg || len(rest) < 2 {
+		ts.Fatalf("usage: eventually [-within DURATION] REGEXP command…")
+	}
+	pattern := regexp.MustCompile("(?m)" + rest[0])
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	for {
+		out, err := command(ctx, ts, rest[1:]).Output()
+		if err == nil && pattern.Match(out) {
+			_, _ = ts.Stdout().Write(out)
+			return
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			ts.Fatalf("after %s still %v: %s", limit, err, out)
+		}
+	}
 }
 
 func requireCode(ts *testscript.TestScript, err error, want int) {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -119,7 +120,13 @@ func parentOf(pid int) int {
 
 // vmFiles lists what lies in the VMs' directories of any state directory under dir.
 func vmFiles(dir string) []string {
-	found, _ := filepath.Glob(filepath.Join(dir, "*", "banger", "vms", "*"))
-	deeper, _ := filepath.Glob(filepath.Join(dir, "*", "*", "banger", "vms", "*"))
-	return append(found, deeper...)
+	var found []string
+	_ = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if vms := filepath.Dir(path); err == nil && filepath.Base(vms) == "vms" && filepath.Base(filepath.Dir(vms)) == "banger" {
+			found = append(found, path)
+			return filepath.SkipDir
+		}
+		return nil // what cannot be read is no file of a VM
+	})
+	return found
 }

@@ -44,6 +44,7 @@ func TestScripts(t *testing.T) {
 			"background": cmdBackground,
 			"capture":    cmdCapture,
 			"daemonpid":  cmdDaemonPID,
+			"eventually": cmdEventually,
 			"exits":      cmdExits,
 			"jsonfield":  cmdJSONField,
 			"kill9":      cmdKill9,

@@ -4,8 +4,10 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
@@ -14,10 +16,11 @@ import (
 
 	"github.com/creack/pty"
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 )
 
 // cmdTerminal runs a command in a terminal of its own, driven by a script, and requires its exit code:
-// `terminal CODE SCRIPT banger …`. The script's lines are
+// `terminal CODE|any SCRIPT banger …`. The script's lines are
 //
 //	expect REGEXP    wait for it in what came since the last match
 //	send TEXT        type it and press Enter
@@ -30,12 +33,10 @@ func cmdTerminal(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: terminal CODE SCRIPT command…")
 	}
-	want, err := strconv.Atoi(args[0])
-	ts.Check(err)
 	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
 	defer cancel()
 	cmd := command(ctx, ts, args[2:])
-	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 80})
+	tty, err := startInTerminal(cmd)
 	ts.Check(err)
 	s := newScreen(tty)
 	defer func() {
@@ -49,7 +50,41 @@ func cmdTerminal(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	err = cmd.Wait()
 	_, _ = io.WriteString(ts.Stdout(), s.text())
-	requireCode(ts, err, want)
+	if args[0] != "any" {
+		want, convErr := strconv.Atoi(args[0])
+		ts.Check(convErr)
+		requireCode(ts, err, want)
+	}
+}
+
+// startInTerminal starts cmd in a new terminal and returns the terminal's other end. Reads of it end when it is closed,
+// which pty's own file does not promise: it blocks.
+func startInTerminal(cmd *exec.Cmd) (*os.File, error) {
+	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 80})
+	if err != nil {
+		return nil, err
+	}
+	defer tty.Close()
+	fd, err := unix.FcntlInt(tty.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "terminal"), nil
+}
+
+func resize(tty *os.File, rows, cols uint16) error {
+	raw, err := tty.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var ioctlErr error
+	err = raw.Control(func(fd uintptr) {
+		ioctlErr = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols})
+	})
+	return errors.Join(err, ioctlErr)
 }
 
 func terminalStep(ts *testscript.TestScript, tty *os.File, s *screen, line string) {
@@ -73,7 +108,7 @@ func terminalStep(ts *testscript.TestScript, tty *os.File, s *screen, line strin
 		ts.Check(err)
 		c, err := strconv.ParseUint(cols, 10, 16)
 		ts.Check(err)
-		ts.Check(pty.Setsize(tty, &pty.Winsize{Rows: uint16(r), Cols: uint16(c)}))
+		ts.Check(resize(tty, uint16(r), uint16(c)))
 	case "hangup":
 		ts.Check(tty.Close())
 	default:
