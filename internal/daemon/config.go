@@ -1,0 +1,75 @@
+package daemon
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"banger/internal/model"
+)
+
+// fileConfig is config.toml: what new VMs get when the command does not say.
+type fileConfig struct {
+	Image    string `toml:"image"`
+	Kernel   string `toml:"kernel"`
+	VCPUs    int    `toml:"vcpus"`
+	Memory   string `toml:"memory"`
+	DiskSize string `toml:"disk-size"`
+}
+
+// loadDefaults returns the shape of a VM for which nothing is said: the built-in one, changed by the file at path. A
+// missing file is fine; an unknown key is an error with its line, since a misspelt key would be silently ignored.
+func loadDefaults(path string) (model.Spec, error) {
+	spec := model.Spec{
+		Image: model.DefaultImage, Kernel: model.DefaultKernel, VCPUs: model.DefaultVCPUs,
+		MemoryBytes: model.DefaultMemoryBytes, DiskBytes: model.DefaultDiskBytes, Network: "none",
+	}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return spec, nil
+	}
+	if err != nil {
+		return spec, err
+	}
+	var file fileConfig
+	decoder := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
+	if err := decoder.Decode(&file); err != nil {
+		return spec, configError(path, err)
+	}
+	if file.Image != "" {
+		spec.Image = file.Image
+	}
+	if file.Kernel != "" {
+		spec.Kernel = file.Kernel
+	}
+	if file.VCPUs != 0 {
+		spec.VCPUs = file.VCPUs
+	}
+	for _, size := range []struct {
+		text string
+		to   *int64
+	}{{file.Memory, &spec.MemoryBytes}, {file.DiskSize, &spec.DiskBytes}} {
+		if size.text == "" {
+			continue
+		}
+		if *size.to, err = model.ParseSize(size.text); err != nil {
+			return spec, configError(path, err)
+		}
+	}
+	if err := spec.Validate(); err != nil {
+		return spec, configError(path, err)
+	}
+	return spec, nil
+}
+
+func configError(path string, err error) error {
+	text := err.Error()
+	var strict *toml.StrictMissingError
+	if errors.As(err, &strict) {
+		text = "unknown key:\n" + strict.String()
+	}
+	return model.Errorf(model.ErrInvalid, "cannot read %s: %s; correct the file, then run the command again", path, text)
+}

@@ -1,0 +1,21 @@
+package daemon
+
+import (
+	"path/filepath"
+
+	"banger/internal/network"
+	"banger/internal/network/none"
+	"banger/internal/rootdisk"
+	"banger/internal/rootdisk/qcow2"
+	"banger/internal/vmm"
+	"banger/internal/vmm/qemu"
+)
+
+// Shipped are the drivers that a released daemon has.
+func Shipped(h Host) Drivers {
+	return Drivers{
+		VMMs:      []vmm.Driver{qemu.New(qemu.Options{Cache: filepath.Join(h.Dirs.Cache, "probe"), Instance: h.Instance, Log: h.Log})},
+		RootDisks: []rootdisk.Driver{qcow2.New(qcow2.Options{VMs: h.Dirs.VMs(), Log: h.Log})},
+		Networks:  []network.Driver{none.New()},
+	}
+}

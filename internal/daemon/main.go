@@ -1,0 +1,59 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"banger/internal/dirs"
+	"banger/internal/vm"
+)
+
+// Main runs bangerd with its shipped drivers and returns its exit code. What it has to say before its log is open goes to
+// standard error and to whoever started it.
+func Main() int {
+	hardenProcess()
+	announce := starter()
+	d, err := dirs.Default()
+	if err == nil {
+		err = runShipped(d, announce)
+	}
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, ErrRunning):
+		announce("running")
+		return 0
+	}
+	announce("error: " + err.Error())
+	fmt.Fprintln(os.Stderr, "bangerd:", err)
+	return 1
+}
+
+func runShipped(d dirs.Dirs, announce func(string)) error {
+	agent, err := findAgent()
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	// A terminal that goes away is no reason to end.
+	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
+	return Run(ctx, Config{
+		Dirs: d, Agent: agent, Drivers: Shipped, Limits: vm.DefaultLimits,
+		Ready: func() {
+			announce("ready")
+			debug.FreeOSMemory() // what building took is not needed again
+		},
+	})
+}
+
+// hardenProcess makes what we and our children write ours alone and keeps memory out of core dumps.
+func hardenProcess() {
+	syscall.Umask(0o077)
+	_ = syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{})
+}

@@ -1,0 +1,199 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"banger/internal/dirs"
+	"banger/internal/image"
+	"banger/internal/logfile"
+	"banger/internal/model"
+	"banger/internal/network"
+	"banger/internal/operation"
+	"banger/internal/procs"
+	"banger/internal/rootdisk"
+	"banger/internal/server"
+	"banger/internal/store"
+	"banger/internal/unixsocket"
+	"banger/internal/vm"
+	"banger/internal/vmm"
+)
+
+// maxLogBytes caps the daemon's log.
+const maxLogBytes = 16 * model.MiB
+
+// shutdownLimit is how long a stopping daemon waits for what runs.
+const shutdownLimit = 5 * time.Second
+
+// ErrRunning is what Run returns when another daemon of this installation lives.
+var ErrRunning = errors.New("a daemon runs already")
+
+// Host is what a daemon asks of its host to build the drivers.
+type Host struct {
+	Dirs     dirs.Dirs
+	Instance model.InstanceID
+	Log      *slog.Logger
+}
+
+// Drivers are the ways to run a VM, in order of preference. Tests give others than the shipped ones.
+type Drivers struct {
+	VMMs      []vmm.Driver
+	RootDisks []rootdisk.Driver
+	Networks  []network.Driver
+}
+
+// Config is what Run needs to be told.
+type Config struct {
+	Dirs    dirs.Dirs
+	Agent   string             // the banger-agent binary that goes into guests
+	Drivers func(Host) Drivers // shipped, or a test's
+	Limits  vm.Limits
+	Ready   func() // called once the daemon serves
+}
+
+// Run is the daemon: it builds everything in order, serves until ctx ends or a client asks it to stop, and takes it apart
+// in reverse. VMs are left as they are. It returns ErrRunning when another daemon holds the installation's lock.
+func Run(ctx context.Context, c Config) (err error) {
+	if err := c.Dirs.Secure(); err != nil {
+		return err
+	}
+	lock, err := procs.TryLock(c.Dirs.Lock())
+	if errors.Is(err, model.ErrUnavailable) {
+		return ErrRunning
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+
+	logs, err := logfile.Open(c.Dirs.Log(), maxLogBytes)
+	if err != nil {
+		return err
+	}
+	defer logs.Close()
+	log := slog.New(slog.NewTextHandler(logs, nil)).With("pid", os.Getpid())
+	log.Info("the daemon begins", "state", c.Dirs.State)
+	defer func() { log.Info("the daemon ends", "error", fmt.Sprint(err)) }()
+
+	instance, err := c.Dirs.Instance()
+	if err != nil {
+		return err
+	}
+	defaults, err := loadDefaults(c.Dirs.ConfigFile())
+	if err != nil {
+		return err
+	}
+	rows, err := store.Open(ctx, c.Dirs.Database())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+
+	images := image.New(image.Dirs{Data: c.Dirs.Data, Cache: c.Dirs.Cache}, rows, c.Agent, log)
+	operations := operation.NewRunner(rows, log)
+	drivers := c.Drivers(Host{Dirs: c.Dirs, Instance: instance, Log: log})
+	vms := vm.New(vm.Options{
+		Dirs: c.Dirs, Store: rows, Images: images, Operations: operations,
+		VMMs: drivers.VMMs, RootDisks: drivers.RootDisks, Networks: drivers.Networks,
+		Defaults: defaults, Limits: c.Limits, Log: log,
+	})
+	defer vms.Close()
+	defer closeOperations(operations, log)
+
+	// What cannot be settled is in the log and in the VMs' last errors; the rest is served.
+	if err := vms.Reconcile(ctx); err != nil {
+		log.Error("not everything could be settled", "error", err)
+	}
+	if err := images.Sweep(ctx); err != nil {
+		log.Error("cannot sweep the images", "error", err)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	handler := server.New(server.Options{
+		VMs: vms, Images: images, Operations: operations, Stop: stop, Log: log,
+		Status: func(ctx context.Context) server.Status { return status(ctx, c, instance, vms) },
+	})
+	return serve(ctx, c, handler, log)
+}
+
+// serve answers clients until ctx ends. A socket that somebody removed is made again.
+func serve(ctx context.Context, c Config, handler *server.Server, log *slog.Logger) error {
+	socket := c.Dirs.Socket()
+	listener, err := unixsocket.Listen(socket)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(socket)
+	failed := make(chan error, 2)
+	go func() { failed <- handler.Serve(listener) }()
+	go func() {
+		if err := watchRemoval(ctx, socket, func() {
+			log.Warn("the socket was removed; making it again")
+			again, err := unixsocket.Listen(socket)
+			if err != nil {
+				log.Error("cannot make the socket again", "error", err)
+				return
+			}
+			go handler.Serve(again)
+		}); err != nil {
+			log.Error("cannot watch the socket", "error", err)
+		}
+	}()
+	if c.Ready != nil {
+		c.Ready()
+	}
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+		err = nil
+	}
+	shutdown, cancel := context.WithTimeout(context.Background(), shutdownLimit)
+	defer cancel()
+	if shutdownErr := handler.Shutdown(shutdown); shutdownErr != nil {
+		log.Warn("some clients were cut off", "error", shutdownErr)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return err
+}
+
+func closeOperations(operations *operation.Runner, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownLimit)
+	defer cancel()
+	if err := operations.Close(ctx); err != nil {
+		log.Warn("some operations were cut off; the next daemon settles them", "error", err)
+	}
+}
+
+func status(ctx context.Context, c Config, instance model.InstanceID, vms *vm.Service) server.Status {
+	s := server.Status{Dirs: c.Dirs, Instance: instance}
+	driver, features, err := vms.DefaultVMM(ctx)
+	if err != nil {
+		s.Problem = err.Error()
+		return s
+	}
+	s.VMM, s.Accel, s.Slow = driver.Name(), features.Accel, features.Slow
+	return s
+}
+
+// findAgent returns the agent binary that lies beside this program or in ../libexec/banger.
+func findAgent() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	here := filepath.Dir(self)
+	for _, path := range []string{filepath.Join(here, "banger-agent"), filepath.Join(here, "..", "libexec", "banger", "banger-agent")} {
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+			return filepath.Clean(path), nil
+		}
+	}
+	return "", model.Errorf(model.ErrUnsupported, "cannot find banger-agent beside %s; install banger again", self)
+}

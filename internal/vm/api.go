@@ -1,0 +1,44 @@
+package vm
+
+import (
+	"banger/internal/guest"
+	"banger/internal/model"
+)
+
+// View is a VM with what is true of it now.
+type View struct {
+	model.VM
+	Handles model.Handles
+	Dir     string // where its files are
+}
+
+// CreateRequest asks for a new VM. Zero fields take the service's defaults.
+type CreateRequest struct {
+	Name  string // empty for a random one
+	Spec  model.Spec
+	VMM   string // driver, or empty for the host's best
+	Start bool   // start it once it is made
+	Lease bool   // delete it when nobody has held its lease for LeaseGrace
+	Key   string // idempotency key; the same one twice is the same operation
+}
+
+// Resolution is what one reference of many means.
+type Resolution struct {
+	Ref string
+	VM  *View
+	Err error
+}
+
+// Process is a command that runs in a guest, as seen by whoever is attached to it. Recv may be called beside the other
+// methods; those are called one at a time.
+type Process interface {
+	ID() string
+	// Recv returns the next output or the exit; io.EOF once everything has been said.
+	Recv() (guest.Output, error)
+	Stdin(p []byte) error
+	CloseStdin() error
+	Signal(number int) error
+	Resize(rows, cols uint16) error
+	// Close detaches. A command whose client does not come back is ended by the agent.
+	Close() error
+}

@@ -1,0 +1,200 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"banger/internal/crash"
+	"banger/internal/model"
+	"banger/internal/operation"
+	"banger/internal/rootdisk"
+	"banger/internal/store"
+	"banger/internal/workdisk"
+)
+
+// Create makes a VM and, when asked to, starts it. What is wrong with the request is an error before anything is made; a
+// creation that fails or is canceled leaves nothing; a start that fails leaves the VM failed, with the reason. The result
+// is the View.
+func (s *Service) Create(ctx context.Context, r CreateRequest) (*operation.Operation, error) {
+	r.Spec = s.withDefaults(r.Spec)
+	if err := r.Spec.Validate(); err != nil {
+		return nil, err
+	}
+	if r.Name != "" {
+		if err := model.ValidateName("VM", r.Name); err != nil {
+			return nil, err
+		}
+		if err := s.nameIsFree(ctx, r.Name); err != nil {
+			return nil, err
+		}
+	}
+	if r.VMM != "" {
+		if _, err := s.vmm(r.VMM); err != nil {
+			return nil, err
+		}
+	}
+	return s.Operations.Start(ctx, "create", r.Name, r.Key, func(ctx context.Context, op *operation.Operation) error {
+		v, err := s.create(ctx, r, op)
+		if err != nil {
+			return err
+		}
+		if r.Lease {
+			s.expire(v.ID)
+		}
+		if r.Start {
+			if err := s.start(ctx, v.ID, op); err != nil {
+				return err
+			}
+		}
+		return s.publish(ctx, v.ID, op)
+	})
+}
+
+func (s *Service) withDefaults(spec model.Spec) model.Spec {
+	d := s.Defaults
+	if spec.Image == "" {
+		spec.Image = d.Image
+	}
+	if spec.Kernel == "" {
+		spec.Kernel = d.Kernel
+	}
+	if spec.VCPUs == 0 {
+		spec.VCPUs = d.VCPUs
+	}
+	if spec.MemoryBytes == 0 {
+		spec.MemoryBytes = d.MemoryBytes
+	}
+	if spec.DiskBytes == 0 {
+		spec.DiskBytes = d.DiskBytes
+	}
+	if spec.Network == "" {
+		spec.Network = d.Network
+	}
+	return spec
+}
+
+// nameIsFree tells early what the database would refuse after an image was built.
+func (s *Service) nameIsFree(ctx context.Context, name string) error {
+	vms, err := s.Store.VMs(ctx)
+	if err != nil {
+		return err
+	}
+	for _, v := range vms {
+		if v.Name == name {
+			return nameTaken(name)
+		}
+	}
+	return nil
+}
+
+func nameTaken(name string) error {
+	return model.Errorf(model.ErrExists, "cannot create %s: a VM of that name exists; choose another name, or remove it with: banger vm delete %s", name, name)
+}
+
+// create makes the row, the directory and the disks. The VM is stopped afterwards.
+func (s *Service) create(ctx context.Context, r CreateRequest, op *operation.Operation) (model.VM, error) {
+	driver, err := s.pickVMM(ctx, r.VMM)
+	if err != nil {
+		return model.VM{}, err
+	}
+	kernel, err := s.Images.EnsureKernel(ctx, r.Spec.Kernel, op.Report)
+	if err != nil {
+		return model.VM{}, err
+	}
+	image, err := s.Images.EnsureImage(ctx, r.Spec.Image, op.Report)
+	if err != nil {
+		return model.VM{}, err
+	}
+	op.Report(model.Progress{Stage: "create the VM"})
+	v := model.VM{
+		ID: model.NewVMID(), Name: r.Name, Spec: r.Spec, Image: image.Digest, Kernel: kernel.Digest,
+		VMM: driver, RootDisk: s.RootDisks[0].Name(), Network: s.Networks[0].Name(),
+		State: model.StateCreating, Leased: r.Lease, CreatedAt: time.Now(),
+	}
+	e := s.entry(v.ID)
+	if err := e.acquire(ctx); err != nil {
+		return v, err
+	}
+	defer e.unlock()
+	crash.At("create.row.before")
+	if v, err = s.insert(ctx, v); err != nil {
+		s.forget(v.ID)
+		return v, err
+	}
+	crash.At("create.row.after")
+	base := rootdisk.Base{Path: s.Images.ImageFile(image.Digest), Digest: image.Digest, Bytes: image.SizeBytes}
+	if err := s.makeDisks(ctx, v, base); err != nil {
+		return v, s.undoCreate(ctx, e, v, err)
+	}
+	stopped, err := s.setState(ctx, e, model.StateStopped, store.Transition{})
+	if err != nil {
+		return v, s.undoCreate(ctx, e, v, err)
+	}
+	crash.At("create.outcome.after")
+	return stopped, nil
+}
+
+func (s *Service) pickVMM(ctx context.Context, name string) (string, error) {
+	if name == "" {
+		d, _, err := s.DefaultVMM(ctx)
+		if err != nil {
+			return "", err
+		}
+		return d.Name(), nil
+	}
+	d, err := s.vmm(name)
+	if err != nil {
+		return "", err
+	}
+	if f := d.Features(ctx); f.Problem != "" {
+		return "", model.Errorf(model.ErrUnsupported, "cannot use %s: %s", name, f.Problem)
+	}
+	return name, nil
+}
+
+// insert adds the row; an unnamed VM gets another random name as long as it collides.
+func (s *Service) insert(ctx context.Context, v model.VM) (model.VM, error) {
+	if v.Name != "" {
+		return s.Store.CreateVM(ctx, v)
+	}
+	for range 20 {
+		v.Name = model.RandomName()
+		made, err := s.Store.CreateVM(ctx, v)
+		if !errors.Is(err, model.ErrExists) {
+			return made, err
+		}
+	}
+	return v, model.Errorf(model.ErrExists, "cannot find a free random name; give one with --name")
+}
+
+func (s *Service) makeDisks(ctx context.Context, v model.VM, base rootdisk.Base) error {
+	if err := os.MkdirAll(s.Dirs.VM(v.ID), 0o700); err != nil {
+		return err
+	}
+	crash.At("create.dir.after")
+	d, err := s.rootDisk(v.RootDisk)
+	if err != nil {
+		return err
+	}
+	if err := d.Create(ctx, v.ID, base); err != nil {
+		return err
+	}
+	crash.At("create.disk.after")
+	if err := workdisk.Create(ctx, s.workDisk(v.ID), v.Spec.DiskBytes); err != nil {
+		return err
+	}
+	crash.At("create.work.after")
+	return nil
+}
+
+// undoCreate takes back a creation that failed: no row and no file stays. The caller holds the lock.
+func (s *Service) undoCreate(ctx context.Context, e *entry, v model.VM, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Limits.Teardown)
+	defer cancel()
+	if _, err := s.setState(ctx, e, model.StateDeleting, store.Transition{}); err != nil {
+		return errors.Join(cause, err)
+	}
+	return errors.Join(cause, s.remove(ctx, e, v))
+}
