@@ -1,8 +1,8 @@
-// Package unixsock reaches Unix sockets by paths of any length.
+// Package unixsocket reaches Unix sockets by paths of any length.
 //
 // A socket address holds 107 bytes of path (unix(7)). A longer one is reached through a descriptor of its directory, as
 // /proc/self/fd/N/name, which names the same file for as long as the call takes.
-package unixsock
+package unixsocket
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -70,19 +71,26 @@ func short(path string, use func(addr string) error) error {
 	return use(fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)))
 }
 
-// Peer returns the process at the other end of conn: for a client the one that called listen last, for a server the one
-// that called connect. The pid may be dead or another's by now; who acts on it checks first.
-func Peer(conn *net.UnixConn) (*unix.Ucred, error) {
-	raw, err := conn.SyscallConn()
+// PeerCred returns who is at the other end of a Unix connection: for a client the process that called listen last, for a
+// server the one that called connect. The pid may be dead or another's by now; who acts on it checks first.
+func PeerCred(conn net.Conn) (uid uint32, pid int, err error) {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return 0, 0, fmt.Errorf("cannot tell who is at the other end of a %T", conn)
+	}
+	raw, err := sc.SyscallConn()
 	if err != nil {
-		return nil, err
+		return 0, 0, err
 	}
 	var cred *unix.Ucred
 	var got error
 	if err := raw.Control(func(fd uintptr) {
 		cred, got = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	}); err != nil {
-		return nil, err
+		return 0, 0, err
 	}
-	return cred, got
+	if got != nil {
+		return 0, 0, fmt.Errorf("cannot tell who is at the other end of a socket: %w", got)
+	}
+	return cred.Uid, int(cred.Pid), nil
 }

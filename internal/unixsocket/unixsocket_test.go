@@ -1,4 +1,4 @@
-package unixsock_test
+package unixsocket_test
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"banger/internal/unixsock"
+	"banger/internal/unixsocket"
 )
 
 func TestAnyLength(t *testing.T) {
@@ -21,14 +21,14 @@ func TestAnyLength(t *testing.T) {
 		}
 		path := filepath.Join(dir, "socket")
 		for range 2 { // the second time in place of the first one's socket
-			l, err := unixsock.Listen(path)
+			l, err := unixsocket.Listen(path)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != 0o600 {
 				t.Fatalf("%v, %v", fi, err)
 			}
-			client, err := unixsock.Dial(t.Context(), path)
+			client, err := unixsocket.Dial(t.Context(), path)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -41,16 +41,16 @@ func TestAnyLength(t *testing.T) {
 			if got, err := io.ReadAll(server); err != nil || string(got) != "hello" {
 				t.Fatalf("%q, %v", got, err)
 			}
-			cred, err := unixsock.Peer(client)
-			if err != nil || int(cred.Pid) != os.Getpid() || int(cred.Uid) != os.Getuid() {
-				t.Fatalf("%+v, %v", cred, err)
+			uid, pid, err := unixsocket.PeerCred(client)
+			if err != nil || pid != os.Getpid() || int(uid) != os.Getuid() {
+				t.Fatalf("uid %d, pid %d, %v", uid, pid, err)
 			}
 			client.Close()
 			server.Close()
 			l.Close()
 		}
 	}
-	if _, err := unixsock.Dial(t.Context(), filepath.Join(t.TempDir(), "absent")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := unixsocket.Dial(t.Context(), filepath.Join(t.TempDir(), "absent")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing socket: %v", err)
 	}
 }
