@@ -9,7 +9,7 @@ E2E_RUN   ?= .
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 VERSION   := $(shell scripts/version.sh)
-GOBUILD   := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+GOBUILD   := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X banger/internal/version.Version=$(VERSION)'
 GOTOOL    := go tool -modfile=tools/go.mod
 PROGRAMS  := $(notdir $(wildcard cmd/*))
 
