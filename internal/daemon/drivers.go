@@ -14,7 +14,7 @@ import (
 // Shipped are the drivers that a released daemon has.
 func Shipped(h Host) Drivers {
 	return Drivers{
-		VMMs:      []vmm.Driver{qemu.New(qemu.Options{Cache: filepath.Join(h.Dirs.Cache, "probe"), Instance: h.Instance, Log: h.Log})},
+		VMMs:      []vmm.Driver{qemu.New(qemu.Options{Cache: filepath.Join(h.Dirs.Cache, "probe"), Log: h.Log})},
 		RootDisks: []rootdisk.Driver{qcow2.New(qcow2.Options{VMs: h.Dirs.VMs(), Log: h.Log})},
 		Networks:  []network.Driver{none.New()},
 	}
