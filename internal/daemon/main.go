@@ -17,7 +17,7 @@ import (
 // standard error and to whoever started it.
 func Main() int {
 	hardenProcess()
-	announce := starter()
+	announce := starter() // before anything else opens descriptors
 	d, err := dirs.Default()
 	if err == nil {
 		err = runShipped(d, announce)
