@@ -36,6 +36,11 @@ docs_generated() {
 	go run ./docs/gen -check || return
 }
 
+# What another program is given is never joined into a string for a shell to take apart.
+no_shell() {
+	! git grep -nE 'exec\.Command(Context)?\([^)]*"(/bin/|/usr/bin/)?(ba|da|z)?sh"' -- '*.go' ':!*_test.go'
+}
+
 shell_scripts() {
 	local script
 	for script in scripts/*.sh .ci/run; do
@@ -68,6 +73,7 @@ check 'buf lint' tool buf lint
 check 'buf format' tool buf format --diff --exit-code
 check 'generated protobuf code' proto_generated
 check 'generated documents' docs_generated
+check 'no shell' no_shell
 check 'shell scripts' shell_scripts
 check govulncheck vulnerabilities
 

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// dependencies checks that the document names every module that go.mod requires directly. Reasons and licences are
+// dependencies checks that the document names every module that go.mod requires directly. Reasons and licenses are
 // written by people.
 func dependencies(gomod, document string) error {
 	mod, err := os.ReadFile(gomod)
