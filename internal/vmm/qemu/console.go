@@ -2,29 +2,151 @@ package qemu
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"io"
 	"net"
-	"sync/atomic"
+	"strings"
+	"sync"
 )
 
-// panicText is how Linux begins the report of its own end (kernel/panic.c).
-var panicText = []byte("Kernel panic - not syncing")
+// maxConsole is how much of the console waits for its reader; when it is full the oldest half goes.
+const maxConsole = 256 << 10
 
-// console is the guest's serial line. It notices a panic on its way: the microvm machine has no device that tells.
+const panicMark = "Kernel panic - not syncing"
+
+// console pumps the guest's console to its one reader. The guest never waits for that reader, and the pump sees a panic
+// go by even when there is none.
 type console struct {
-	net.Conn
-	tail     []byte // of what was read, one byte short of panicText
-	panicked atomic.Bool
+	conn  net.Conn
+	ended chan struct{} // closed when nothing more will come
+
+	mu      sync.Mutex
+	changed *sync.Cond
+	buf     []byte
+	dropped int  // bytes, before buf
+	taken   bool // Console was called
+	unread  bool // the reader was closed
+	over    bool
+	line    []byte // the last, unfinished line, capped
+	panic   string
 }
 
-func newConsole(conn net.Conn) *console { return &console{Conn: conn} }
+func newConsole(conn net.Conn) *console {
+	c := &console{conn: conn, ended: make(chan struct{})}
+	c.changed = sync.NewCond(&c.mu)
+	go c.pump()
+	return c
+}
 
-// Read is for one goroutine.
-func (c *console) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	seen := append(c.tail, p[:n]...)
-	if bytes.Contains(seen, panicText) {
-		c.panicked.Store(true)
+func (c *console) pump() {
+	defer close(c.ended)
+	chunk := make([]byte, 4<<10)
+	for {
+		n, err := c.conn.Read(chunk)
+		c.mu.Lock()
+		c.look(chunk[:n])
+		if !c.unread {
+			c.buf = append(c.buf, chunk[:n]...)
+			if over := len(c.buf) - maxConsole; over > 0 {
+				over += maxConsole / 2
+				c.dropped += over
+				c.buf = append([]byte(nil), c.buf[over:]...)
+			}
+		}
+		c.over = err != nil
+		c.changed.Broadcast()
+		c.mu.Unlock()
+		if err != nil {
+			c.conn.Close()
+			return
+		}
 	}
-	c.tail = bytes.Clone(seen[max(0, len(seen)-len(panicText)+1):])
-	return n, err
+}
+
+// look searches the lines that go by for a panic and keeps the first one's.
+func (c *console) look(b []byte) {
+	const maxLine = 512
+	for c.panic == "" && len(b) > 0 {
+		part, rest, ended := bytes.Cut(b, []byte{'\n'})
+		c.line = append(c.line, part[:min(len(part), maxLine-min(maxLine, len(c.line)))]...)
+		b = rest
+		if !ended {
+			return
+		}
+		if i := bytes.Index(c.line, []byte(panicMark)); i >= 0 {
+			c.panic = printable(string(c.line[i:]))
+		}
+		c.line = c.line[:0]
+	}
+}
+
+// panicked returns the kernel's last words, or "".
+func (c *console) panicked() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := bytes.Index(c.line, []byte(panicMark)); c.panic == "" && i >= 0 {
+		return printable(string(c.line[i:])) // the machine was gone before the line's end
+	}
+	return c.panic
+}
+
+// take hands out the reader, once.
+func (c *console) take() (io.ReadCloser, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.taken {
+		return nil, errors.New("cannot read the console twice: it has a reader")
+	}
+	c.taken = true
+	return consoleReader{c}, nil
+}
+
+func (c *console) close() {
+	c.conn.Close()
+	<-c.ended
+}
+
+// consoleReader is the console's one reader. Its end is the VMM's, or the Close of the machine.
+type consoleReader struct{ c *console }
+
+func (r consoleReader) Read(p []byte) (int, error) {
+	c := r.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.buf) == 0 && !c.over && !c.unread {
+		c.changed.Wait()
+	}
+	if c.unread {
+		return 0, net.ErrClosed
+	}
+	if c.dropped > 0 {
+		mark := fmt.Sprintf("\n[%d bytes of the console were dropped]\n", c.dropped)
+		c.buf, c.dropped = append([]byte(mark), c.buf...), 0
+	}
+	if len(c.buf) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, c.buf)
+	c.buf = c.buf[n:]
+	return n, nil
+}
+
+// Close lets the console go unread. Twice is fine.
+func (r consoleReader) Close() error {
+	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
+	r.c.unread, r.c.buf = true, nil
+	r.c.changed.Broadcast()
+	return nil
+}
+
+// printable makes text of a guest or of QEMU fit for a message: one line of plain characters.
+func printable(s string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return ' '
+		}
+		return r
+	}, s))
 }

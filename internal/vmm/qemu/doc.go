@@ -1,7 +1,7 @@
-// Package qemu runs virtual machines with QEMU's microvm machine, on KVM where it is fast, else by software emulation.
+// Package qemu runs VMs in QEMU's microvm machine.
 //
-// Every socket of a VMM is bound by the driver before QEMU is started, and handed to it as a listening descriptor: the
-// driver connects at once, its connections wait in the backlog until QEMU takes them, and there is no moment at which
-// anyone must look again and again whether a socket is there. QEMU is started paused; once its control connection answers,
-// the console has been connected too, and the guest is let go: no line of the boot is lost.
+// A VMM is born with everything it needs as inherited descriptors: the lock as its standard input and four listening
+// sockets that the driver made in the VM's directory. The monitor and the console are already connected to when QEMU
+// starts, so that no event and no line of the boot can be missed, nothing has to be waited for, and QEMU is never given
+// a socket path, however long that is. It runs in a session of its own and outlives whoever started it.
 package qemu

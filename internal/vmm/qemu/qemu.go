@@ -3,131 +3,63 @@ package qemu
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 
 	"banger/internal/model"
-	"banger/internal/network"
 	"banger/internal/vmm"
 )
 
-// program is the QEMU binary of the one architecture that banger runs on.
-const program = "qemu-system-x86_64"
+// Name is the driver's.
+const Name = "qemu"
 
-// installHint is what helps when it is missing.
-const installHint = "install it: sudo apt-get install --no-install-recommends qemu-system-x86"
-
-// Options are what a Driver is made of.
+// Options are what a Driver needs to know.
 type Options struct {
-	Binary string // "" searches PATH
-	Cache  string // directory for what was found out about this host
-	Log    *slog.Logger
+	Binary   string           // QEMU's program; "" searches PATH
+	Cache    string           // directory that keeps what was probed; "" for none
+	Instance model.InstanceID // the installation
+	Log      *slog.Logger     // nil for none
 }
 
-// Driver is QEMU. It implements vmm.Driver.
+// Driver runs VMs in QEMU. It is safe for concurrent use and keeps no list of what it started.
 type Driver struct {
-	Options
-
-	mu    sync.Mutex
-	found *host
+	options Options
+	probing sync.Mutex // one probe at a time: two would disturb each other's timing
 }
 
-var _ vmm.Driver = (*Driver)(nil)
-
-// host is what the driver found out about this host.
-type host struct {
-	binary  string
-	version string
-	problem string // why QEMU cannot run here
-	noKVM   string // why KVM is not used; "" when it is
-	tscKHz  int64  // frequency of the host's time stamp counter
+// New returns a driver. Nothing is asked of the host before the first Features.
+func New(o Options) *Driver {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Driver{options: o}
 }
 
-// New returns a Driver. It touches nothing.
-func New(o Options) *Driver { return &Driver{Options: o} }
+// Name returns "qemu".
+func (d *Driver) Name() string { return Name }
 
-// Name implements vmm.Driver.
-func (*Driver) Name() string { return "qemu" }
-
-// Features implements vmm.Driver. The first call asks the host and remembers; a problem is asked about again, since the
-// user may have solved it.
-func (d *Driver) Features(ctx context.Context) vmm.Features {
-	h := d.host(ctx)
-	f := vmm.Features{
-		Version: h.version, Problem: h.problem, Accel: "kvm", Console: true,
-		Links: []network.LinkKind{network.LinkNone, network.LinkSocket}, Formats: []string{"raw", "qcow2"},
-	}
-	if h.noKVM != "" {
-		f.Accel = "tcg"
-		f.Slow = "this VM is emulated in software and slow: " + h.noKVM
-	}
-	return f
-}
-
-func (d *Driver) host(ctx context.Context) host {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.found != nil {
-		return *d.found
-	}
-	h := d.probe(ctx)
-	if h.problem == "" {
-		d.found = &h
-	}
-	return h
-}
-
-func (d *Driver) probe(ctx context.Context) host {
-	binary, err := d.binary()
-	if err != nil {
-		return host{problem: "QEMU (" + program + ") is not installed; " + installHint}
-	}
-	known := loadFindings(d.Cache, binary)
-	if known == nil {
-		known = &findings{}
-		if known.Version, err = askVersion(ctx, binary); err != nil {
-			return host{binary: binary, problem: err.Error()}
-		}
-		known.NoKVM = probeKVM()
-		known.TSCKHz = measureTSC()
-		if err := known.save(d.Cache, binary); err != nil {
-			d.Log.Warn("cannot remember what was found out about QEMU", "error", err)
-		}
-	}
-	h := host{binary: binary, version: known.Version, noKVM: known.NoKVM, tscKHz: known.TSCKHz}
-	if !atLeast(known.Version, minVersion) {
-		h.problem = "QEMU " + known.Version + " is too old, " + minVersion + " is needed; " + installHint
-	}
-	return h
-}
-
-func (d *Driver) binary() (string, error) {
-	if d.Binary != "" {
-		return d.Binary, nil
-	}
-	path, err := exec.LookPath(program)
-	if errors.Is(err, exec.ErrDot) {
-		err = nil
-	}
-	if err != nil {
-		return "", err
-	}
-	return filepath.EvalSymlinks(path)
-}
-
-// Remove implements vmm.Driver: only sockets are left of a dead QEMU.
-func (*Driver) Remove(_ context.Context, _ model.VMID, dir string, _ model.Handles) error {
+// Remove takes away a dead VMM's sockets.
+func (d *Driver) Remove(_ context.Context, id model.VMID, dir string, _ model.Handles) error {
 	var errs []error
-	for _, name := range sockets {
-		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	for _, name := range socketNames {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(errs...)
+	if len(errs) > 0 {
+		return fmt.Errorf("cannot remove what the VMM of %s left: %w", id, errors.Join(errs...))
+	}
+	return nil
 }
 
-// Sweep implements vmm.Driver: QEMU has nothing outside the VMs' directories.
-func (*Driver) Sweep(context.Context, map[model.VMID]bool) error { return nil }
+// Sweep has nothing to do: this driver makes nothing outside the VMs' directories.
+func (d *Driver) Sweep(context.Context, map[model.VMID]bool) error { return nil }
+
+var (
+	_ vmm.Driver   = (*Driver)(nil)
+	_ vmm.Consoler = (*machine)(nil)
+)

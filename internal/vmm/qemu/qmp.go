@@ -6,122 +6,142 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 	"time"
 )
 
-// maxQMPLine caps one message of the monitor; ours are some hundred bytes.
-const maxQMPLine = 256 << 10
+// maxQMPLine caps what is read of one message. The longest that this driver can cause is some 300 bytes.
+const maxQMPLine = 64 << 10
 
-// monitor is a connection to QEMU's machine protocol (QEMU's docs/interop/qmp-spec).
-type monitor struct {
-	conn net.Conn
-	done chan struct{} // closed when the connection ended
+// qmpWriteTimeout is how long a monitor may leave a command unread; commands are small and far apart.
+const qmpWriteTimeout = 10 * time.Second
 
-	mu       sync.Mutex
-	replies  chan reply
-	shutdown string // reason of the SHUTDOWN event, or ""
-	panicked bool
+// qmp is a connection to QEMU's monitor.
+type qmp struct {
+	conn  net.Conn
+	event func(name string, data json.RawMessage) // called from one goroutine
+	dead  chan struct{}                           // closed when nothing more will be read
+
+	mu      sync.Mutex
+	next    int
+	pending map[int]chan qmpMessage
 }
 
-type reply struct {
-	result json.RawMessage
-	err    error
-}
-
-// message is anything that QEMU says.
-type message struct {
-	Greeting json.RawMessage `json:"QMP"`
-	Return   json.RawMessage `json:"return"`
-	Error    *struct {
+type qmpMessage struct {
+	ID     int             `json:"id"`
+	Return json.RawMessage `json:"return"`
+	Error  *struct {
 		Class string `json:"class"`
 		Desc  string `json:"desc"`
 	} `json:"error"`
-	Event string `json:"event"`
-	Data  struct {
-		Reason string `json:"reason"`
-	} `json:"data"`
+	Event string          `json:"event"`
+	Data  json.RawMessage `json:"data"`
 }
 
-// openMonitor speaks first with a monitor whose connection may still wait to be accepted. It owns conn.
-func openMonitor(ctx context.Context, conn net.Conn) (*monitor, error) {
-	m := &monitor{conn: conn, done: make(chan struct{}), replies: make(chan reply, 1)}
-	go m.read()
-	if err := m.do(ctx, "qmp_capabilities"); err != nil {
-		m.close()
-		return nil, err
-	}
-	return m, nil
+// newQMP owns conn and reads it until it ends or is closed.
+func newQMP(conn net.Conn, event func(string, json.RawMessage)) *qmp {
+	q := &qmp{conn: conn, event: event, dead: make(chan struct{}), pending: map[int]chan qmpMessage{}}
+	go q.read()
+	return q
 }
 
-func (m *monitor) read() {
-	defer close(m.done)
-	lines := bufio.NewScanner(io.Reader(m.conn))
-	lines.Buffer(make([]byte, 0, 4<<10), maxQMPLine)
-	for lines.Scan() {
-		var msg message
-		if err := json.Unmarshal(lines.Bytes(), &msg); err != nil {
+func (q *qmp) read() {
+	defer close(q.dead)
+	defer q.conn.Close()
+	r := bufio.NewReaderSize(q.conn, maxQMPLine)
+	for {
+		line, err := r.ReadSlice('\n')
+		if err != nil { // an overlong line too: whatever speaks there is no monitor
+			return
+		}
+		var m qmpMessage
+		if json.Unmarshal(line, &m) != nil {
 			return
 		}
 		switch {
-		case msg.Event == "SHUTDOWN":
-			m.mu.Lock()
-			m.shutdown = msg.Data.Reason
-			m.mu.Unlock()
-		case msg.Event == "GUEST_PANICKED":
-			m.mu.Lock()
-			m.panicked = true
-			m.mu.Unlock()
-		case msg.Error != nil:
-			m.deliver(reply{err: fmt.Errorf("QEMU says: %s", msg.Error.Desc)})
-		case msg.Return != nil:
-			m.deliver(reply{result: msg.Return})
+		case m.Event != "":
+			q.event(m.Event, m.Data)
+		case m.Return != nil || m.Error != nil:
+			q.mu.Lock()
+			answer := q.pending[m.ID]
+			delete(q.pending, m.ID)
+			q.mu.Unlock()
+			if answer != nil {
+				answer <- m
+			}
 		}
 	}
 }
 
-func (m *monitor) deliver(r reply) {
+// execute sends a command and waits for its answer until ctx or the connection ends.
+func (q *qmp) execute(ctx context.Context, command string) (json.RawMessage, error) {
+	answer := make(chan qmpMessage, 1)
+	if err := q.send(command, answer); err != nil {
+		return nil, fmt.Errorf("cannot ask QEMU to %s: %w", command, err)
+	}
 	select {
-	case m.replies <- r:
-	default: // an answer that nobody waits for any more
+	case m := <-answer:
+		if m.Error != nil {
+			return nil, fmt.Errorf("cannot make QEMU %s: %s", command, printable(m.Error.Desc))
+		}
+		return m.Return, nil
+	case <-q.dead:
+		return nil, fmt.Errorf("cannot make QEMU %s: %w", command, net.ErrClosed)
+	case <-ctx.Done():
+		return nil, fmt.Errorf("cannot wait for QEMU to %s: %w", command, context.Cause(ctx))
 	}
 }
 
-// do runs a command without arguments. Commands are run one at a time.
-func (m *monitor) do(ctx context.Context, command string) error {
-	_, err := m.ask(ctx, command)
+func (q *qmp) send(command string, answer chan qmpMessage) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.next++
+	q.pending[q.next] = answer
+	line, err := json.Marshal(struct {
+		Execute string `json:"execute"`
+		ID      int    `json:"id"`
+	}{command, q.next})
+	if err == nil {
+		err = q.conn.SetWriteDeadline(time.Now().Add(qmpWriteTimeout))
+	}
+	if err == nil {
+		_, err = q.conn.Write(append(line, '\n'))
+	}
+	if err != nil {
+		delete(q.pending, q.next)
+	}
 	return err
 }
 
-func (m *monitor) ask(ctx context.Context, command string) (json.RawMessage, error) {
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = m.conn.SetWriteDeadline(deadline)
-	} else {
-		_ = m.conn.SetWriteDeadline(time.Time{})
+// negotiate makes the monitor take commands. A VM that does not run and waits for somebody to let it, which only a
+// hand at its monitor can have made, is let.
+func (q *qmp) negotiate(ctx context.Context) error {
+	if _, err := q.execute(ctx, "qmp_capabilities"); err != nil {
+		return err
 	}
-	if _, err := fmt.Fprintf(m.conn, "{\"execute\":%q}\n", command); err != nil {
-		return nil, fmt.Errorf("cannot ask QEMU: %w", err)
+	raw, err := q.execute(ctx, "query-status")
+	if err != nil {
+		return err
 	}
-	select {
-	case r := <-m.replies:
-		return r.result, r.err
-	case <-m.done:
-		return nil, errors.New("QEMU closed its monitor")
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	var status struct {
+		Status string `json:"status"`
 	}
+	if err := json.Unmarshal(raw, &status); err != nil {
+		return fmt.Errorf("cannot read QEMU's status: %w", err)
+	}
+	if status.Status == "prelaunch" || status.Status == "paused" {
+		_, err = q.execute(ctx, "cont")
+	}
+	return err
 }
 
-// ending returns what the monitor learnt of the guest's end.
-func (m *monitor) ending() (reason string, panicked bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.shutdown, m.panicked
-}
-
-func (m *monitor) close() {
-	m.conn.Close()
-	<-m.done
+// close ends the connection and waits for the reader.
+func (q *qmp) close() error {
+	err := q.conn.Close()
+	<-q.dead
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
 }
