@@ -87,6 +87,7 @@ func (a *Agent) Attach(ctx context.Context, stream agentv1connect.AgentServiceAt
 		return verdict(err)
 	}
 	at := c.attach(open)
+	a.table.resume(c)
 	heard := make(chan error, 1)
 	go func() { heard <- c.listen(stream) }()
 	err = c.tell(ctx, stream, at, heard)

@@ -73,6 +73,13 @@ func (t *table) end(c *command) {
 	}
 }
 
+// resume notes that somebody is attached to c again.
+func (t *table) resume(c *command) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended = slices.DeleteFunc(t.ended, func(e *command) bool { return e == c })
+}
+
 // forget drops c and what it kept; twice is fine.
 func (t *table) forget(c *command) {
 	t.mu.Lock()

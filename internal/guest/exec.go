@@ -63,7 +63,8 @@ func (g *Guest) attach(ctx context.Context, open *agentv1.AttachOpen, at Offsets
 		a.Close()
 		return nil, fromRPC(doing, err)
 	}
-	a.grant(int(first.GetStdinCredit()))
+	a.first = first
+	a.grant(first)
 	return a, nil
 }
 
@@ -71,6 +72,7 @@ func (g *Guest) attach(ctx context.Context, open *agentv1.AttachOpen, at Offsets
 type Attachment struct {
 	stream agentv1connect.AgentServiceAttachClientStream
 	cancel context.CancelFunc
+	first  *agentv1.AttachResponse // received while attaching; nil once Recv has used it
 
 	sending sync.Mutex // one message at a time
 
@@ -90,7 +92,7 @@ func (a *Attachment) Recv() (Output, error) {
 		if a.complete() {
 			return Output{}, io.EOF
 		}
-		m, err := a.stream.Receive()
+		m, err := a.receive()
 		if err != nil {
 			a.finish(false)
 			if errors.Is(err, io.EOF) {
@@ -98,7 +100,6 @@ func (a *Attachment) Recv() (Output, error) {
 			}
 			return Output{}, fromRPC("cannot follow a command in the guest", err)
 		}
-		a.grant(int(m.GetStdinCredit()))
 		if m.GetEnd() {
 			a.finish(true)
 		}
@@ -107,6 +108,16 @@ func (a *Attachment) Recv() (Output, error) {
 			return out, err
 		}
 	}
+}
+
+func (a *Attachment) receive() (*agentv1.AttachResponse, error) {
+	if m := a.first; m != nil {
+		a.first = nil
+		return m, nil
+	}
+	m, err := a.stream.Receive()
+	a.grant(m)
+	return m, err
 }
 
 // output checks one message and counts what it brings.

@@ -50,7 +50,9 @@ func (a *Attachment) take(n int) (int, error) {
 	}
 }
 
-func (a *Attachment) grant(n int) {
+// grant takes the credit in a message.
+func (a *Attachment) grant(m *agentv1.AttachResponse) {
+	n := int(m.GetStdinCredit())
 	if n <= 0 {
 		return
 	}

@@ -36,6 +36,7 @@ type System struct {
 	disk    map[string]string
 	running map[*task]bool
 	off     bool
+	gone    chan struct{} // closed when it is off
 }
 
 // NewSystem boots a fake guest.
@@ -43,7 +44,7 @@ func NewSystem(o SystemOptions) (*System, error) {
 	if o.BootID == "" {
 		o.BootID = string(model.NewVMID())
 	}
-	s := &System{options: o, disk: map[string]string{}, running: map[*task]bool{}}
+	s := &System{options: o, disk: map[string]string{}, running: map[*task]bool{}, gone: make(chan struct{})}
 	if o.Disk == "" {
 		return s, nil
 	}
@@ -97,7 +98,10 @@ func (s *System) Sync() error {
 func (s *System) Stop(time.Duration) error {
 	s.mu.Lock()
 	already := s.off
-	s.off = true
+	if !already {
+		s.off = true
+		close(s.gone)
+	}
 	running := slices.Collect(maps.Keys(s.running))
 	s.mu.Unlock()
 	if already {

@@ -344,6 +344,12 @@ func runOrphan(p *task, args []string) int {
 	if err != nil {
 		return p.complain("usage: orphan SECONDS")
 	}
-	time.AfterFunc(time.Duration(seconds*float64(time.Second)), p.closeTheirs)
+	go func() {
+		defer p.closeTheirs()
+		select {
+		case <-time.After(time.Duration(seconds * float64(time.Second))):
+		case <-p.system.gone:
+		}
+	}()
 	return p.say("parent\n")
 }
