@@ -30,6 +30,12 @@ func main() {
 	}
 }
 
+// progressMark begins the lines that a tier says while it prepares; they are shown at once.
+const progressMark = "e2e: "
+
+// longSeconds is from when on a passed test gets a line of its own, so that a long tier is seen to move.
+const longSeconds = 5
+
 // event is one line of `go test -json` (go doc test2json), with the fields that matter here.
 type event struct {
 	Action     string
@@ -80,10 +86,16 @@ func (r *report) add(e event) {
 			r.output[key] = &strings.Builder{}
 		}
 		r.output[key].WriteString(e.Output)
+		if strings.HasPrefix(e.Output, progressMark) {
+			fmt.Fprint(r.out, e.Output)
+		}
 		return
 	case "pass":
 		if e.Test != "" {
 			r.passed++
+			if e.Elapsed >= longSeconds {
+				fmt.Fprintf(r.out, "ok    %s  %.1fs\n", e.Test, e.Elapsed)
+			}
 		} else {
 			fmt.Fprintf(r.out, "ok    %s  %.1fs\n", e.Package, e.Elapsed)
 		}
