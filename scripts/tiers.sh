@@ -6,7 +6,4 @@ if [ ! -e /dev/kvm ]; then
 	echo "qemu with KVM: there is no /dev/kvm here; the scenarios ran with software emulation (TCG)"
 elif [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; then
 	echo "qemu with KVM: $(id -un) may not open /dev/kvm (join its group: $(stat -c %G /dev/kvm)); the scenarios ran with software emulation (TCG)"
-elif [ -x bin/banger ]; then
-	slow=$(bin/banger doctor 2>/dev/null | sed -n 's/^slow: *//p')
-	[ -z "$slow" ] || echo "qemu with KVM: $slow"
 fi
