@@ -32,4 +32,4 @@ echo "test: e2e as $user" >&2
 cd "$stage"
 runuser -u "$user" -- env -i HOME="$home" USER="$user" LOGNAME="$user" LANG=C.UTF-8 \
 	PATH=/usr/local/bin:/usr/bin:/bin BANGER_E2E_BIN="$stage/bin" \
-	"$stage/e2e.test" -test.count 1 -test.timeout 60m -test.parallel 2 -test.run "TestScripts/(${E2E_RUN:-.})" </dev/null
+	"$stage/e2e.test" -test.count 1 -test.timeout 60m -test.parallel 2 -test.run "TestKVM|TestScripts/(${E2E_RUN:-.})" </dev/null

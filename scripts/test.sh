@@ -34,7 +34,7 @@ unit() {
 
 e2e() {
 	export CGO_ENABLED=0
-	tier e2e -tags e2e -count "${E2E_COUNT:-1}" -timeout 120m -parallel 2 -run "TestScripts/(${E2E_RUN:-.})" ./test/e2e
+	tier e2e -tags e2e -count "${E2E_COUNT:-1}" -timeout 120m -parallel 2 -run "TestKVM|TestScripts/(${E2E_RUN:-.})" ./test/e2e
 	# The scenarios have built a kernel and an initramfs: the VMM suite runs over real QEMU with them.
 	local shared=${BANGER_E2E_SHARED:-${XDG_CACHE_HOME:-$HOME/.cache}/banger-e2e}
 	BANGER_TEST_KERNEL=$(newest "$shared"/data/banger/kernels/*/vmlinux)
@@ -46,7 +46,6 @@ e2e() {
 	else
 		echo "e2e as root: these ran as $(id -un)" >>"$notrun"
 	fi
-	scripts/tiers.sh >>"$notrun"
 }
 
 newest() { # the newest of some files, or nothing

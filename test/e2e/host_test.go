@@ -73,15 +73,15 @@ func (h host) prepare() error {
 	fmt.Fprintln(os.Stderr, "e2e: a first VM; without a built image and kernel in", h.shared, "this takes minutes")
 	ctx, cancel := context.WithTimeout(context.Background(), prepareTimeout)
 	defer cancel()
-	vars := append(os.Environ(), h.env()...)
-	vars = append(vars, "XDG_STATE_HOME="+state, "XDG_CONFIG_HOME="+state)
-	banger := func(args ...string) error {
-		cmd := exec.CommandContext(ctx, filepath.Join(h.bin, "banger"), args...)
-		cmd.Env = vars
-		return relay(cmd)
-	}
-	err = banger("vm", "run", "--", "true")
-	return errors.Join(err, banger("daemon", "stop"))
+	err = relay(h.banger(ctx, state, "vm", "run", "--", "true"))
+	return errors.Join(err, relay(h.banger(ctx, state, "daemon", "stop")))
+}
+
+// banger is one command outside of the scripts, with a state directory of its own.
+func (h host) banger(ctx context.Context, state string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, filepath.Join(h.bin, "banger"), args...)
+	cmd.Env = append(append(os.Environ(), h.env()...), "XDG_STATE_HOME="+state, "XDG_CONFIG_HOME="+state)
+	return cmd
 }
 
 // relay runs cmd and passes on what it says, line by line, under our mark: a reader of many tests' output sees who it is.

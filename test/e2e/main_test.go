@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -32,8 +33,37 @@ func runMain(m *testing.M) int {
 	return m.Run()
 }
 
+// prepared is the host that runMain made ready.
+func prepared() host {
+	return host{bin: os.Getenv("BANGER_E2E_BIN"), shared: os.Getenv("BANGER_E2E_SHARED")}
+}
+
+// TestKVM names, where the scenarios ran with software emulation, why the accelerated ones did not.
+func TestKVM(t *testing.T) {
+	h, state := prepared(), t.TempDir()
+	if out, err := h.banger(t.Context(), state, "vm", "list").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	out, err := h.banger(t.Context(), state, "daemon", "status", "--format", "json").Output()
+	if stopped := h.banger(t.Context(), state, "daemon", "stop").Run(); err != nil || stopped != nil {
+		t.Fatal(err, stopped)
+	}
+	var status struct{ Accel, Slow string }
+	if err := json.Unmarshal(out, &status); err != nil {
+		t.Fatal(err)
+	}
+	if status.Accel != "kvm" && status.Slow != "" {
+		t.Skip("the scenarios ran without KVM: " + status.Slow)
+	}
+	if f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); status.Accel != "kvm" || err != nil {
+		t.Errorf("accelerated by %q without a reason, and opening /dev/kvm: %v", status.Accel, err)
+	} else {
+		f.Close()
+	}
+}
+
 func TestScripts(t *testing.T) {
-	h := host{bin: os.Getenv("BANGER_E2E_BIN"), shared: os.Getenv("BANGER_E2E_SHARED")}
+	h := prepared()
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata",
 		RequireUniqueNames: true,
