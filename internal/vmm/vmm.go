@@ -22,6 +22,9 @@ import (
 	"banger/internal/network"
 )
 
+// LockName is the lock's file in a VM's directory.
+const LockName = "vmm.lock"
+
 // Driver is one virtual machine monitor.
 type Driver interface {
 	Name() string

@@ -1,40 +1,47 @@
 package qemu
 
 import (
-	"bytes"
 	"context"
 	"path/filepath"
-	"time"
 
 	"banger/internal/model"
 	"banger/internal/procs"
+	"banger/internal/unixsocket"
 	"banger/internal/vmm"
 )
 
-// adoptLimit is how long a living QEMU may take to answer a new daemon.
-const adoptLimit = 5 * time.Second
-
-// Find implements vmm.Driver. The one proof of who the VMM is is that it holds the VM's lock; the hint only spares the
-// search. A QEMU that does not answer is still found: it can be killed, which is what matters.
-func (d *Driver) Find(ctx context.Context, _ model.VMID, dir string, hint model.Handles) (vmm.Machine, error) {
-	handle, err := procs.Holder(filepath.Join(dir, "vmm.lock"), hint.VMM)
+// Find adopts the QEMU that holds the lock in dir. hint is believed only where it names that very process; else the
+// monitor's socket is asked who listens, and in the end every process of the host whether it has the lock. A QEMU that
+// is stopped or hangs is adopted all the same: nothing here waits for its answer.
+func (d *Driver) Find(ctx context.Context, id model.VMID, dir string, hint model.Handles) (vmm.Machine, error) {
+	lock := filepath.Join(dir, vmm.LockName)
+	hints := []model.Process{hint.VMM}
+	if p, err := listener(ctx, dir); err == nil {
+		hints = append(hints, p)
+	}
+	handle, err := procs.Holder(lock, hints...)
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{dir: dir, process: handle, log: d.Log}
-	ctx, cancel := context.WithTimeout(ctx, adoptLimit)
-	defer cancel()
+	m := newMachine(dir, d.options.Log.With("vm", string(id)))
 	if err := m.connect(ctx); err != nil {
-		d.Log.Warn("a QEMU that lives does not answer its monitor", "pid", handle.Process().PID, "error", err)
-		return m, nil
+		// It can still be watched, killed and talked to; only its last words will be missed.
+		m.log.Warn("cannot reach an adopted VMM's sockets", "error", err)
 	}
-	// The daemon before may have died between QEMU's start and the guest's: let it go now, as it would have.
-	status, err := m.monitor.ask(ctx, "query-status")
-	if err == nil && bytes.Contains(status, []byte(`"prelaunch"`)) {
-		err = m.monitor.do(ctx, "cont")
-	}
-	if err != nil {
-		d.Log.Warn("cannot ask an adopted QEMU how it is", "pid", handle.Process().PID, "error", err)
-	}
+	m.hold(handle)
 	return m, nil
+}
+
+// listener returns the process that listens on the monitor's socket.
+func listener(ctx context.Context, dir string) (model.Process, error) {
+	conn, err := unixsocket.Dial(ctx, filepath.Join(dir, socketMonitor))
+	if err != nil {
+		return model.Process{}, err
+	}
+	defer conn.Close()
+	_, pid, err := unixsocket.PeerCred(conn)
+	if err != nil {
+		return model.Process{}, err
+	}
+	return procs.Of(pid)
 }

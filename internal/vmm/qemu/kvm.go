@@ -1,189 +1,235 @@
 package qemu
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"os/user"
 	"runtime"
+	"strconv"
+	"sync/atomic"
+	"syscall"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// KVM's ioctls and structures, from the kernel's Documentation/virt/kvm/api.rst (x86).
-const (
-	kvmGetAPIVersion       = 0xae00
-	kvmCreateVM            = 0xae01
-	kvmGetVCPUMmapSize     = 0xae04
-	kvmCreateVCPU          = 0xae41
-	kvmSetTSSAddr          = 0xae47
-	kvmRun                 = 0xae80
-	kvmSetUserMemoryRegion = 0x4020ae46
-	kvmSetRegs             = 0x4090ae82
-	kvmGetSregs            = 0x8138ae83
-	kvmSetSregs            = 0x4138ae84
+const kvmDevice = "/dev/kvm"
 
-	kvmAPIVersion = 12
-	kvmExitHLT    = 5
+// The ioctls of KVM that the probe needs, their argument's layout and the exit it hopes for (linux/kvm.h, x86-64).
+const (
+	kvmGetAPIVersion   = 0xAE00
+	kvmCreateVM        = 0xAE01
+	kvmGetVCPUMmapSize = 0xAE04
+	kvmCreateVCPU      = 0xAE41
+	kvmSetUserMemory   = 0x4020AE46
+	kvmRun             = 0xAE80
+	kvmSetRegs         = 0x4090AE82
+	kvmGetSregs        = 0x8138AE83
+	kvmSetSregs        = 0x4138AE84
+	kvmAPIVersion      = 12
+	kvmExitHLT         = 5
+	kvmRunExitReason   = 8 // offset of the reason
 )
 
-type kvmMemoryRegion struct {
-	slot, flags            uint32
-	guestAddr, size, local uint64
-}
-
-type kvmRegs struct {
-	_      [16]uint64 // rax … r15
-	rip    uint64
-	rflags uint64
-}
-
-// kvmSregs begins with the code segment; the rest is left as KVM made it.
-type kvmSregs struct {
-	csBase     uint64
-	csLimit    uint32
-	csSelector uint16
-	_          [10]byte
-	_          [312 - 24]byte
-}
-
-// probeLoop is real-mode code: a million rounds of decrement and jump, then halt. A processor does it in about a
-// millisecond; a hypervisor that emulates each instruction takes a second or more.
-var probeLoop = []byte{
-	0x66, 0xb9, 0x40, 0x42, 0x0f, 0x00, // mov ecx, 1000000
-	0x66, 0x49, // dec ecx
-	0x75, 0xfc, // jnz to the decrement
-	0xf4, // hlt
-}
-
-// Limits of the probe: what a usable KVM stays far below, and when to give up waiting.
-const (
-	kvmFast   = 100 * time.Millisecond
-	kvmGiveUp = 300 * time.Millisecond
-)
-
-// probeKVM says in one line why KVM is not to be used here, or "" when it runs guests at a processor's speed. That
-// /dev/kvm opens says nothing about that.
-func probeKVM() string {
-	kvm, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+// openKVM says whether this user may use KVM at all; "" when so.
+func openKVM() (reason string) {
+	f, err := os.OpenFile(kvmDevice, os.O_RDWR, 0)
 	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return "this host has no /dev/kvm"
-	case errors.Is(err, os.ErrPermission):
-		return "you may not open /dev/kvm; with: sudo usermod -aG kvm $USER, and a new login, you may"
-	case err != nil:
-		return fmt.Sprintf("/dev/kvm cannot be opened: %v", err)
+	case err == nil:
+		f.Close()
+		return ""
+	case errors.Is(err, fs.ErrNotExist):
+		return "this machine has no " + kvmDevice
+	case errors.Is(err, fs.ErrPermission):
+		return "you may not open " + kvmDevice + kvmRemedy()
 	}
-	defer kvm.Close()
-	took, err := timeGuest(int(kvm.Fd()))
-	if err != nil {
-		return fmt.Sprintf("/dev/kvm opens but runs no guest: %v", err)
-	}
-	if took > kvmFast {
-		return fmt.Sprintf("KVM is no faster than software here: a loop of 1 ms took %d ms", took.Milliseconds())
-	}
-	return ""
+	return fmt.Sprintf("%s cannot be opened (%v)", kvmDevice, errors.Unwrap(err))
 }
 
-// timeGuest runs probeLoop in a virtual machine of its own and returns how long that took.
-func timeGuest(kvm int) (time.Duration, error) {
-	if version, err := ioctl(kvm, kvmGetAPIVersion, 0); err != nil || version != kvmAPIVersion {
-		return 0, fmt.Errorf("its API version is %d (%w)", version, err)
-	}
-	vm, err := ioctl(kvm, kvmCreateVM, 0)
+// kvmRemedy names the command that lets the user in, when the device's group is the way.
+func kvmRemedy() string {
+	info, err := os.Stat(kvmDevice)
 	if err != nil {
-		return 0, fmt.Errorf("cannot make a virtual machine: %w", err)
+		return ""
 	}
-	defer unix.Close(vm)
-	// Intel's processors without unrestricted guests need a place for their task state segment.
-	if _, err := ioctl(vm, kvmSetTSSAddr, 0xfffbd000); err != nil {
-		return 0, fmt.Errorf("cannot place the task state segment: %w", err)
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || st.Gid == 0 || info.Mode().Perm()&0o060 != 0o060 {
+		return ""
 	}
-	memory, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
-	if err != nil {
-		return 0, err
+	name := strconv.Itoa(int(st.Gid))
+	if g, err := user.LookupGroupId(name); err == nil {
+		name = g.Name
 	}
-	defer unix.Munmap(memory)
-	copy(memory, probeLoop)
-	region := kvmMemoryRegion{guestAddr: 0x1000, size: uint64(len(memory)), local: uint64(uintptr(unsafe.Pointer(&memory[0])))}
-	if _, err := ioctl(vm, kvmSetUserMemoryRegion, uintptr(unsafe.Pointer(&region))); err != nil {
-		return 0, fmt.Errorf("cannot give it memory: %w", err)
-	}
-	vcpu, err := ioctl(vm, kvmCreateVCPU, 0)
-	if err != nil {
-		return 0, fmt.Errorf("cannot make a virtual processor: %w", err)
-	}
-	defer unix.Close(vcpu)
-	size, err := ioctl(kvm, kvmGetVCPUMmapSize, 0)
-	if err != nil {
-		return 0, err
-	}
-	shared, err := unix.Mmap(vcpu, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		return 0, err
-	}
-	defer unix.Munmap(shared)
-	if err := pointAtLoop(vcpu); err != nil {
-		return 0, err
-	}
-	return runToHalt(vcpu, shared)
+	return fmt.Sprintf(" (sudo usermod -aG %s $USER, then log in again)", name)
 }
 
-func pointAtLoop(vcpu int) error {
-	var sregs kvmSregs
-	if _, err := ioctl(vcpu, kvmGetSregs, uintptr(unsafe.Pointer(&sregs))); err != nil {
-		return err
-	}
-	sregs.csBase, sregs.csSelector = 0, 0
-	if _, err := ioctl(vcpu, kvmSetSregs, uintptr(unsafe.Pointer(&sregs))); err != nil {
-		return err
-	}
-	regs := kvmRegs{rip: 0x1000, rflags: 2}
-	_, err := ioctl(vcpu, kvmSetRegs, uintptr(unsafe.Pointer(&regs)))
-	return err
-}
-
-// runToHalt runs the processor until it halts. A signal to its thread takes it out when that lasts too long.
-func runToHalt(vcpu int, shared []byte) (time.Duration, error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	thread := unix.Gettid()
-	ended := make(chan struct{})
-	defer close(ended)
-	start := time.Now()
+// tryKVM runs a tiny guest, a loop of a given length, and times it. A device that opens proves nothing: a hypervisor
+// below may emulate every instruction or run none. "" when KVM is as fast as it should be.
+//
+// The loop is made longer in steps, each of which a usable KVM finishes in far less than its limit, so that a slow one is
+// known after milliseconds; one that does not come back at all is interrupted.
+func tryKVM() (reason string) {
+	type verdict struct{ reason string }
+	result := make(chan verdict, 1)
+	g := &loopGuest{}
 	go func() {
-		select {
-		case <-ended:
-		case <-time.After(kvmGiveUp):
-			// SIGURG is what the runtime itself interrupts threads with; it does no harm.
-			_ = unix.Tgkill(os.Getpid(), thread, unix.SIGURG)
+		// The run is interrupted by a signal to its thread, which therefore must not be another goroutine's; it ends with
+		// this goroutine, since it is not unlocked.
+		runtime.LockOSThread()
+		defer g.close()
+		if err := g.open(); err != nil {
+			result <- verdict{fmt.Sprintf("%s runs no guest (%v)", kvmDevice, err)}
+			return
 		}
-	}()
-	for {
-		_, err := ioctl(vcpu, kvmRun, 0)
-		took := time.Since(start)
-		if errors.Is(err, unix.EINTR) {
-			if took >= kvmGiveUp {
-				return took, nil
+		for _, step := range []struct {
+			loops uint64
+			limit time.Duration
+		}{{1_000, 20 * time.Millisecond}, {100_000, 20 * time.Millisecond}, {10_000_000, 150 * time.Millisecond}} {
+			start := time.Now()
+			if err := g.run(step.loops); err != nil {
+				result <- verdict{fmt.Sprintf("%s runs no guest (%v)", kvmDevice, err)}
+				return
 			}
-			continue
+			if took := time.Since(start); took > step.limit {
+				result <- verdict{fmt.Sprintf("%s is too slow here (%d loops took %v)", kvmDevice, step.loops, took.Round(time.Millisecond))}
+				return
+			}
 		}
-		if err != nil {
-			return took, err
+		result <- verdict{}
+	}()
+	limit := time.NewTimer(300 * time.Millisecond)
+	defer limit.Stop()
+	for {
+		select {
+		case v := <-result:
+			return v.reason
+		case <-limit.C:
+			g.interrupt()
+			limit.Reset(10 * time.Millisecond) // the signal may have come just before the guest was entered
 		}
-		// exit_reason lies after request_interrupt_window, immediate_exit and padding.
-		if reason := *(*uint32)(unsafe.Pointer(&shared[8])); reason != kvmExitHLT {
-			return took, fmt.Errorf("a trial guest ended for reason %d", reason)
-		}
-		return took, nil
 	}
 }
 
-func ioctl(fd int, request, arg uintptr) (int, error) {
+// loopGuest is a virtual machine of one page of memory: 16-bit code that counts down and halts.
+type loopGuest struct {
+	kvm, vm, vcpu int
+	memory, state []byte // the page, and struct kvm_run
+	thread        atomic.Int64
+	stop          atomic.Bool
+}
+
+const loopAddress = 0x1000
+
+var errInterrupted = errors.New("it did not come back")
+
+func (g *loopGuest) open() (err error) {
+	g.kvm, g.vm, g.vcpu = -1, -1, -1
+	g.thread.Store(int64(unix.Gettid()))
+	if g.kvm, err = unix.Open(kvmDevice, unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
+		return err
+	}
+	if v, err := kvmCall(g.kvm, kvmGetAPIVersion, 0); err != nil || v != kvmAPIVersion {
+		return fmt.Errorf("its interface has version %d: %w", v, err)
+	}
+	if g.vm, err = kvmCall(g.kvm, kvmCreateVM, 0); err != nil {
+		return err
+	}
+	if g.memory, err = unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANONYMOUS|unix.MAP_PRIVATE); err != nil {
+		return err
+	}
+	copy(g.memory, []byte{
+		0x66, 0x49, // dec ecx
+		0x75, 0xFC, // jnz to it
+		0xF4, // hlt
+	})
+	region := struct {
+		slot, flags              uint32
+		guest, size, userAddress uint64
+	}{0, 0, loopAddress, uint64(len(g.memory)), uint64(uintptr(unsafe.Pointer(&g.memory[0])))}
+	if err := kvmPointer(g.vm, kvmSetUserMemory, unsafe.Pointer(&region)); err != nil {
+		return err
+	}
+	if g.vcpu, err = kvmCall(g.vm, kvmCreateVCPU, 0); err != nil {
+		return err
+	}
+	size, err := kvmCall(g.kvm, kvmGetVCPUMmapSize, 0)
+	if err != nil {
+		return err
+	}
+	g.state, err = unix.Mmap(g.vcpu, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return err
+	}
+	var sregs [312]byte // struct kvm_sregs, which begins with the code segment: base, limit, selector
+	if err := kvmPointer(g.vcpu, kvmGetSregs, unsafe.Pointer(&sregs)); err != nil {
+		return err
+	}
+	binary.LittleEndian.PutUint64(sregs[0:], 0)
+	binary.LittleEndian.PutUint16(sregs[12:], 0)
+	return kvmPointer(g.vcpu, kvmSetSregs, unsafe.Pointer(&sregs))
+}
+
+// run makes the guest count loops down and returns when it has.
+func (g *loopGuest) run(loops uint64) error {
+	var regs [18]uint64 // struct kvm_regs: rax, rbx, rcx, …, rip, rflags
+	regs[2], regs[16], regs[17] = loops, loopAddress, 2
+	if err := kvmPointer(g.vcpu, kvmSetRegs, unsafe.Pointer(&regs)); err != nil {
+		return err
+	}
+	for {
+		_, err := kvmCall(g.vcpu, kvmRun, 0)
+		switch {
+		case g.stop.Load():
+			return errInterrupted
+		case errors.Is(err, unix.EINTR) || errors.Is(err, unix.EAGAIN):
+			continue
+		case err != nil:
+			return err
+		}
+		if reason := binary.LittleEndian.Uint32(g.state[kvmRunExitReason:]); reason != kvmExitHLT {
+			return fmt.Errorf("it stopped with exit %d", reason)
+		}
+		return nil
+	}
+}
+
+// interrupt ends a run from another thread. The signal is the one that the Go runtime sends its threads all the time.
+func (g *loopGuest) interrupt() {
+	g.stop.Store(true)
+	if t := g.thread.Load(); t != 0 {
+		_ = unix.Tgkill(os.Getpid(), int(t), unix.SIGURG)
+	}
+}
+
+func (g *loopGuest) close() {
+	for _, m := range [][]byte{g.state, g.memory} {
+		if m != nil {
+			_ = unix.Munmap(m)
+		}
+	}
+	for _, fd := range []int{g.vcpu, g.vm, g.kvm} {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
+	}
+	g.thread.Store(0)
+}
+
+func kvmCall(fd int, request, arg uintptr) (int, error) {
 	r, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, arg)
 	if errno != 0 {
-		return int(r), errno
+		return -1, errno
 	}
 	return int(r), nil
+}
+
+func kvmPointer(fd int, request uintptr, arg unsafe.Pointer) error {
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(arg)); errno != 0 {
+		return errno
+	}
+	return nil
 }

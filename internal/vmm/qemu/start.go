@@ -2,141 +2,175 @@ package qemu
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net"
+	"io/fs"
 	"os"
-	"path/filepath"
-	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"banger/internal/model"
 	"banger/internal/procs"
-	"banger/internal/unixsocket"
 	"banger/internal/vmm"
 )
 
-// monitorLimit is how long a new QEMU may take to answer: it reads the kernel and opens disks before that.
-const monitorLimit = 60 * time.Second
+// killTimeout bounds the wait for the end of a VMM that failed to start: only a process stuck in the kernel needs it.
+const killTimeout = 10 * time.Second
 
-// Start implements vmm.Driver.
-func (d *Driver) Start(ctx context.Context, c vmm.Config) (vmm.Machine, error) {
-	h := d.host(ctx)
-	if h.problem != "" {
-		return nil, model.Errorf(model.ErrUnsupported, "cannot start a VM: %s", h.problem)
-	}
-	argv, err := Argv(c, h.noKVM == "", h.tscKHz)
-	if err != nil {
-		return nil, err
-	}
-	m, err := d.launch(ctx, h.binary, argv, c)
-	if err != nil {
-		if removeErr := d.Remove(ctx, c.ID, c.Dir, model.Handles{}); removeErr != nil {
-			d.Log.Warn("cannot remove the sockets of a VM that did not start", "error", removeErr)
-		}
-		return nil, err
-	}
-	return m, nil
-}
-
-func (d *Driver) launch(ctx context.Context, binary string, argv []string, c vmm.Config) (*machine, error) {
-	ctx, cancel := context.WithTimeout(ctx, monitorLimit)
-	defer cancel()
-	files := []*os.File{c.Lock, nil, nil} // standard input, output, error
-	defer func() { closeAll(files[1:]) }()
-	for _, name := range sockets {
-		l, err := unixsocket.Listen(filepath.Join(c.Dir, name))
-		if err != nil {
-			return nil, err
-		}
-		f, err := l.File()
-		l.Close()
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, f)
-	}
-	words, stderr, err := lastWords()
-	if err != nil {
-		return nil, err
-	}
-	files[2] = stderr
-	if files[1], err = os.OpenFile(os.DevNull, os.O_WRONLY, 0); err != nil {
-		return nil, err
-	}
-	child, err := procs.Start(binary, argv, os.ProcAttr{
-		Dir: c.Dir, Env: []string{"PATH=/usr/bin:/bin", "LC_ALL=C"}, Files: files,
-		// A session of its own: no terminal's end reaches it.
-		Sys: &syscall.SysProcAttr{Setsid: true},
-	})
-	runtime.KeepAlive(files)
-	if err != nil {
-		return nil, model.Errorf(model.ErrUnsupported, "cannot start QEMU: %w", err)
-	}
-	m := &machine{dir: c.Dir, process: child, child: child, words: words, log: d.Log}
-	if err := m.begin(ctx); err != nil {
-		// Dead first: then its last words are complete.
-		if killErr := child.Kill(context.WithoutCancel(ctx)); killErr != nil {
-			d.Log.Error("cannot kill a QEMU that did not start", "error", killErr)
-		}
-		<-child.Reaped()
-		m.Close()
-		if cause := context.Cause(ctx); cause != nil {
-			return nil, cause
-		}
-		if said := words.String(); said != "" {
-			err = fmt.Errorf("%s", said)
-		}
-		return nil, model.Errorf(model.ErrUnavailable, "QEMU did not start: %w", err)
-	}
-	return m, nil
-}
-
-// begin connects to a QEMU that is starting and lets its guest go.
-func (m *machine) begin(ctx context.Context) error {
-	// The console first: by the time the monitor answers, QEMU has taken it.
-	if err := m.connect(ctx); err != nil {
-		return err
-	}
-	return m.monitor.do(ctx, "cont")
-}
-
-// connect makes the connections that a machine keeps: its console and its monitor.
-func (m *machine) connect(ctx context.Context) error {
-	console, err := m.dial(ctx, socketConsole)
-	if err != nil {
-		return err
-	}
-	m.console = newConsole(console)
-	conn, err := m.dial(ctx, socketQMP)
-	if err != nil {
-		return err
-	}
-	// A QEMU that dies takes its monitor with it, but its listening socket dies first: watch the process as well.
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	ended := make(chan struct{})
-	defer close(ended)
-	go func() {
-		select {
-		case <-m.process.Done():
-			cancel(model.Errorf(model.ErrUnavailable, "QEMU ended"))
-			conn.Close()
-		case <-ended:
+// Start runs QEMU for c. It returns when QEMU has let the guest run, or with nothing left behind.
+func (d *Driver) Start(ctx context.Context, c vmm.Config) (_ vmm.Machine, err error) {
+	defer func() {
+		if err != nil && ctx.Err() != nil {
+			err = model.Errorf(model.ErrCanceled, "cannot start the VM: %w", context.Cause(ctx))
 		}
 	}()
-	m.monitor, err = openMonitor(ctx, conn)
-	return err
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	features, host := d.features(ctx)
+	if features.Problem != "" {
+		return nil, model.Errorf(model.ErrUnsupported, "cannot start the VM: %s", features.Problem)
+	}
+	argv, err := Argv(c, host)
+	if err != nil {
+		return nil, err
+	}
+	if err := readable(c); err != nil {
+		return nil, err
+	}
+	s, err := listen(c)
+	if err != nil {
+		return nil, fmt.Errorf("cannot start the VM: %w", err)
+	}
+	m, err := d.spawn(ctx, c, s, argv)
+	s.close()
+	if err == nil {
+		err = m.started(ctx)
+	}
+	if err != nil {
+		if m != nil {
+			err = m.abandon(err)
+		}
+		s.unlink()
+		return nil, err
+	}
+	return m, nil
 }
 
-func (m *machine) dial(ctx context.Context, name string) (net.Conn, error) {
-	return unixsocket.Dial(ctx, filepath.Join(m.dir, name))
-}
-
-func closeAll(files []*os.File) {
-	for _, f := range files {
-		if f != nil {
-			f.Close()
+// readable makes the most likely faults of a start errors of their own kind, before QEMU words them.
+func readable(c vmm.Config) error {
+	paths := map[string]string{c.Kernel: "kernel", c.Initrd: "initramfs"}
+	for _, d := range c.Drives {
+		paths[d.Path] = d.Serial + " disk"
+		if d.Backing != "" {
+			paths[d.Backing] = "image below its " + d.Serial + " disk"
 		}
 	}
+	for path, what := range paths {
+		// Nonblocking: a FIFO in a disk's place must not hang the start.
+		f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+		switch {
+		case err == nil:
+			f.Close()
+		case errors.Is(err, fs.ErrNotExist):
+			return model.Errorf(model.ErrNotFound, "cannot start the VM: its %s is missing: %w", what, err)
+		case errors.Is(err, fs.ErrPermission):
+			return model.Errorf(model.ErrDenied, "cannot start the VM: its %s cannot be read: %w", what, err)
+		default:
+			return fmt.Errorf("cannot start the VM: its %s cannot be read: %w", what, err)
+		}
+	}
+	if c.Lock == nil {
+		return model.Errorf(model.ErrInvalid, "cannot start the VM: it was given no lock to hold")
+	}
+	return nil
+}
+
+// spawn starts the process with its monitor and its console connected: the connections wait in the sockets' queues for
+// QEMU to take them.
+func (d *Driver) spawn(ctx context.Context, c vmm.Config, s *sockets, argv []string) (_ *machine, err error) {
+	m := newMachine(c.Dir, d.options.Log.With("vm", string(c.ID)))
+	defer func() {
+		if err != nil {
+			m.Close()
+		}
+	}()
+	if err := m.connect(ctx); err != nil {
+		return nil, fmt.Errorf("cannot start the VM: %w", err)
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer w.Close()
+	m.stderr = newStderr(r)
+	child, err := procs.Start(argv[0], argv, os.ProcAttr{
+		Dir:   "/", // it holds no directory of ours
+		Env:   []string{"PATH=/usr/bin:/bin", "LC_ALL=C"},
+		Files: append([]*os.File{c.Lock, null, w}, s.files...),
+		Sys:   &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		return nil, err
+	}
+	// Its memory is the guest's. QEMU has parsed nothing of the guest's by now.
+	if err := unix.Prlimit(child.Process().PID, unix.RLIMIT_CORE, &unix.Rlimit{}, nil); err != nil {
+		d.options.Log.Warn("cannot forbid core dumps of QEMU", "error", err)
+	}
+	m.child = child
+	m.hold(child)
+	return m, nil
+}
+
+// started waits until QEMU answers on its monitor, which it does only once the machine is made and let run.
+func (m *machine) started(ctx context.Context) error {
+	select {
+	case <-m.ready:
+		return nil
+	case <-m.handle.Done():
+	case <-m.done:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	<-m.done
+	select {
+	case <-m.ready: // it ran, and is over already: that is the caller's to see
+		return nil
+	default:
+	}
+	words := m.stderr.words()
+	if words == "" {
+		words = m.exit.String()
+	}
+	return model.Errorf(kindOf(words), "cannot start the VM: QEMU says: %s", words)
+}
+
+// kindOf finds the kind of error in QEMU's words, of which the last part is the C library's.
+func kindOf(words string) error {
+	for text, kind := range map[string]error{
+		"Permission denied": model.ErrDenied, "No space left on device": model.ErrNoSpace,
+		"Cannot allocate memory": model.ErrUnavailable, "cannot set up guest memory": model.ErrUnavailable,
+		"Failed to get": model.ErrState, // … "write" lock: another process has the disk open
+		"qcow2":         model.ErrCorrupt,
+	} {
+		if strings.Contains(words, text) {
+			return kind
+		}
+	}
+	return model.ErrUnavailable
+}
+
+// abandon ends a VMM whose start failed with err.
+func (m *machine) abandon(err error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), killTimeout)
+	defer cancel()
+	return errors.Join(err, m.Kill(ctx), m.Close())
 }

@@ -2,30 +2,34 @@ package qemu
 
 import "time"
 
-// readTSC returns the host's time stamp counter.
-func readTSC() uint64
+// rdtsc reads the processor's time stamp counter.
+func rdtsc() uint64
 
-// tscInterval is long enough that what a clock read takes, some 50 ns, is one part in 200,000 of it.
-const tscInterval = 10 * time.Millisecond
+// tscWindow is how long the counter is measured: clock readings are good to some 50 ns, so the rate is to 3 parts in a
+// million, less than an undisciplined crystal is off.
+const tscWindow = 20 * time.Millisecond
 
-// measureTSC returns the frequency of the time stamp counter in kHz. An ordinary user is told it by no file that every
-// host has, so it is counted against the monotonic clock; the best of three pairs is the one whose clock reads were least
-// disturbed.
-func measureTSC() int64 {
-	var khz int64
-	best := time.Duration(1<<63 - 1)
-	for range 3 {
-		beforeStart := time.Now()
-		first := readTSC()
-		slackStart := time.Since(beforeStart)
-		time.Sleep(tscInterval)
-		beforeEnd := time.Now()
-		last := readTSC()
-		slack := max(slackStart, time.Since(beforeEnd))
-		if slack < best {
-			best = slack
-			khz = int64(float64(last-first) / float64(beforeEnd.Sub(beforeStart)) * 1e6)
+// measureTSC returns the rate of the host's time stamp counter in kHz. No file tells an ordinary user: /proc/cpuinfo has
+// the core's momentary speed, the processor's own leaf is empty on most, and what the host's kernel found out it prints
+// where only root reads. So it is measured against the monotonic clock, once per boot.
+func measureTSC() int {
+	ticks, at := sampleTSC()
+	time.Sleep(tscWindow)
+	ticks2, at2 := sampleTSC()
+	return int(float64(ticks2-ticks) / float64(at2.Sub(at)) * 1e6)
+}
+
+// sampleTSC reads both clocks together: of several tries the one in which least time passed between the two readings of
+// the counter, so that being preempted does no harm.
+func sampleTSC() (ticks uint64, at time.Time) {
+	best := ^uint64(0)
+	for range 50 {
+		before := rdtsc()
+		now := time.Now()
+		after := rdtsc()
+		if took := after - before; took < best {
+			best, ticks, at = took, before+took/2, now
 		}
 	}
-	return khz
+	return ticks, at
 }
