@@ -117,13 +117,12 @@ func debianRules() tarfilter.Rules {
 	rules := tarfilter.Rules{
 		PadInodes: true,
 		Drop: func(name string) bool {
-			dir, base := path.Split(name)
-			switch {
+			switch dir := path.Dir(name) + "/"; {
 			case name == "etc/apt/apt.conf.d/99mmdebstrap", // this host's proxies
 				name == "var/cache/ldconfig/aux-cache": // inode numbers of the build
 				return true
 			case strings.HasPrefix(dir, "var/cache/apt/"), strings.HasPrefix(dir, "var/lib/apt/lists/"):
-				return !strings.HasSuffix(base, "partial") // apt wants its directories
+				return true
 			}
 			return false
 		},
@@ -131,6 +130,9 @@ func debianRules() tarfilter.Rules {
 			{Name: "etc/machine-id"}, // empty: every VM gets its own
 			{Name: "etc/hostname", Content: "localhost\n"},
 			{Name: "etc/resolv.conf"}, // the bootstrap copies those two from this host
+			{Name: "var/cache/apt/archives/partial", Dir: true},
+			{Name: "var/lib/apt/lists/partial", Dir: true},
+			{Name: "usr/lib/modules", Dir: true}, // where the kernel's modules are mounted
 		},
 	}
 	for _, m := range maskedUnits() {

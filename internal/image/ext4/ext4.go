@@ -31,7 +31,7 @@ const journalMiB = "32"
 // maxWriter is the most that the writer may make; it reserves metadata for that size.
 const maxWriter = 16 << 30
 
-// Size is the UUID-bearing result of a conversion, needed to finish it.
+// Written is a file system as the writer leaves it: it still needs Finish or Seal.
 type Written struct {
 	UUID string // of the file system: derived from the tar's bytes
 }
@@ -57,16 +57,28 @@ func Write(ctx context.Context, path string, stream io.Reader) (Written, error) 
 // Finish makes the file at path an ordinary writable file system of size bytes, sparse, with a journal, and ready for
 // online growth. The padding of tarfilter is removed.
 //
-// The order is load-bearing: the directory index needs the hash seed, the swap of sparse_super2 for sparse_super (with
-// which alone the kernel grows a mounted file system) needs the free blocks that resize2fs brings, and a check follows
-// each step that leaves something to mend.
-func (w Written) Finish(ctx context.Context, path string, size int64) error {
-	return run(ctx, path, w.UUID, []step{
+// The order is load-bearing. The directory index needs the hash seed. The kernel grows a mounted file system only with
+// sparse_super, not with the writer's sparse_super2, and the swap puts superblock copies where the writer knew of none:
+// e2fsprogs writes them over whatever file has its data there. So those blocks are emptied first, in the free space that
+// resize2fs brings: declared bad, e2fsck moves their content away, and then they are good again.
+func (w Written) Finish(ctx context.Context, path string, size int64) (err error) {
+	dir, err := os.MkdirTemp(filepath.Dir(path), "finish-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	bad, none := filepath.Join(dir, "bad"), filepath.Join(dir, "none")
+	if err := errors.Join(writeBlockList(bad, backupBlocks(size)), writeBlockList(none, nil)); err != nil {
+		return err
+	}
+	return run(ctx, path, []step{
 		{tool: "tune2fs", args: []string{"-O", "^read-only,dir_index", "-U", w.UUID}},
 		{tool: "debugfs", args: []string{"-w", "-R", "clri /" + tarfilter.PadDir}},
 		{tool: "debugfs", args: []string{"-w", "-R", "ssv hash_seed " + w.UUID}},
 		{tool: "e2fsck", args: []string{"-fyD"}, fixes: true},
 		{tool: "resize2fs", after: []string{fmt.Sprintf("%dK", size>>10)}},
+		{tool: "e2fsck", args: []string{"-fy", "-l", bad}, fixes: true},
+		{tool: "e2fsck", args: []string{"-fy", "-L", none}, fixes: true},
 		{tool: "debugfs", args: []string{"-w", "-R", "feature -sparse_super2 sparse_super"}},
 		{tool: "e2fsck", args: []string{"-fy"}, fixes: true},
 		{tool: "tune2fs", args: []string{"-J", "size=" + journalMiB}},
@@ -76,7 +88,7 @@ func (w Written) Finish(ctx context.Context, path string, size int64) error {
 
 // Seal leaves the file system read-only and as small as it is, and only mends what the writer left.
 func (w Written) Seal(ctx context.Context, path string) error {
-	return run(ctx, path, w.UUID, []step{
+	return run(ctx, path, []step{
 		{tool: "tune2fs", args: []string{"-O", "^read-only", "-U", w.UUID}},
 		{tool: "e2fsck", args: []string{"-fy"}, fixes: true},
 		{tool: "e2fsck", args: []string{"-fn"}},
@@ -91,14 +103,14 @@ type step struct {
 	fixes bool // exit code 1, errors corrected, is what it is run for
 }
 
-func run(ctx context.Context, path, id string, steps []step) error {
+func run(ctx context.Context, path string, steps []step) error {
 	path, err := filepath.Abs(path) // never taken for an option
 	if err != nil {
 		return err
 	}
 	for _, s := range steps {
 		if err := s.run(ctx, path); err != nil {
-			return fmt.Errorf("%s on the new image %s: %w", s.tool, id, err)
+			return fmt.Errorf("%s on the new file system: %w", s.tool, err)
 		}
 	}
 	return nil

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// The names given to the padding; the finishing of the image removes the directory.
+// PadDir holds the padding; the finishing of the image removes it.
 const PadDir = ".pad"
 
 const (
@@ -38,8 +38,9 @@ type Limits struct {
 // File is a file that replaces what the stream has under its name, or is added to it.
 type File struct {
 	Name    string // clean and relative: "etc/machine-id"
+	Dir     bool   // a directory
 	Link    string // target, for a symbolic link
-	Content string // of a regular file, when Link is ""
+	Content string // of a regular file, which it is otherwise
 }
 
 // Rules say what to change. The zero Rules change nothing.
@@ -202,7 +203,10 @@ func (f *filter) checkName(name string) error {
 func (f *filter) end() error {
 	for _, r := range f.rules.Replace {
 		h := &tar.Header{Typeflag: tar.TypeReg, Name: r.Name, Mode: 0o644, Size: int64(len(r.Content)), ModTime: time.Unix(0, 0)}
-		if r.Link != "" {
+		switch {
+		case r.Dir:
+			h.Typeflag, h.Mode, h.Size = tar.TypeDir, 0o755, 0
+		case r.Link != "":
 			h.Typeflag, h.Mode, h.Size, h.Linkname = tar.TypeSymlink, 0o777, 0, r.Link
 		}
 		h, err := f.header(r.Name, h)

@@ -1,0 +1,162 @@
+package ext4
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"banger/internal/hosttool"
+	"banger/internal/image/tarfilter"
+	"banger/internal/model"
+)
+
+func needTool(t *testing.T, name string) string {
+	t.Helper()
+	path, err := hosttool.Find(name, "e2fsprogs")
+	if err != nil {
+		t.Skip(err)
+	}
+	return path
+}
+
+// files are sized so that data lies across the starts of block groups 1 and 3, where superblock copies come to be.
+func stream(t *testing.T, sizes []int64) (io.Reader, map[string][32]byte) {
+	t.Helper()
+	sums := map[string][32]byte{}
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	random := rand.NewChaCha8([32]byte{1})
+	for i, size := range sizes {
+		content := make([]byte, size)
+		if _, err := random.Read(content); err != nil {
+			t.Fatal(err)
+		}
+		name := fmt.Sprintf("f%03d", i)
+		sums[name] = sha256.Sum256(content)
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: size}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(content); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return &out, sums
+}
+
+func finished(t *testing.T, path string, in io.Reader, size int64) {
+	t.Helper()
+	pr, pw := io.Pipe()
+	go func() {
+		limits := tarfilter.Limits{Bytes: 1 << 32, Entries: 1 << 20, Path: 4096, Depth: 64}
+		_, err := tarfilter.Copy(pw, in, limits, tarfilter.Rules{PadInodes: true}, nil)
+		pw.CloseWithError(err)
+	}()
+	written, err := Write(t.Context(), path, pr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := written.Finish(t.Context(), path, size); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestFinishKeepsEveryByte reads all contents back: a check of the file system alone does not see a file overwritten.
+func TestFinishKeepsEveryByte(t *testing.T) {
+	t.Parallel()
+	debugfs := needTool(t, "debugfs")
+	for name, sizes := range map[string][]int64{
+		"many files":     slices.Repeat([]int64{5 << 20, 70_000, 3 << 20, 1}, 28),
+		"one large file": {420 << 20},
+		"an even one":    {230 << 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "root.ext4")
+			in, sums := stream(t, sizes)
+			finished(t, path, in, 10<<30)
+			for name, want := range sums {
+				got := sha256.New()
+				cmd := exec.CommandContext(t.Context(), debugfs, "-R", "cat /"+name, path)
+				cmd.Stdout = got
+				if err := cmd.Run(); err != nil {
+					t.Fatal(err)
+				}
+				if !bytes.Equal(got.Sum(nil), want[:]) {
+					t.Errorf("%s has another content in the file system", name)
+				}
+			}
+			features, err := exec.CommandContext(t.Context(), debugfs, "-R", "features", path).Output()
+			if err != nil || !bytes.Contains(features, []byte(" sparse_super ")) || !bytes.Contains(features, []byte("has_journal")) {
+				t.Errorf("features %s, %v", features, err)
+			}
+			if out, err := exec.CommandContext(t.Context(), debugfs, "-R", "stat /"+tarfilter.PadDir, path).CombinedOutput(); err != nil || !bytes.Contains(out, []byte("File not found")) {
+				t.Errorf("the padding is still there: %s, %v", out, err)
+			}
+		})
+	}
+}
+
+func TestSameTarSameImage(t *testing.T) {
+	t.Parallel()
+	needTool(t, "debugfs")
+	dir := t.TempDir()
+	var sums [2][]byte
+	for i := range sums {
+		in, _ := stream(t, []int64{100, 5000, 0, 9 << 20})
+		path := filepath.Join(dir, fmt.Sprint(i))
+		finished(t, path, in, 256<<20)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sums[i] = data
+	}
+	if !bytes.Equal(sums[0], sums[1]) {
+		t.Error("two conversions of one tar differ")
+	}
+}
+
+func TestBackupBlocks(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		size int64
+		want []int64
+	}{
+		{64 << 20, nil},
+		{256 << 20, []int64{32768, 32769}},
+		{10 << 30, []int64{
+			32768, 32769, 98304, 98305, 163840, 163841, 229376, 229377, 294912, 294913, 819200, 819201, 884736, 884737, 1605632, 1605633,
+		}},
+	} {
+		if got := backupBlocks(c.size); !slices.Equal(got, c.want) {
+			t.Errorf("%d: %v, want %v", c.size, got, c.want)
+		}
+	}
+}
+
+func TestWriteEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	in, _ := stream(t, []int64{10})
+	if _, err := Write(ctx, filepath.Join(t.TempDir(), "x"), in); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	needTool(t, "tune2fs")
+	if err := (Written{UUID: "x"}).Finish(ctx, filepath.Join(t.TempDir(), "x"), 1<<20); !errors.Is(err, model.ErrCanceled) {
+		t.Errorf("got %v", err)
+	}
+}
