@@ -15,6 +15,7 @@ import (
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
 
+	bangerv1 "banger/api/banger/v1"
 	"banger/api/banger/v1/bangerv1connect"
 	"banger/internal/dirs"
 	"banger/internal/model"
@@ -56,19 +57,29 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 		o.Log = func(string) {}
 	}
 	c := &Client{options: o}
-	conn, err := c.connect(ctx)
-	if notRunning(err) && o.Autostart {
-		conn, err = c.start(ctx)
+	for attempt := 1; ; attempt++ {
+		conn, err := c.connect(ctx)
+		if notRunning(err) && o.Autostart {
+			conn, err = c.start(ctx)
+		}
+		if notRunning(err) {
+			err = model.Errorf(model.ErrUnavailable, "no daemon is running")
+		}
+		if err != nil {
+			return nil, err
+		}
+		c.serveOver(conn)
+		// A daemon that is being killed still has a socket to connect to: only its answer tells that it lives.
+		_, err = c.daemon.Ping(ctx, &bangerv1.PingRequest{})
+		if err == nil || connect.CodeOf(err) == connect.CodeUnimplemented || attempt == maxDials || ctx.Err() != nil {
+			return c, nil
+		}
+		c.transport.CloseIdleConnections()
 	}
-	if notRunning(err) {
-		err = model.Errorf(model.ErrUnavailable, "no daemon is running")
-	}
-	if err != nil {
-		return nil, err
-	}
-	c.serveOver(conn)
-	return c, nil
 }
+
+// maxDials is how many dying daemons in a row Dial gets over; what the last one answers is for the caller's call to say.
+const maxDials = 5
 
 // Close ends the connection: commands that this client is attached to lose it, and so do its leases.
 func (c *Client) Close() error {

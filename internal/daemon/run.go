@@ -129,8 +129,8 @@ func serve(ctx context.Context, c Config, handler *server.Server, log *slog.Logg
 	if err != nil {
 		return err
 	}
-	defer os.Remove(socket)
-	failed := make(chan error, 2)
+	defer func() { _ = os.Remove(socket) }()
+	failed := make(chan error, 1)
 	go func() { failed <- handler.Serve(listener) }()
 	go func() {
 		if err := watchRemoval(ctx, socket, func() {
@@ -140,7 +140,7 @@ func serve(ctx context.Context, c Config, handler *server.Server, log *slog.Logg
 				log.Error("cannot make the socket again", "error", err)
 				return
 			}
-			go handler.Serve(again)
+			go func() { failed <- handler.Serve(again) }()
 		}); err != nil {
 			log.Error("cannot watch the socket", "error", err)
 		}

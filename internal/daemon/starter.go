@@ -19,7 +19,7 @@ func starter() func(line string) {
 	syscall.CloseOnExec(starterFD)
 	pipe := os.NewFile(starterFD, "starter")
 	return func(line string) {
-		fmt.Fprintln(pipe, line) //nolint:errcheck // a starter that has gone does not care
+		fmt.Fprintln(pipe, line) // a starter that has gone does not care
 		pipe.Close()
 	}
 }

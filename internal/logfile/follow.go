@@ -2,6 +2,7 @@ package logfile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -82,7 +83,7 @@ func (l *File) readAt(p []byte, position int64) (n int, next int64, changed <-ch
 	}
 	defer file.Close()
 	n, err = file.ReadAt(p[:min(int64(len(p)), limit-at)], at)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = nil
 	}
 	return n, position + int64(n), changed, err

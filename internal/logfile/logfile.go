@@ -25,9 +25,9 @@ type File struct {
 	changed chan struct{} // closed and replaced at each write, closed for good by Close
 }
 
-// Open opens the log at path for appending, capped at max bytes.
-func Open(path string, max int64) (*File, error) {
-	l := &File{path: path, half: max / 2, changed: make(chan struct{})}
+// Open opens the log at path for appending, capped at limit bytes.
+func Open(path string, limit int64) (*File, error) {
+	l := &File{path: path, half: limit / 2, changed: make(chan struct{})}
 	if err := l.openCurrent(); err != nil {
 		return nil, err
 	}

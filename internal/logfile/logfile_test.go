@@ -13,10 +13,10 @@ import (
 	"banger/internal/logfile"
 )
 
-func open(t *testing.T, max int64) (*logfile.File, string) {
+func open(t *testing.T, limit int64) (*logfile.File, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "log")
-	l, err := logfile.Open(path, max)
+	l, err := logfile.Open(path, limit)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,6 +36,10 @@ func (s *daemonService) Status(ctx context.Context, _ *bangerv1.DaemonStatusRequ
 	}, nil
 }
 
+func (s *daemonService) Ping(context.Context, *bangerv1.PingRequest) (*bangerv1.PingResponse, error) {
+	return &bangerv1.PingResponse{}, nil
+}
+
 func (s *daemonService) Stop(context.Context, *bangerv1.StopDaemonRequest) (*bangerv1.StopDaemonResponse, error) {
 	s.stop()
 	return &bangerv1.StopDaemonResponse{}, nil

@@ -78,7 +78,8 @@ func recovered(next connect.ServerFunc, ctx context.Context, spec connect.Spec, 
 func requireProtocol(next connect.ServerFunc) connect.ServerFunc {
 	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
 		switch spec.Procedure {
-		case bangerv1connect.DaemonServiceStatusProcedure, bangerv1connect.DaemonServiceStopProcedure:
+		case bangerv1connect.DaemonServicePingProcedure, bangerv1connect.DaemonServiceStatusProcedure,
+			bangerv1connect.DaemonServiceStopProcedure:
 			return next(ctx, spec, stream)
 		}
 		info, _ := connect.CallInfoForServerContext(ctx)

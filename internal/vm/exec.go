@@ -2,6 +2,7 @@ package vm
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"banger/internal/guest"
@@ -72,7 +73,7 @@ func (s *Service) guest(ctx context.Context, id model.VMID) (*guest.Guest, error
 // touch records that the VM was used; that it could not be recorded is not worth a failed command.
 func (s *Service) touch(ctx context.Context, id model.VMID) {
 	s.wg.Go(func() {
-		if err := s.Store.Touch(context.WithoutCancel(ctx), id); err != nil && model.KindOf(err) != model.ErrNotFound {
+		if err := s.Store.Touch(context.WithoutCancel(ctx), id); err != nil && !errors.Is(err, model.ErrNotFound) {
 			operation.Logger(ctx).Warn("cannot record the VM's use", "vm", string(id), "error", err)
 		}
 	})

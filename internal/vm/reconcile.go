@@ -123,14 +123,14 @@ func (s *Service) resume(e *entry, v model.VM, h model.Handles) {
 		s.askGuest(ctx, e, s.Limits.Stop)
 		err = s.finishStop(ctx, e, v, "")
 	default:
-		err = s.relearn(ctx, e, v, h)
+		err = s.relearn(ctx, e, h)
 	}
 	if err != nil && s.ctx.Err() == nil {
 		s.Log.Error("cannot go on with an adopted VM", "vm", string(v.ID), "error", err)
 	}
 }
 
-func (s *Service) relearn(ctx context.Context, e *entry, v model.VM, h model.Handles) error {
+func (s *Service) relearn(ctx context.Context, e *entry, h model.Handles) error {
 	l := e.current()
 	if l == nil {
 		return nil

@@ -16,7 +16,7 @@ import (
 	"banger/internal/vmm"
 )
 
-// Time limits of the service; tests shorten them.
+// Limits are the times that the service waits at most; tests shorten them.
 type Limits struct {
 	Boot     time.Duration // from the VMM's start until the guest is ready
 	Stop     time.Duration // default grace of a stop

@@ -73,12 +73,12 @@ func (s *Service) launch(ctx context.Context, e *entry, op *operation.Operation)
 	}
 	crash.At("start.intent.after")
 	if v.Generation, err = s.Store.NextGeneration(ctx, e.id); err != nil {
-		return v, s.failStart(ctx, e, err, undo{})
+		return v, s.failStart(ctx, e, err, &undo{})
 	}
 	b.vm = v
 	var u undo
 	if err := s.boot(ctx, e, b, &u); err != nil {
-		return v, s.failStart(ctx, e, err, u)
+		return v, s.failStart(ctx, e, err, &u)
 	}
 	return v, nil
 }
@@ -306,7 +306,7 @@ func (l *live) exit() (model.Exit, bool) {
 }
 
 func bootError(v model.VM, err error) error {
-	if kind := model.KindOf(err); kind == model.ErrTimeout || kind == model.ErrCanceled {
+	if errors.Is(err, model.ErrTimeout) || errors.Is(err, model.ErrCanceled) {
 		return err
 	}
 	return model.Errorf(model.ErrUnavailable, "cannot start %s: %w; see: banger vm logs %s", v.Name, err, v.Name)
@@ -340,9 +340,9 @@ func machineID(id model.VMID) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// failStart takes back what a start did and leaves the VM failed with the reason. It returns err, joined with what could
-// not be taken back. The caller holds the lock.
-func (s *Service) failStart(ctx context.Context, e *entry, err error, u undo) error {
+// failStart takes back what a start did, all that the VM has on the host where u is nil, and leaves the VM failed with the
+// reason. It returns err, joined with what could not be taken back. The caller holds the lock.
+func (s *Service) failStart(ctx context.Context, e *entry, err error, u *undo) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Limits.Teardown)
 	defer cancel()
 	if u != nil {

@@ -11,10 +11,10 @@ type undo []func(context.Context) error
 
 func (u *undo) add(step func(context.Context) error) { *u = append(*u, step) }
 
-func (u undo) run(ctx context.Context) error {
+func (u *undo) run(ctx context.Context) error {
 	var errs []error
-	for i := len(u) - 1; i >= 0; i-- {
-		errs = append(errs, u[i](ctx))
+	for i := len(*u) - 1; i >= 0; i-- {
+		errs = append(errs, (*u)[i](ctx))
 	}
 	return errors.Join(errs...)
 }

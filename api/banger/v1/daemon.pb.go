@@ -277,6 +277,78 @@ func (*StopDaemonResponse) Descriptor() ([]byte, []int) {
 	return file_banger_v1_daemon_proto_rawDescGZIP(), []int{3}
 }
 
+type PingRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PingRequest) Reset() {
+	*x = PingRequest{}
+	mi := &file_banger_v1_daemon_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PingRequest) ProtoMessage() {}
+
+func (x *PingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_banger_v1_daemon_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PingRequest.ProtoReflect.Descriptor instead.
+func (*PingRequest) Descriptor() ([]byte, []int) {
+	return file_banger_v1_daemon_proto_rawDescGZIP(), []int{4}
+}
+
+type PingResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PingResponse) Reset() {
+	*x = PingResponse{}
+	mi := &file_banger_v1_daemon_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PingResponse) ProtoMessage() {}
+
+func (x *PingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_banger_v1_daemon_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PingResponse.ProtoReflect.Descriptor instead.
+func (*PingResponse) Descriptor() ([]byte, []int) {
+	return file_banger_v1_daemon_proto_rawDescGZIP(), []int{5}
+}
+
 var File_banger_v1_daemon_proto protoreflect.FileDescriptor
 
 const file_banger_v1_daemon_proto_rawDesc = "" +
@@ -300,8 +372,11 @@ const file_banger_v1_daemon_proto_rawDesc = "" +
 	"\binstance\x18\r \x01(\tR\binstance\x12\x18\n" +
 	"\aproblem\x18\x0e \x01(\tR\aproblem\"\x13\n" +
 	"\x11StopDaemonRequest\"\x14\n" +
-	"\x12StopDaemonResponse2\x9f\x01\n" +
-	"\rDaemonService\x12I\n" +
+	"\x12StopDaemonResponse\"\r\n" +
+	"\vPingRequest\"\x0e\n" +
+	"\fPingResponse2\xd8\x01\n" +
+	"\rDaemonService\x127\n" +
+	"\x04Ping\x12\x16.banger.v1.PingRequest\x1a\x17.banger.v1.PingResponse\x12I\n" +
 	"\x06Status\x12\x1e.banger.v1.DaemonStatusRequest\x1a\x1f.banger.v1.DaemonStatusResponse\x12C\n" +
 	"\x04Stop\x12\x1c.banger.v1.StopDaemonRequest\x1a\x1d.banger.v1.StopDaemonResponseB\x1fZ\x1dbanger/api/banger/v1;bangerv1b\x06proto3"
 
@@ -317,20 +392,24 @@ func file_banger_v1_daemon_proto_rawDescGZIP() []byte {
 	return file_banger_v1_daemon_proto_rawDescData
 }
 
-var file_banger_v1_daemon_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_banger_v1_daemon_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_banger_v1_daemon_proto_goTypes = []any{
 	(*DaemonStatusRequest)(nil),  // 0: banger.v1.DaemonStatusRequest
 	(*DaemonStatusResponse)(nil), // 1: banger.v1.DaemonStatusResponse
 	(*StopDaemonRequest)(nil),    // 2: banger.v1.StopDaemonRequest
 	(*StopDaemonResponse)(nil),   // 3: banger.v1.StopDaemonResponse
+	(*PingRequest)(nil),          // 4: banger.v1.PingRequest
+	(*PingResponse)(nil),         // 5: banger.v1.PingResponse
 }
 var file_banger_v1_daemon_proto_depIdxs = []int32{
-	0, // 0: banger.v1.DaemonService.Status:input_type -> banger.v1.DaemonStatusRequest
-	2, // 1: banger.v1.DaemonService.Stop:input_type -> banger.v1.StopDaemonRequest
-	1, // 2: banger.v1.DaemonService.Status:output_type -> banger.v1.DaemonStatusResponse
-	3, // 3: banger.v1.DaemonService.Stop:output_type -> banger.v1.StopDaemonResponse
-	2, // [2:4] is the sub-list for method output_type
-	0, // [0:2] is the sub-list for method input_type
+	4, // 0: banger.v1.DaemonService.Ping:input_type -> banger.v1.PingRequest
+	0, // 1: banger.v1.DaemonService.Status:input_type -> banger.v1.DaemonStatusRequest
+	2, // 2: banger.v1.DaemonService.Stop:input_type -> banger.v1.StopDaemonRequest
+	5, // 3: banger.v1.DaemonService.Ping:output_type -> banger.v1.PingResponse
+	1, // 4: banger.v1.DaemonService.Status:output_type -> banger.v1.DaemonStatusResponse
+	3, // 5: banger.v1.DaemonService.Stop:output_type -> banger.v1.StopDaemonResponse
+	3, // [3:6] is the sub-list for method output_type
+	0, // [0:3] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name
 	0, // [0:0] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
@@ -347,7 +426,7 @@ func file_banger_v1_daemon_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_banger_v1_daemon_proto_rawDesc), len(file_banger_v1_daemon_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

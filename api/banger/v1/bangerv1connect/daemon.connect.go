@@ -24,6 +24,8 @@ const (
 // reflection-formatted method names, remove the leading slash and convert the remaining slash to a
 // period.
 const (
+	// DaemonServicePingProcedure is the procedure name of the DaemonService's Ping RPC.
+	DaemonServicePingProcedure = "/banger.v1.DaemonService/Ping"
 	// DaemonServiceStatusProcedure is the procedure name of the DaemonService's Status RPC.
 	DaemonServiceStatusProcedure = "/banger.v1.DaemonService/Status"
 	// DaemonServiceStopProcedure is the procedure name of the DaemonService's Stop RPC.
@@ -31,6 +33,13 @@ const (
 )
 
 var (
+	daemonServicePingSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeUnary,
+			Schema:     v1.File_banger_v1_daemon_proto.Services().ByName("DaemonService").Methods().ByName("Ping"),
+			Procedure:  DaemonServicePingProcedure,
+		}
+	})
 	daemonServiceStatusSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
 			StreamType: connect.StreamTypeUnary,
@@ -49,6 +58,8 @@ var (
 
 // DaemonServiceClient is a client for the banger.v1.DaemonService service.
 type DaemonServiceClient interface {
+	// Ping answers at once: a daemon that is about to end does not.
+	Ping(context.Context, *v1.PingRequest) (*v1.PingResponse, error)
 	Status(context.Context, *v1.DaemonStatusRequest) (*v1.DaemonStatusResponse, error)
 	// Stop ends the daemon; the VMs go on and the next daemon finds them.
 	Stop(context.Context, *v1.StopDaemonRequest) (*v1.StopDaemonResponse, error)
@@ -62,6 +73,8 @@ func NewDaemonServiceClient(client *connect.Client) DaemonServiceClient {
 
 // DaemonServiceHandler is an implementation of the banger.v1.DaemonService service.
 type DaemonServiceHandler interface {
+	// Ping answers at once: a daemon that is about to end does not.
+	Ping(context.Context, *v1.PingRequest) (*v1.PingResponse, error)
 	Status(context.Context, *v1.DaemonStatusRequest) (*v1.DaemonStatusResponse, error)
 	// Stop ends the daemon; the VMs go on and the next daemon finds them.
 	Stop(context.Context, *v1.StopDaemonRequest) (*v1.StopDaemonResponse, error)
@@ -72,6 +85,7 @@ type DaemonServiceHandler interface {
 func RegisterDaemonServiceHandler(server *connect.Server, svc DaemonServiceHandler) {
 	adapter := daemonServiceHandler{svc: svc}
 	server.Register(
+		connect.Method{Spec: daemonServicePingSpec(), Handler: adapter.ping},
 		connect.Method{Spec: daemonServiceStatusSpec(), Handler: adapter.status},
 		connect.Method{Spec: daemonServiceStopSpec(), Handler: adapter.stop},
 	)
@@ -79,6 +93,10 @@ func RegisterDaemonServiceHandler(server *connect.Server, svc DaemonServiceHandl
 
 // UnimplementedDaemonServiceHandler returns CodeUnimplemented from all methods.
 type UnimplementedDaemonServiceHandler struct{}
+
+func (UnimplementedDaemonServiceHandler) Ping(context.Context, *v1.PingRequest) (*v1.PingResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "banger.v1.DaemonService.Ping is not implemented")
+}
 
 func (UnimplementedDaemonServiceHandler) Status(context.Context, *v1.DaemonStatusRequest) (*v1.DaemonStatusResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, "banger.v1.DaemonService.Status is not implemented")
@@ -90,6 +108,14 @@ func (UnimplementedDaemonServiceHandler) Stop(context.Context, *v1.StopDaemonReq
 
 type daemonServiceClient struct {
 	client *connect.Client
+}
+
+func (c *daemonServiceClient) Ping(ctx context.Context, req *v1.PingRequest) (*v1.PingResponse, error) {
+	var res v1.PingResponse
+	if err := c.client.CallUnary(ctx, daemonServicePingSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
 }
 
 func (c *daemonServiceClient) Status(ctx context.Context, req *v1.DaemonStatusRequest) (*v1.DaemonStatusResponse, error) {
@@ -109,6 +135,18 @@ func (c *daemonServiceClient) Stop(ctx context.Context, req *v1.StopDaemonReques
 }
 
 type daemonServiceHandler struct{ svc DaemonServiceHandler }
+
+func (h daemonServiceHandler) ping(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.PingRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.Ping(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
 
 func (h daemonServiceHandler) status(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
 	var req v1.DaemonStatusRequest
