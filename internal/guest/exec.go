@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -58,7 +59,12 @@ func (g *Guest) attach(ctx context.Context, open *agentv1.AttachOpen, at Offsets
 		a.Close()
 		return nil, fromRPC(doing, err)
 	}
+	late := time.AfterFunc(answerTime, cancel)
 	first, err := stream.Receive()
+	if !late.Stop() {
+		a.Close()
+		return nil, model.Errorf(model.ErrTimeout, "%s: it does not answer", doing)
+	}
 	if err != nil {
 		a.Close()
 		return nil, fromRPC(doing, err)

@@ -1,0 +1,71 @@
+package linux
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+
+	"banger/internal/agent"
+	"banger/internal/model"
+)
+
+// benchParameter on the kernel's command line names a command, its words separated by commas. The guest then runs it on
+// the console and powers off: the fastest that this kernel, these disks and this program can be, with no host to talk to.
+const benchParameter = "banger.bench="
+
+func benchCommand() ([]string, bool) {
+	line, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return nil, false
+	}
+	for word := range strings.FieldsSeq(string(line)) {
+		if command, ok := strings.CutPrefix(word, benchParameter); ok && command != "" {
+			return strings.Split(command, ","), true
+		}
+	}
+	return nil, false
+}
+
+// bench returns nil once the command has ended; process 1 then powers off.
+func bench(command []string) error {
+	if err := loadModules(); err != nil {
+		return err
+	}
+	config := agent.Config{WorkDisk: attached(model.SerialWork), Modules: attached(model.SerialModules)}
+	if attached(model.SerialUpper) {
+		config.Join = model.JoinOverlay
+	}
+	if err := mountRoot(config.Join); err != nil {
+		return err
+	}
+	if err := switchRoot(); err != nil {
+		return err
+	}
+	if err := mountSystem(); err != nil {
+		return err
+	}
+	if err := mountDisks(config); err != nil {
+		return err
+	}
+	program, err := lookProgram(command[0], defaultPath, "/")
+	if err != nil {
+		return err
+	}
+	pid, err := syscall.ForkExec(program, command, &syscall.ProcAttr{
+		Dir: "/", Env: []string{"PATH=" + defaultPath, "HOME=/root"}, Files: []uintptr{0, 1, 2},
+	})
+	if err != nil {
+		return fmt.Errorf("cannot run %s: %w", program, err)
+	}
+	var status syscall.WaitStatus
+	if _, err := syscall.Wait4(pid, &status, 0, nil); err != nil {
+		return err
+	}
+	return fmt.Errorf("the bench's command ended with %d", status.ExitStatus())
+}
+
+func attached(serial string) bool {
+	_, ok := findBySysfs("/sys/block", "serial", serial)
+	return ok
+}

@@ -1,0 +1,134 @@
+package linux
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"banger/internal/agent"
+)
+
+func setClock(t time.Time) error {
+	if t.IsZero() {
+		return nil
+	}
+	spec := unix.NsecToTimespec(t.UnixNano())
+	if err := unix.ClockSettime(unix.CLOCK_REALTIME, &spec); err != nil {
+		return fmt.Errorf("cannot set the clock: %w", err)
+	}
+	return nil
+}
+
+// addEntropy gives the kernel random bytes and counts them, so that nothing in a guest without hardware waits for its own.
+func addEntropy(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	device, err := os.OpenFile("/dev/urandom", os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("cannot add entropy: %w", err)
+	}
+	defer device.Close()
+	// struct rand_pool_info: bits, bytes, then the bytes themselves (random(4)).
+	info := binary.NativeEndian.AppendUint32(nil, uint32(8*len(b)))
+	info = binary.NativeEndian.AppendUint32(info, uint32(len(b)))
+	info = append(info, b...)
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, device.Fd(), unix.RNDADDENTROPY, uintptr(unsafe.Pointer(&info[0])))
+	if errno != 0 {
+		return fmt.Errorf("cannot add entropy: %w", errno)
+	}
+	return nil
+}
+
+// raiseLoopback brings lo up; the kernel gives it its addresses.
+func raiseLoopback() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil // a kernel without a network has no lo
+	}
+	defer unix.Close(fd)
+	request, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	request.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request); err != nil {
+		return fmt.Errorf("cannot bring lo up: %w", err)
+	}
+	return nil
+}
+
+// writeIdentity writes the files by which programs know the machine. An image whose /etc is missing, read-only or a link
+// keeps what it has.
+func writeIdentity(c agent.Config) {
+	resolv := "# banger: this machine has no network\n"
+	if len(c.Link.DNS) > 0 {
+		resolv = "nameserver " + strings.Join(c.Link.DNS, "\nnameserver ") + "\n"
+	}
+	hosts := "127.0.0.1\tlocalhost\n127.0.1.1\t" + c.Hostname + "\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+	dir, err := openEtc()
+	if err == nil {
+		defer unix.Close(dir)
+		err = errors.Join(
+			replace(dir, "hostname", c.Hostname+"\n", 0o644),
+			replace(dir, "hosts", hosts, 0o644),
+			replace(dir, "machine-id", c.MachineID+"\n", 0o444),
+			replace(dir, "resolv.conf", resolv, 0o644),
+		)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "banger-agent: cannot write the machine's identity to /etc:", err)
+	}
+}
+
+// openEtc opens /etc of the root, refusing a link.
+func openEtc() (int, error) {
+	return unix.Openat2(unix.AT_FDCWD, "/etc", &unix.OpenHow{
+		Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS,
+	})
+}
+
+// replace gives the file name in dir that text, following no link: what has the name is replaced, be it a link.
+func replace(dir int, name, text string, mode uint32) error {
+	if same(dir, name, text) {
+		return nil
+	}
+	temp := ".banger-" + name
+	unix.Unlinkat(dir, temp, 0) // of an earlier boot that was cut off
+	fd, err := unix.Openat(dir, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	file := os.NewFile(uintptr(fd), name)
+	_, err = file.WriteString(text)
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = unix.Renameat(dir, temp, dir, name)
+	}
+	if err != nil {
+		unix.Unlinkat(dir, temp, 0)
+		return fmt.Errorf("%s: %w", filepath.Join("/etc", name), err)
+	}
+	return nil
+}
+
+func same(dir int, name, text string) bool {
+	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	file := os.NewFile(uintptr(fd), name)
+	defer file.Close()
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	there, err := io.ReadAll(io.LimitReader(file, int64(len(text))+1))
+	return err == nil && string(there) == text
+}

@@ -1,0 +1,136 @@
+package linux
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"banger/internal/agent"
+	"banger/internal/model"
+)
+
+// driveLimit is how long a drive may take to appear; a slow host's take a second.
+const driveLimit = 30 * time.Second
+
+// mountAt mounts on a directory, which is made when it is missing.
+func mountAt(source, kind, at string, flags uintptr, data string) error {
+	if err := os.MkdirAll(at, 0o755); err != nil {
+		return fmt.Errorf("cannot mount %s: %w", at, err)
+	}
+	if err := unix.Mount(source, at, kind, flags, data); err != nil {
+		return fmt.Errorf("cannot mount %s on %s: %w", source, at, err)
+	}
+	return nil
+}
+
+// drive returns the device of the drive with that serial.
+func drive(serial string) (string, error) {
+	return await("the drive "+serial, driveLimit, func() (string, bool) {
+		return findBySysfs("/sys/block", "serial", serial)
+	})
+}
+
+func mountDrive(serial, at string, flags uintptr) error {
+	device, err := drive(serial)
+	if err != nil {
+		return err
+	}
+	return mountAt(device, "ext4", at, flags, "")
+}
+
+// mountRoot mounts the root file system on newRoot.
+func mountRoot(join model.Join) error {
+	if join != model.JoinOverlay {
+		return mountDrive(model.SerialRoot, newRoot, 0)
+	}
+	const lower, upper = "/lower", "/upper"
+	if err := mountDrive(model.SerialRoot, lower, unix.MS_RDONLY); err != nil {
+		return err
+	}
+	if err := mountDrive(model.SerialUpper, upper, 0); err != nil {
+		return err
+	}
+	for _, dir := range []string{upper + "/data", upper + "/work"} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("cannot prepare the root's upper layer: %w", err)
+		}
+	}
+	return mountAt("overlay", "overlay", newRoot, 0, "lowerdir="+lower+",upperdir="+upper+"/data,workdir="+upper+"/work")
+}
+
+// mountSystem mounts, inside the new root, the file systems that every program expects. Without the first two nothing
+// works; what else an image has no place for, it does without.
+func mountSystem() error {
+	const quiet = unix.MS_NOSUID | unix.MS_NODEV
+	var missing error
+	for i, m := range []struct {
+		kind, at string
+		flags    uintptr
+		data     string
+	}{
+		{"devtmpfs", "/dev", unix.MS_NOSUID, "mode=0755"},
+		{"proc", "/proc", quiet | unix.MS_NOEXEC, ""},
+		{"sysfs", "/sys", quiet | unix.MS_NOEXEC, ""},
+		{"tmpfs", "/run", quiet, "mode=0755"},
+		{"devpts", "/dev/pts", unix.MS_NOSUID | unix.MS_NOEXEC, "gid=5,mode=0620,ptmxmode=0666"},
+		{"tmpfs", "/dev/shm", quiet, "mode=1777"},
+		{"cgroup2", "/sys/fs/cgroup", quiet | unix.MS_NOEXEC, "nsdelegate"},
+	} {
+		err := mountAt(m.kind, m.kind, m.at, m.flags, m.data)
+		if err != nil && i < 2 {
+			return err
+		}
+		missing = errors.Join(missing, err)
+	}
+	if missing != nil {
+		fmt.Fprintln(os.Stderr, "banger-agent:", missing)
+	}
+	linkStandard()
+	if err := os.Mkdir("/tmp", 0o777); err == nil {
+		os.Chmod("/tmp", 0o777|os.ModeSticky) // the umask took bits from it
+	}
+	return nil
+}
+
+// linkStandard makes the names in /dev that shells use and the kernel does not make.
+func linkStandard() {
+	for name, target := range map[string]string{
+		"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2",
+	} {
+		os.Symlink(target, filepath.Join("/dev", name)) // one that is there already serves as well
+	}
+}
+
+// mountModules mounts the kernel's modules where modprobe looks for them.
+func mountModules() error {
+	const at = "/lib/modules"
+	if err := mountDrive(model.SerialModules, at, unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC); err != nil {
+		return err
+	}
+	inner := at + at
+	if _, err := os.Stat(inner); err != nil {
+		return nil
+	}
+	if err := unix.Mount(inner, at, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("cannot mount the kernel's modules: %w", err)
+	}
+	return nil
+}
+
+// mountDisks mounts what lies inside the root.
+func mountDisks(c agent.Config) error {
+	if c.Modules {
+		// A guest without its modules still runs commands.
+		if err := mountModules(); err != nil {
+			fmt.Fprintln(os.Stderr, "banger-agent:", err)
+		}
+	}
+	if c.WorkDisk {
+		return mountWork(c.User)
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"banger/internal/agent"
+	"banger/internal/model"
+)
+
+// System is a real guest, seen from the agent's process. It implements agent.System.
+type System struct {
+	first  *os.File // orders to process 1
+	bootID string
+
+	forking sync.Mutex // held while a command is started
+
+	mu      sync.Mutex // guards what follows
+	mounted bool
+	config  agent.Config
+}
+
+func newSystem(first *os.File) (*System, error) {
+	unix.CloseOnExec(int(first.Fd()))
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the boot id: %w", err)
+	}
+	return &System{first: first, bootID: strings.TrimSpace(string(id))}, nil
+}
+
+// BootID is the kernel's.
+func (s *System) BootID() string { return s.bootID }
+
+// Configure gives the guest its identity and, the first time, its root.
+func (s *System) Configure(_ context.Context, c agent.Config) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(c.Link.MAC) > 0 {
+		return model.Errorf(model.ErrUnsupported, "cannot set up the guest's network: this agent has only lo")
+	}
+	if err := setClock(c.Time); err != nil {
+		return err
+	}
+	if err := addEntropy(c.Entropy); err != nil {
+		return err
+	}
+	if err := unix.Sethostname([]byte(c.Hostname)); err != nil {
+		return fmt.Errorf("cannot set the host name: %w", err)
+	}
+	mounted := s.mounted
+	if !mounted {
+		if err := s.mount(c); err != nil {
+			return err
+		}
+		s.mounted = true
+	}
+	s.config = c
+	writeIdentity(c)
+	if !mounted {
+		s.order(release(c))
+	}
+	return nil
+}
+
+// mount makes the root file system the agent's and process 1's, with all that is mounted in it.
+func (s *System) mount(c agent.Config) error {
+	if err := mountRoot(c.Join); err != nil {
+		return err
+	}
+	if err := s.enter(); err != nil {
+		return err
+	}
+	if err := mountSystem(); err != nil {
+		return err
+	}
+	if err := raiseLoopback(); err != nil {
+		return err
+	}
+	return mountDisks(c)
+}
+
+// enter moves into the new root: process 1 moves the mount, and both change their root.
+func (s *System) enter() error {
+	if err := unix.Chdir(newRoot); err != nil {
+		return fmt.Errorf("cannot enter the root: %w", err)
+	}
+	if err := s.order(orderSwitch); err != nil {
+		return err
+	}
+	buf := make([]byte, 4096)
+	n, err := s.first.Read(buf)
+	if err != nil {
+		return fmt.Errorf("cannot hear process 1: %w", err)
+	}
+	if answer := string(buf[:n]); answer != orderDone {
+		return fmt.Errorf("%s", answer)
+	}
+	return enterRoot()
+}
+
+// release is what process 1 does from now on.
+func release(c agent.Config) string {
+	if c.Init != model.InitSystemd {
+		return orderStay
+	}
+	return orderInit + c.InitPath
+}
+
+func (s *System) order(text string) error {
+	if _, err := s.first.WriteString(text); err != nil {
+		return fmt.Errorf("cannot order process 1: %w", err)
+	}
+	return nil
+}
+
+// Sync writes dirty pages to the disks.
+func (s *System) Sync() error {
+	unix.Sync()
+	return nil
+}
