@@ -27,16 +27,21 @@ const (
 // Walk calls visit for each entry of the package's data, in order, with its name cleaned ("usr/bin/x") and its content.
 // It stops at visit's first error and returns it.
 func Walk(r io.Reader, visit func(name string, h *tar.Header, content io.Reader) error) error {
-	data, err := dataMember(bufio.NewReaderSize(r, 1<<16))
+	member, suffix, err := dataMember(bufio.NewReaderSize(r, 1<<16))
 	if err != nil {
 		return err
 	}
+	data, err := decompress(suffix, member)
+	if err != nil {
+		return fmt.Errorf("the package's data is broken: %w", err)
+	}
 	defer data.Close()
-	files := tar.NewReader(io.LimitReader(data, maxBytes))
+	unpacked := io.LimitReader(data, maxBytes)
+	files := tar.NewReader(unpacked)
 	for {
 		h, err := files.Next()
 		if errors.Is(err, io.EOF) {
-			return nil
+			return drain(unpacked, member)
 		}
 		if err != nil {
 			return fmt.Errorf("the package's data is broken: %w", err)
@@ -47,27 +52,42 @@ func Walk(r io.Reader, visit func(name string, h *tar.Header, content io.Reader)
 	}
 }
 
-// dataMember finds the data.tar member of the ar archive and opens its compression.
-func dataMember(r *bufio.Reader) (io.ReadCloser, error) {
+// drain reads what follows the last file, so that a package that was cut there, or whose checksum is wrong, is not taken
+// for a whole one.
+func drain(unpacked io.Reader, member *io.LimitedReader) error {
+	if _, err := io.Copy(io.Discard, unpacked); err != nil {
+		return fmt.Errorf("the package's data is broken: %w", err)
+	}
+	if _, err := io.Copy(io.Discard, member); err != nil {
+		return err
+	}
+	if member.N > 0 {
+		return fmt.Errorf("the package lacks its last %d bytes", member.N)
+	}
+	return nil
+}
+
+// dataMember finds the data.tar member of the ar archive and returns it with the suffix that tells its compression.
+func dataMember(r *bufio.Reader) (*io.LimitedReader, string, error) {
 	magic := make([]byte, len(arMagic))
 	if _, err := io.ReadFull(r, magic); err != nil || string(magic) != arMagic {
-		return nil, fmt.Errorf("this is not a Debian package")
+		return nil, "", fmt.Errorf("this is not a Debian package")
 	}
 	for {
 		header := make([]byte, headerSize)
 		if _, err := io.ReadFull(r, header); err != nil {
-			return nil, fmt.Errorf("the package has no data member")
+			return nil, "", fmt.Errorf("the package has no data member")
 		}
 		name := strings.TrimRight(string(header[:16]), " /")
 		size, err := strconv.ParseInt(strings.TrimSpace(string(header[48:58])), 10, 64)
 		if err != nil || size < 0 || string(header[58:]) != "`\n" {
-			return nil, fmt.Errorf("the package's member %q has a broken header", name)
+			return nil, "", fmt.Errorf("the package's member %q has a broken header", name)
 		}
 		if suffix, ok := strings.CutPrefix(name, "data.tar"); ok {
-			return decompress(suffix, io.LimitReader(r, size))
+			return &io.LimitedReader{R: r, N: size}, suffix, nil
 		}
 		if _, err := io.CopyN(io.Discard, r, size+size&1); err != nil {
-			return nil, fmt.Errorf("the package ends within its member %q", name)
+			return nil, "", fmt.Errorf("the package ends within its member %q", name)
 		}
 	}
 }

@@ -135,7 +135,7 @@ func (f *filter) write(h *tar.Header, content io.Reader) error {
 
 // header returns the entry to write for h, or why there is none.
 func (f *filter) header(name string, h *tar.Header) (*tar.Header, error) {
-	if err := f.checkName(name); err != nil {
+	if err := f.checkName(name, h.Typeflag); err != nil {
 		return nil, err
 	}
 	out := &tar.Header{
@@ -173,7 +173,7 @@ func (f *filter) header(name string, h *tar.Header) (*tar.Header, error) {
 }
 
 // checkName refuses names over the limits, names used before, and names below something that is no directory.
-func (f *filter) checkName(name string) error {
+func (f *filter) checkName(name string, kind byte) error {
 	parts := strings.Split(name, "/")
 	if len(name) > f.limits.Path || len(parts) > f.limits.Depth || strings.ContainsRune(name, 0) {
 		return fmt.Errorf("%.80q cannot be a name in an image: at most %d bytes and %d levels are allowed", name, f.limits.Path, f.limits.Depth)
@@ -193,7 +193,8 @@ func (f *filter) checkName(name string) error {
 		}
 		f.kinds[dir] = tar.TypeDir
 	}
-	if kind, seen := f.kinds[name]; seen && kind != tar.TypeDir {
+	// A directory may be told of again, with another owner or mode.
+	if was, seen := f.kinds[name]; seen && (was != tar.TypeDir || kind != tar.TypeDir) {
 		return fmt.Errorf("%q is there twice", name)
 	}
 	return nil
