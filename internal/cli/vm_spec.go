@@ -1,0 +1,58 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"banger/client"
+	"banger/internal/model"
+)
+
+// specFlags describe a new VM; run and create share them.
+type specFlags struct {
+	name    string
+	image   string
+	kernel  string
+	vmm     string
+	vcpus   countFlag
+	memory  sizeFlag
+	disk    sizeFlag
+	env     []string
+	workdir string
+	user    string
+}
+
+func addSpec(a *app, cmd *cobra.Command, f *specFlags) {
+	fs := cmd.Flags()
+	fs.StringVar(&f.name, "name", "", "name of the VM, and of its host; random when not given")
+	fs.StringVar(&f.image, "image", "", "image to start from (default "+model.DefaultImage+")")
+	fs.StringVar(&f.kernel, "kernel", "", "kernel to boot (default "+model.DefaultKernel+")")
+	fs.StringVar(&f.vmm, "vmm", "", "what runs it (default: the best this host has)")
+	fs.Var(&f.vcpus, "vcpu", "virtual processors")
+	fs.Var(&f.vcpus, "cpus", "the same as --vcpu")
+	fs.VarP(&f.memory, "memory", "m", "memory, such as 512M or 4GiB")
+	fs.Var(&f.disk, "disk-size", "size of its own disk, mounted at the home directory")
+	fs.StringArrayVarP(&f.env, "env", "e", nil, "set an environment variable, `NAME=VALUE`; NAME alone copies ours")
+	fs.StringVarP(&f.workdir, "workdir", "w", "", "directory that commands start in")
+	fs.StringVarP(&f.user, "user", "u", "", "user that commands run as, `NAME` or UID[:GID]")
+	completeFlag(cmd, "image", a.completeImages)
+	completeFlag(cmd, "kernel", a.completeKernels)
+}
+
+// request checks what can be checked without a daemon.
+func (f *specFlags) request(a *app) (client.CreateRequest, error) {
+	if f.name != "" {
+		if err := model.ValidateName("VM", f.name); err != nil {
+			return client.CreateRequest{}, err
+		}
+	}
+	env := a.environment(f.env)
+	// The rules for a VM's context are a command's; any command will do to ask.
+	if err := (model.ExecSpec{Argv: []string{"true"}, Env: env, Workdir: f.workdir, User: f.user}).Validate(); err != nil {
+		return client.CreateRequest{}, err
+	}
+	return client.CreateRequest{
+		Name: f.name, Image: f.image, Kernel: f.kernel, VMM: f.vmm,
+		VCPUs: int(f.vcpus), MemoryBytes: int64(f.memory), DiskBytes: int64(f.disk),
+		Env: env, Workdir: f.workdir, User: f.user,
+	}, nil
+}
