@@ -252,14 +252,14 @@ func (c *command) signal(number int) error {
 		return model.Errorf(model.ErrInvalid, "%d is not a signal", number)
 	}
 	if proc := c.process(); proc != nil {
-		proc.Signal(number) // one that has ended ignores it
+		_ = proc.Signal(number) // one that has ended ignores it
 	}
 	return nil
 }
 
 func (c *command) resize(rows, cols uint16) {
 	if proc := c.process(); proc != nil {
-		proc.Resize(rows, cols) // likewise
+		_ = proc.Resize(rows, cols) // likewise
 	}
 }
 

@@ -135,7 +135,7 @@ func (c *command) expire() {
 		return
 	}
 	c.timeout = true
-	c.proc.SignalAll(int(syscall.SIGTERM))
+	_ = c.proc.SignalAll(int(syscall.SIGTERM))
 	c.deadline = time.AfterFunc(killAfter, c.kill)
 }
 
@@ -148,7 +148,7 @@ func (c *command) abandon() {
 	}
 	c.awaited = false
 	c.notify()
-	c.proc.SignalAll(int(syscall.SIGHUP))
+	_ = c.proc.SignalAll(int(syscall.SIGHUP))
 	c.wait(hangupAfter, c.kill)
 }
 
@@ -156,7 +156,7 @@ func (c *command) kill() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.exit == nil {
-		c.proc.SignalAll(int(syscall.SIGKILL))
+		_ = c.proc.SignalAll(int(syscall.SIGKILL))
 	}
 }
 

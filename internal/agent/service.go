@@ -2,7 +2,7 @@ package agent
 
 import (
 	"context"
-	"log"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -80,7 +80,7 @@ func (a *Agent) Stop(_ context.Context, req *agentv1.StopRequest) (*agentv1.Stop
 			err := a.sys.Stop(req.GetGrace().AsDuration())
 			a.stopping.Store(false)
 			if err != nil {
-				log.Printf("cannot power off: %v", err)
+				slog.Error("the guest cannot power off", "error", err)
 			}
 		}()
 	}

@@ -36,7 +36,7 @@ type pair struct {
 func Code(err error) connect.Code {
 	kind := model.KindOf(err)
 	for _, p := range kinds() {
-		if p.kind == kind {
+		if errors.Is(kind, p.kind) {
 			return p.code
 		}
 	}

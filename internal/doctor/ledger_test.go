@@ -127,6 +127,7 @@ func TestEachPlantedLeakIsNamed(t *testing.T) {
 		}, "row"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d, vms := installation(t)
 			what := c.plant(t, d)
 			for _, l := range leaks(t, d, vms) {

@@ -46,7 +46,7 @@ func (c child) run(ctx context.Context) error {
 	cmd.Stdout, cmd.Stderr = c.stdout, lines
 	cmd.ExtraFiles = []*os.File{c.work.lock}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) } //nolint:forbidigo // its group; not reaped yet
 	cmd.WaitDelay = childGrace
 	err := cmd.Run()
 	lines.end()
@@ -57,7 +57,7 @@ func (c child) run(ctx context.Context) error {
 	case errors.Is(err, exec.ErrWaitDelay):
 		return nil // it succeeded, and a daemon that it left holds its standard error
 	case errors.As(err, &exit):
-		return fmt.Errorf("%s failed (%s):\n%s", c.name(), exit, strings.Join(lines.last, "\n"))
+		return fmt.Errorf("%s failed (%w):\n%s", c.name(), exit, strings.Join(lines.last, "\n"))
 	}
 	return err
 }

@@ -107,7 +107,7 @@ func (s *Service) agentFile(ctx context.Context) (model.Digest, int64, error) {
 	}
 	id := fileIdentity{size: info.Size(), mtime: info.ModTime()}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		id.dev, id.ino, id.ctime = uint64(st.Dev), st.Ino, st.Ctim
+		id.dev, id.ino, id.ctime = st.Dev, st.Ino, st.Ctim
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -36,7 +36,7 @@ func (s *Service) lock(ctx context.Context, dir, name string, how int) (*os.File
 		return file, nil
 	case <-ctx.Done():
 		// The wait in the kernel cannot be called off: whoever holds the lock ends it, and it is given up at once.
-		go func() { <-taken; _ = file.Close() }()
+		go func() { _, _ = <-taken, file.Close() }()
 		return nil, model.Errorf(model.ErrCanceled, "canceled while waiting for another build of the same name: %w", context.Cause(ctx))
 	}
 }

@@ -34,8 +34,8 @@ func Start(path string, argv []string, attr os.ProcAttr) (*Child, error) {
 	}
 	c := &Child{process: process, reaped: make(chan struct{})}
 	if err := c.hold(pidfd); err != nil {
-		process.Kill()
-		process.Wait()
+		_ = process.Kill()
+		_, _ = process.Wait()
 		return nil, err
 	}
 	go c.reap()

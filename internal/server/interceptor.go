@@ -25,7 +25,7 @@ func (s *Server) observe(next connect.ServerFunc) connect.ServerFunc {
 		info.ResponseHeader().Set(version.HeaderVersion, version.Version)
 		info.ResponseHeader().Set(version.HeaderProtocol, strconv.Itoa(version.API))
 		start := time.Now()
-		err := recovered(next, operation.WithLogger(ctx, log), spec, stream)
+		err := recovered(operation.WithLogger(ctx, log), next, spec, stream)
 		if err != nil {
 			log.Info("request failed", "call", spec.Procedure, "error", err, "took", time.Since(start))
 		} else {
@@ -63,7 +63,7 @@ func (s *Server) endStreams(next connect.ServerFunc) connect.ServerFunc {
 	}
 }
 
-func recovered(next connect.ServerFunc, ctx context.Context, spec connect.Spec, stream connect.ServerStream) (err error) {
+func recovered(ctx context.Context, next connect.ServerFunc, spec connect.Spec, stream connect.ServerStream) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			operation.Logger(ctx).Error("request panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))

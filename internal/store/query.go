@@ -16,7 +16,7 @@ func collect[T any](ctx context.Context, q querier, scan func(scanner) (T, error
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close() //nolint:errcheck // Err tells
+	defer rows.Close() // Err tells
 	var all []T
 	for rows.Next() {
 		one, err := scan(rows)

@@ -30,7 +30,7 @@ func boot() error {
 	fmt.Fprintln(os.Stderr, "banger-agent:", err)
 	unix.Sync()
 	// Process 1 must not end: that would be a panic of the kernel, which hides the reason.
-	unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 	return err
 }
 
@@ -107,7 +107,7 @@ func obey(socket int) error {
 // switchRoot makes newRoot the root of the mount tree and of process 1. The agent follows by itself.
 func switchRoot() error {
 	for _, at := range []string{"/dev", "/sys", "/proc"} {
-		unix.Unmount(at, unix.MNT_DETACH) // what stays mounted is only out of sight
+		_ = unix.Unmount(at, unix.MNT_DETACH) // what stays mounted is only out of sight
 	}
 	if err := unix.Chdir(newRoot); err != nil {
 		return fmt.Errorf("cannot enter the root: %w", err)

@@ -102,7 +102,7 @@ func replace(dir int, name, text string, mode uint32) error {
 		return nil
 	}
 	temp := ".banger-" + name
-	unix.Unlinkat(dir, temp, 0) // of an earlier boot that was cut off
+	_ = unix.Unlinkat(dir, temp, 0) // of an earlier boot that was cut off
 	fd, err := unix.Openat(dir, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -113,7 +113,7 @@ func replace(dir int, name, text string, mode uint32) error {
 		err = unix.Renameat(dir, temp, dir, name)
 	}
 	if err != nil {
-		unix.Unlinkat(dir, temp, 0)
+		_ = unix.Unlinkat(dir, temp, 0)
 		return fmt.Errorf("%s: %w", filepath.Join("/etc", name), err)
 	}
 	return nil

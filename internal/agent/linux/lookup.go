@@ -39,7 +39,7 @@ func lookProgram(name, path, workdir string) (string, error) {
 		if err == nil {
 			return full, nil
 		}
-		if start, ok := err.(*agent.StartError); ok && start.Code == codeNotExecutable && refused == nil {
+		if start := (*agent.StartError)(nil); errors.As(err, &start) && start.Code == codeNotExecutable && refused == nil {
 			refused = err
 		}
 	}

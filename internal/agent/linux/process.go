@@ -69,7 +69,7 @@ func pipe() (r, w int, err error) {
 
 // ours wraps our end of a pipe so that a wait for it holds no thread. The child's end stays as a program expects it.
 func ours(fd int, name string) *os.File {
-	unix.SetNonblock(fd, true)
+	_ = unix.SetNonblock(fd, true)
 	return os.NewFile(uintptr(fd), name)
 }
 
@@ -77,11 +77,11 @@ func ours(fd int, name string) *os.File {
 func (p *process) watch(pid, pidfd int) error {
 	p.pid = pid
 	if pidfd < 0 {
-		unix.Kill(pid, unix.SIGKILL)
-		unix.Wait4(pid, nil, 0, nil)
+		_ = unix.Kill(pid, unix.SIGKILL)
+		_, _ = unix.Wait4(pid, nil, 0, nil)
 		return fmt.Errorf("this kernel has no process descriptors: at least Linux 5.4 is needed")
 	}
-	unix.SetNonblock(pidfd, true)
+	_ = unix.SetNonblock(pidfd, true)
 	p.pidfd = os.NewFile(uintptr(pidfd), "process")
 	return nil
 }

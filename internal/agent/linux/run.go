@@ -26,15 +26,15 @@ func Run(version string) error {
 	case os.Getpid() == 1:
 		return boot()
 	case len(os.Args) == 2 && os.Args[1] == "--version":
-		fmt.Println(version)
-		return nil
+		_, err := fmt.Fprintln(os.Stdout, version)
+		return err
 	}
 	return fmt.Errorf("cannot run outside of a guest: this program is the first process of banger's virtual machines")
 }
 
 func serve(version string) error {
 	// Fails only without /proc, and then the name does not matter.
-	os.WriteFile("/proc/self/comm", []byte("banger-agent"), 0)
+	_ = os.WriteFile("/proc/self/comm", []byte("banger-agent"), 0)
 	if err := raiseFileLimit(); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -40,7 +41,7 @@ func (s *System) Start(c agent.Command) (agent.Process, error) {
 	argv, name := c.Argv, ""
 	if c.Shell {
 		argv, name = loginShell(who)
-	} else {
+	} else if len(argv) > 0 {
 		name = argv[0]
 	}
 	program, err := lookProgram(name, valueOf(env, "PATH"), workdir)
@@ -108,7 +109,7 @@ func enterable(dir string, who account) (string, error) {
 	case err == nil:
 		err = syscall.ENOTDIR
 	}
-	if pathErr, ok := err.(*os.PathError); ok {
+	if pathErr := (*os.PathError)(nil); errors.As(err, &pathErr) {
 		err = pathErr.Err
 	}
 	return "", &agent.StartError{Code: codeNotExecutable, Message: fmt.Sprintf("chdir to cwd (%q) failed: %v", dir, err)}

@@ -32,7 +32,7 @@ func (s *System) Stop(grace time.Duration) error {
 	s.endAll(end)
 	unix.Sync()
 	for _, at := range mountPoints() {
-		unix.Mount("", at, "", unix.MS_REMOUNT|unix.MS_RDONLY, "") // one that is busy was synced and has a journal
+		_ = unix.Mount("", at, "", unix.MS_REMOUNT|unix.MS_RDONLY, "") // one that is busy was synced and has a journal
 	}
 	unix.Sync()
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF); err != nil {
@@ -44,10 +44,10 @@ func (s *System) Stop(grace time.Duration) error {
 // endAll asks every process to end, waits for that until end, and kills what is left.
 func (s *System) endAll(end time.Time) {
 	s.forking.Lock() // nothing new is started any more: it stays locked
-	unix.Kill(-1, unix.SIGTERM)
-	unix.Kill(-1, unix.SIGCONT) // a stopped process cannot end by TERM
+	_ = unix.Kill(-1, unix.SIGTERM)
+	_ = unix.Kill(-1, unix.SIGCONT) // a stopped process cannot end by TERM
 	awaitEnds(processes(), end)
-	unix.Kill(-1, unix.SIGKILL)
+	_ = unix.Kill(-1, unix.SIGKILL)
 	awaitEnds(processes(), time.Now().Add(time.Second))
 }
 

@@ -25,7 +25,7 @@ func (p *process) plumbTerminal(c agent.Command, who account) ([]uintptr, error)
 		return nil, fmt.Errorf("cannot open a terminal: %w", errno)
 	}
 	p.theirs = append(p.theirs, int(peer))
-	unix.Fchown(int(peer), int(who.uid), -1) // programs reopen their terminal by name; those that do not work without
+	_ = unix.Fchown(int(peer), int(who.uid), -1) // programs reopen their terminal by name; those that do not work without
 	if c.Rows > 0 && c.Cols > 0 {
 		if err := p.Resize(c.Rows, c.Cols); err != nil {
 			return nil, err

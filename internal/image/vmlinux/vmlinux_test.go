@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/binary"
+	"slices"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -13,13 +14,13 @@ import (
 // bzImage wraps a compressed payload as the kernel's build does: setup sectors, the payload, its unpacked size.
 func bzImage(payload []byte, unpacked int) []byte {
 	const sectors, offset = 3, 100
-	image := make([]byte, (sectors+1)*512+offset)
-	image[offSetupSects] = sectors
-	copy(image[offMagic:], "HdrS")
-	binary.LittleEndian.PutUint16(image[offVersion:], 0x20f)
-	binary.LittleEndian.PutUint32(image[offPayloadOffset:], offset)
-	binary.LittleEndian.PutUint32(image[offPayloadLength:], uint32(len(payload)+4))
-	image = append(image, payload...)
+	header := make([]byte, (sectors+1)*512+offset)
+	header[offSetupSects] = sectors
+	copy(header[offMagic:], "HdrS")
+	binary.LittleEndian.PutUint16(header[offVersion:], 0x20f)
+	binary.LittleEndian.PutUint32(header[offPayloadOffset:], offset)
+	binary.LittleEndian.PutUint32(header[offPayloadLength:], uint32(len(payload)+4))
+	image := slices.Concat(header, payload)
 	image = binary.LittleEndian.AppendUint32(image, uint32(unpacked))
 	return append(image, "what follows the payload"...)
 }

@@ -132,10 +132,10 @@ func (g *loopGuest) open() (err error) {
 	if g.kvm, err = unix.Open(kvmDevice, unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
 		return err
 	}
-	if v, err := kvmCall(g.kvm, kvmGetAPIVersion, 0); err != nil || v != kvmAPIVersion {
+	if v, err := kvmCall(g.kvm, kvmGetAPIVersion); err != nil || v != kvmAPIVersion {
 		return fmt.Errorf("its interface has version %d: %w", v, err)
 	}
-	if g.vm, err = kvmCall(g.kvm, kvmCreateVM, 0); err != nil {
+	if g.vm, err = kvmCall(g.kvm, kvmCreateVM); err != nil {
 		return err
 	}
 	if g.memory, err = unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANONYMOUS|unix.MAP_PRIVATE); err != nil {
@@ -153,10 +153,10 @@ func (g *loopGuest) open() (err error) {
 	if err := kvmPointer(g.vm, kvmSetUserMemory, unsafe.Pointer(&region)); err != nil {
 		return err
 	}
-	if g.vcpu, err = kvmCall(g.vm, kvmCreateVCPU, 0); err != nil {
+	if g.vcpu, err = kvmCall(g.vm, kvmCreateVCPU); err != nil {
 		return err
 	}
-	size, err := kvmCall(g.kvm, kvmGetVCPUMmapSize, 0)
+	size, err := kvmCall(g.kvm, kvmGetVCPUMmapSize)
 	if err != nil {
 		return err
 	}
@@ -181,7 +181,7 @@ func (g *loopGuest) run(loops uint64) error {
 		return err
 	}
 	for {
-		_, err := kvmCall(g.vcpu, kvmRun, 0)
+		_, err := kvmCall(g.vcpu, kvmRun)
 		switch {
 		case g.stop.Load():
 			return errInterrupted
@@ -219,8 +219,8 @@ func (g *loopGuest) close() {
 	g.thread.Store(0)
 }
 
-func kvmCall(fd int, request, arg uintptr) (int, error) {
-	r, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, arg)
+func kvmCall(fd int, request uintptr) (int, error) {
+	r, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, 0)
 	if errno != 0 {
 		return -1, errno
 	}

@@ -194,7 +194,7 @@ func (m *machine) Close() error {
 	m.end()
 	m.hangUp(nil)
 	if m.qmp != nil {
-		m.qmp.close()
+		_ = m.qmp.close()
 	}
 	if m.con != nil {
 		m.con.close()

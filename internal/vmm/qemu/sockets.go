@@ -71,7 +71,7 @@ func (s *sockets) close() {
 // unlink removes the sockets' names; what is not there is fine.
 func (s *sockets) unlink() {
 	for _, path := range s.paths {
-		os.Remove(path)
+		_ = os.Remove(path)
 	}
 }
 

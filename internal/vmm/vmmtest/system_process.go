@@ -216,7 +216,7 @@ func (p *task) say(text string) int {
 }
 
 func (p *task) complain(text string) int {
-	io.WriteString(p.stderr, p.name+": "+text+"\n")
+	_, _ = io.WriteString(p.stderr, p.name+": "+text+"\n")
 	return 1
 }
 
