@@ -69,20 +69,25 @@ func (debian) image(ctx context.Context, dir string, work scratch, report model.
 }
 
 // convert runs c and makes an ext4 file of the tar that it writes. The three stages run at once and end together: the
-// first failure closes the pipes of the others.
+// first failure closes the pipes of the others and ends the program.
 func convert(ctx context.Context, file string, c child, rules tarfilter.Rules, report model.Report) (ext4.Written, error) {
 	raw, toFilter := io.Pipe()
 	clean, toWriter := io.Pipe()
 	c.stdout = toFilter
 	childDone, filterDone := make(chan error, 1), make(chan error, 1)
+	childCtx, endChild := context.WithCancel(ctx)
+	defer endChild()
 	go func() {
-		err := c.run(ctx)
+		err := c.run(childCtx)
 		toFilter.CloseWithError(err) // nil is the end of the stream
 		childDone <- err
 	}()
 	go func() {
 		_, err := tarfilter.Copy(toWriter, raw, imageLimits(), rules, byteProgress("write the image", report))
-		raw.CloseWithError(err)
+		if err != nil {
+			raw.CloseWithError(err)
+			endChild() // it need not notice that nobody reads
+		}
 		toWriter.CloseWithError(err)
 		filterDone <- err
 	}()
