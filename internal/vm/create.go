@@ -41,7 +41,9 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (*operation.Opera
 			return err
 		}
 		if r.Lease {
-			s.expire(v.ID)
+			// Not before the start has ended: only then does its client have a VM to hold, and a boot may take longer than
+			// a lease.
+			defer s.expire(v.ID)
 		}
 		if r.Start {
 			if err := s.start(ctx, v.ID, op); err != nil {
