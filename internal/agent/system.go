@@ -64,11 +64,12 @@ type Command struct {
 	Rows, Cols uint16
 }
 
-// Process is a started command. The agent calls Wait once and reads each output until its end.
+// Process is a started command. The agent calls Wait once, while it reads each output until its end.
 type Process interface {
 	// Stdin is nil when the command was started without.
 	Stdin() io.WriteCloser
-	// Stdout and Stderr end when no process holds them any more. With a terminal Stderr is nil.
+	// Stdout and Stderr end when no process holds them any more; a terminal's not before Wait has returned, and its Stderr
+	// is nil.
 	Stdout() Reader
 	Stderr() Reader
 	// Wait returns when the first process has ended.

@@ -105,20 +105,20 @@ func linkStandard() {
 	}
 }
 
-// mountModules mounts the kernel's modules where modprobe looks for them.
+// mountModules puts the kernel's modules where modprobe looks for them: the drive's lib/modules, or its top directory. The
+// drive itself stays out of sight.
 func mountModules() error {
-	const at = "/lib/modules"
-	if err := mountDrive(model.SerialModules, at, unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC); err != nil {
+	const staging, at = "/run/banger/modules", "/lib/modules"
+	const flags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	if err := mountDrive(model.SerialModules, staging, flags); err != nil {
 		return err
 	}
-	inner := at + at
-	if _, err := os.Stat(inner); err != nil {
-		return nil //nolint:nilerr // the drive holds the releases at its top
+	defer unix.Unmount(staging, unix.MNT_DETACH)
+	inside := staging + at
+	if _, err := os.Stat(inside); err != nil {
+		inside = staging
 	}
-	if err := unix.Mount(inner, at, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("cannot mount the kernel's modules: %w", err)
-	}
-	return nil
+	return mountAt(inside, "", at, unix.MS_BIND, "")
 }
 
 // mountDisks mounts what lies inside the root.

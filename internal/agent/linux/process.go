@@ -17,6 +17,7 @@ import (
 type process struct {
 	stdin    io.WriteCloser
 	out, err *os.File // with a terminal, out is its other side and err nil
+	peer     *os.File // the command's side of its terminal; nil without
 	theirs   []int    // the descriptors that the child gets, until it has them
 
 	pid   int
@@ -107,6 +108,9 @@ func (p *process) Wait() agent.Exit {
 		err = raw.Read(func(uintptr) bool { return p.reap() })
 	}
 	p.pidfd.Close()
+	if p.peer != nil {
+		p.peer.Close()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
@@ -153,7 +157,7 @@ func (p *process) kill(target, number int) error {
 
 // Close lets go of our ends, once the outputs have ended or when the start failed.
 func (p *process) Close() error {
-	for _, f := range []*os.File{p.out, p.err} {
+	for _, f := range []*os.File{p.out, p.err, p.peer} {
 		if f != nil {
 			f.Close() // most are closed already, at their end
 		}

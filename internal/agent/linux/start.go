@@ -17,14 +17,17 @@ const (
 	usualMaxFiles = 1024
 )
 
-func raiseFileLimit() error { return setFileLimit(maxFiles) }
+func raiseFileLimit() error {
+	_, err := setFileLimit(unix.Rlimit{Cur: maxFiles, Max: maxFiles})
+	return err
+}
 
-func setFileLimit(soft uint64) error {
-	err := unix.Prlimit(0, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: soft, Max: maxFiles}, nil)
-	if err != nil {
-		return fmt.Errorf("cannot set the limit of open files: %w", err)
+// setFileLimit sets this process's limit of open files and returns the one before.
+func setFileLimit(limit unix.Rlimit) (before unix.Rlimit, err error) {
+	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, &limit, &before); err != nil {
+		return before, fmt.Errorf("cannot set the limit of open files: %w", err)
 	}
-	return nil
+	return before, nil
 }
 
 // Start begins a process in a session of its own.
@@ -119,11 +122,17 @@ func enterable(dir string, who account) (string, error) {
 func (p *process) fork(program string, argv []string, attr *syscall.ProcAttr) error {
 	pidfd := -1
 	attr.Sys.PidFD = &pidfd
-	if err := setFileLimit(usualMaxFiles); err != nil {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	limit.Cur = min(usualMaxFiles, limit.Max)
+	before, err := setFileLimit(limit)
+	if err != nil {
 		return err
 	}
 	pid, err := syscall.ForkExec(program, argv, attr)
-	if lerr := raiseFileLimit(); err == nil && lerr != nil {
+	if _, lerr := setFileLimit(before); lerr != nil {
 		fmt.Fprintln(os.Stderr, "banger-agent:", lerr)
 	}
 	if err != nil {

@@ -24,7 +24,9 @@ func (p *process) plumbTerminal(c agent.Command, who account) ([]uintptr, error)
 	if errno != 0 {
 		return nil, fmt.Errorf("cannot open a terminal: %w", errno)
 	}
-	p.theirs = append(p.theirs, int(peer))
+	// Kept until the command has ended: programs close their terminal before they exit, and were it closed for good then,
+	// our side's end would be taken for theirs and hang up on them.
+	p.peer = os.NewFile(peer, "terminal's peer")
 	_ = unix.Fchown(int(peer), int(who.uid), -1) // programs reopen their terminal by name; those that do not work without
 	if c.Rows > 0 && c.Cols > 0 {
 		if err := p.Resize(c.Rows, c.Cols); err != nil {
