@@ -38,6 +38,9 @@ type Client struct {
 	peer      atomic.Int64 // the daemon's process id
 	warned    sync.Once
 
+	mu    sync.Mutex
+	conns []net.Conn // to be closed; one, unless the daemon was restarted
+
 	vms        bangerv1connect.VMServiceClient
 	images     bangerv1connect.ImageServiceClient
 	kernels    bangerv1connect.KernelServiceClient
@@ -59,10 +62,10 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 	c := &Client{options: o}
 	for attempt := 1; ; attempt++ {
 		conn, err := c.connect(ctx)
-		if notRunning(err) && o.Autostart {
+		switch {
+		case notRunning(err) && o.Autostart:
 			conn, err = c.start(ctx)
-		}
-		if notRunning(err) {
+		case notRunning(err):
 			err = model.Errorf(model.ErrUnavailable, "no daemon is running")
 		}
 		if err != nil {
@@ -81,9 +84,15 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 // maxDials is how many dying daemons in a row Dial gets over; what the last one answers is for the caller's call to say.
 const maxDials = 5
 
-// Close ends the connection: commands that this client is attached to lose it, and so do its leases.
+// Close ends the connection: commands that this client is attached to lose it, and so do its leases. Twice is fine.
 func (c *Client) Close() error {
 	c.transport.CloseIdleConnections()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, conn := range c.conns {
+		_ = conn.Close() // those that were idle are closed already
+	}
+	c.conns = nil
 	return nil
 }
 
@@ -117,6 +126,7 @@ func notRunning(err error) bool {
 func (c *Client) serveOver(conn net.Conn) {
 	first := make(chan net.Conn, 1)
 	first <- conn
+	c.keep(conn)
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
 	c.transport = &http.Transport{
@@ -127,8 +137,12 @@ func (c *Client) serveOver(conn net.Conn) {
 			case conn := <-first:
 				return conn, nil
 			default:
-				return c.connect(ctx)
 			}
+			conn, err := c.connect(ctx)
+			if err == nil {
+				c.keep(conn)
+			}
+			return conn, err
 		},
 	}
 	rpc := connect.NewClient(connecthttp.NewTransport(&http.Client{Transport: c.transport}, "http://bangerd",
@@ -138,6 +152,12 @@ func (c *Client) serveOver(conn net.Conn) {
 	c.kernels = bangerv1connect.NewKernelServiceClient(rpc)
 	c.operations = bangerv1connect.NewOperationServiceClient(rpc)
 	c.daemon = bangerv1connect.NewDaemonServiceClient(rpc)
+}
+
+func (c *Client) keep(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.conns = append(c.conns, conn)
 }
 
 // introduce is the interceptor that says who asks, and warns once when another version answers.
