@@ -23,7 +23,9 @@ type Guest struct {
 }
 
 // Exit is the Program that ends at once.
-func Exit(code int) Program { return func(*Guest) model.ExecStatus { return model.ExecStatus{Code: code} } }
+func Exit(code int) Program {
+	return func(*Guest) model.ExecStatus { return model.ExecStatus{Code: code} }
+}
 
 type process struct {
 	id     string

@@ -23,6 +23,9 @@ type VMs struct {
 	// Console is what Logs writes; with follow, it waits for the client to leave afterwards.
 	Console string
 
+	// Panic names a method that panics.
+	Panic string
+
 	operations *operation.Runner
 
 	mu      sync.Mutex
@@ -70,7 +73,7 @@ func (s *VMs) Calls() []string {
 	return append([]string(nil), s.calls...)
 }
 
-// Created lists the requests to create; Execs the commands.
+// Created lists the requests to create.
 func (s *VMs) Created() []vm.CreateRequest {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -232,6 +235,9 @@ func (s *VMs) List(context.Context) ([]vm.View, error) {
 }
 
 func (s *VMs) Resolve(ctx context.Context, refs []string) ([]vm.Resolution, error) {
+	if s.Panic == "Resolve" {
+		panic("as the test wants it")
+	}
 	rows, _ := s.List(ctx)
 	var found []vm.Resolution
 	for _, ref := range refs {
