@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"banger/internal/dirs"
+	"banger/internal/model"
+)
+
+// host is what all rows share: the programs under test and built images.
+type host struct {
+	dir    string // everything that the bench makes, gone at its end
+	shared string // data and cache homes
+}
+
+// session is one run of the bench.
+type session struct {
+	*host
+	pairs int
+	boots int
+}
+
+func newHost() (*host, error) {
+	shared := os.Getenv("BANGER_E2E_SHARED")
+	if shared == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return nil, err
+		}
+		shared = filepath.Join(cache, "banger-e2e")
+	}
+	dir, err := os.MkdirTemp("", "banger-bench-")
+	if err != nil {
+		return nil, err
+	}
+	h := &host{dir: dir, shared: shared}
+	for _, program := range []string{"banger", "bangerd", "banger-agent"} {
+		if err := copyProgram(filepath.Join("bin", program), filepath.Join(dir, program)); err != nil {
+			h.close()
+			return nil, fmt.Errorf("%w; run make build", err)
+		}
+	}
+	return h, nil
+}
+
+func (h *host) close() { os.RemoveAll(h.dir) }
+
+func copyProgram(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
+// home is one row's own state directory, with a daemon in it once a command has run.
+type home struct {
+	host *host
+	dirs dirs.Dirs
+	env  []string
+}
+
+// newHome makes a state directory and starts its daemon, which builds the image and the kernel where they are missing.
+func (h *host) newHome(ctx context.Context) (*home, error) {
+	state, err := os.MkdirTemp(h.dir, "state-")
+	if err != nil {
+		return nil, err
+	}
+	vars := map[string]string{
+		"XDG_STATE_HOME": state, "XDG_CONFIG_HOME": state,
+		"XDG_DATA_HOME": filepath.Join(h.shared, "data"), "XDG_CACHE_HOME": filepath.Join(h.shared, "cache"),
+		"HOME": h.dir, "PATH": os.Getenv("PATH") + ":/usr/sbin:/sbin",
+	}
+	m := &home{host: h}
+	for name, value := range vars {
+		m.env = append(m.env, name+"="+value)
+	}
+	if m.dirs, err = dirs.Find(func(name string) string { return vars[name] }); err != nil {
+		return nil, err
+	}
+	if _, err = m.banger(ctx, "vm", "run", "--quiet", "--", "true"); err != nil {
+		m.close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// command is one banger, not yet started.
+func (m *home) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, filepath.Join(m.host.dir, "banger"), args...)
+	cmd.Env = m.env
+	return cmd
+}
+
+// banger runs a command and returns its standard output.
+func (m *home) banger(ctx context.Context, args ...string) (string, error) {
+	var stderr strings.Builder
+	cmd := m.command(ctx, args...)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("banger %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// timed runs a command and returns how long it took from its start to its end.
+func (m *home) timed(ctx context.Context, args ...string) (time.Duration, error) {
+	begun := time.Now()
+	_, err := m.banger(ctx, args...)
+	return time.Since(begun), err
+}
+
+// startVM leaves a VM of that name running.
+func (m *home) startVM(ctx context.Context, name string) error {
+	_, err := m.banger(ctx, "vm", "run", "--quiet", "-d", "--name", name)
+	return err
+}
+
+// vm is a VM as the bench sees it.
+type vm struct {
+	ID   model.VMID `json:"id"`
+	Name string     `json:"name"`
+	dir  string
+}
+
+func (m *home) find(ctx context.Context, name string) (vm, error) {
+	out, err := m.banger(ctx, "vm", "show", "--format", "json", name)
+	if err != nil {
+		return vm{}, err
+	}
+	var v vm
+	if err := json.Unmarshal([]byte(out), &v); err != nil {
+		return v, err
+	}
+	v.dir = m.dirs.VM(v.ID)
+	return v, nil
+}
+
+// close removes the VMs that run and ends the daemon; the directory goes with the host.
+func (m *home) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	names, err := m.banger(ctx, "vm", "ps", "--quiet")
+	if err == nil && names != "" {
+		_, err = m.banger(ctx, append([]string{"vm", "delete"}, strings.Fields(names)...)...)
+	}
+	_, stopped := m.banger(ctx, "daemon", "stop")
+	if err := errors.Join(err, stopped); err != nil {
+		fmt.Fprintln(os.Stderr, "bench: cannot clean up:", err)
+	}
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// pair is one measurement of the product beside its floor, and what the target allows the product.
+type pair struct{ floor, product, allowed time.Duration }
+
+func (p pair) ratio() float64      { return float64(p.product) / float64(p.floor) }
+func (p pair) over() time.Duration { return p.product - p.allowed }
+
+// median returns the middle one, the upper one of two.
+func median[T int64 | float64 | time.Duration](values []T) T {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}
+
+func each[S, T any](values []S, of func(S) T) []T {
+	out := make([]T, 0, len(values))
+	for _, v := range values {
+		out = append(out, of(v))
+	}
+	return out
+}
+
+// paired makes a line of the table out of pairs.
+func paired(what, floor, target string, pairs []pair) result {
+	ratios := each(pairs, pair.ratio)
+	over := each(pairs, pair.over)
+	met := "no, by " + milliseconds(median(over))
+	if median(over) <= 0 {
+		met = "yes"
+		if slices.Max(over) > 0 {
+			met = fmt.Sprintf("yes; %d of %d pairs did not", count(over, func(d time.Duration) bool { return d > 0 }), len(over))
+		}
+	}
+	return result{
+		what: what, floor: floor, target: target,
+		floorTime: milliseconds(median(each(pairs, func(p pair) time.Duration { return p.floor }))),
+		product:   milliseconds(median(each(pairs, func(p pair) time.Duration { return p.product }))),
+		median:    fmt.Sprintf("%.2f", median(ratios)),
+		worst:     fmt.Sprintf("%.2f", slices.Max(ratios)),
+		met:       met,
+	}
+}
+
+func count[T any](values []T, is func(T) bool) int {
+	n := 0
+	for _, v := range values {
+		if is(v) {
+			n++
+		}
+	}
+	return n
+}
+
+func milliseconds(d time.Duration) string {
+	if d < 10*time.Millisecond && d > -10*time.Millisecond {
+		return fmt.Sprintf("%.1f ms", d.Seconds()*1e3)
+	}
+	return fmt.Sprintf("%.0f ms", d.Seconds()*1e3)
+}
+
+func mebibytes(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
