@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -42,8 +43,9 @@ func newCompletion(a *app) *cobra.Command {
 // completionLimit is how long somebody who pressed Tab waits for names.
 const completionLimit = 500 * time.Millisecond
 
-// live asks a running daemon for names. It starts none, and says nothing when there is none.
-func (a *app) live(ctx context.Context, ask func(ctx context.Context, c *client.Client) ([]string, error)) ([]string, cobra.ShellCompDirective) {
+// live asks a running daemon for names, of which it offers those that begin with start. It starts no daemon, and says
+// nothing when there is none.
+func (a *app) live(ctx context.Context, start string, ask func(ctx context.Context, c *client.Client) ([]string, error)) ([]string, cobra.ShellCompDirective) {
 	if ctx == nil {
 		ctx = context.Background()
 	}
@@ -58,21 +60,27 @@ func (a *app) live(ctx context.Context, ask func(ctx context.Context, c *client.
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return safeCells(found), cobra.ShellCompDirectiveNoFileComp
+	var fitting []string
+	for _, name := range found {
+		if strings.HasPrefix(name, start) {
+			fitting = append(fitting, safeLine(name))
+		}
+	}
+	return fitting, cobra.ShellCompDirectiveNoFileComp
 }
 
 // completeVMs offers the VMs that are not on the command line yet.
-func (a *app) completeVMs(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+func (a *app) completeVMs(cmd *cobra.Command, args []string, start string) ([]string, cobra.ShellCompDirective) {
 	named := map[string]bool{}
 	for _, n := range args {
 		named[n] = true
 	}
-	return a.live(cmd.Context(), func(ctx context.Context, c *client.Client) ([]string, error) {
+	return a.live(cmd.Context(), start, func(ctx context.Context, c *client.Client) ([]string, error) {
 		vms, err := c.VMs(ctx, false)
 		var fresh []string
 		for _, v := range vms {
 			if !named[v.Name] {
-				fresh = append(fresh, v.Name+"\t"+v.State)
+				fresh = append(fresh, v.Name)
 			}
 		}
 		return fresh, err
@@ -87,15 +95,15 @@ func (a *app) completeOneVM(cmd *cobra.Command, args []string, start string) ([]
 	return a.completeVMs(cmd, args, start)
 }
 
-func (a *app) completeImages(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-	return a.live(cmd.Context(), func(ctx context.Context, c *client.Client) ([]string, error) {
+func (a *app) completeImages(cmd *cobra.Command, _ []string, start string) ([]string, cobra.ShellCompDirective) {
+	return a.live(cmd.Context(), start, func(ctx context.Context, c *client.Client) ([]string, error) {
 		images, err := c.Images(ctx)
 		return mapped(images, func(i client.Image) string { return nameOr(i.Name, i.Digest) }), err
 	})
 }
 
-func (a *app) completeKernels(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-	return a.live(cmd.Context(), func(ctx context.Context, c *client.Client) ([]string, error) {
+func (a *app) completeKernels(cmd *cobra.Command, _ []string, start string) ([]string, cobra.ShellCompDirective) {
+	return a.live(cmd.Context(), start, func(ctx context.Context, c *client.Client) ([]string, error) {
 		kernels, err := c.Kernels(ctx)
 		return mapped(kernels, func(k client.Kernel) string { return nameOr(k.Name, k.Digest) }), err
 	})

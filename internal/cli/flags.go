@@ -101,9 +101,7 @@ func addFormat(cmd *cobra.Command, f *format) {
 
 // complete makes a fixed set of words the completions of a flag.
 func complete(cmd *cobra.Command, flag string, words ...string) {
-	completeFlag(cmd, flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return words, cobra.ShellCompDirectiveNoFileComp
-	})
+	completeFlag(cmd, flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func completeFlag(cmd *cobra.Command, flag string, f cobra.CompletionFunc) {

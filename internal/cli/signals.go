@@ -40,7 +40,7 @@ func number(s os.Signal) int {
 }
 
 // interruptible runs f and, when a signal asks us to end, cancels its context. f's values are returned in any case, the
-// signal's error instead of f's.
+// signal's error instead of f's. Signals that ask for something else are there for whoever comes next.
 func interruptible[T any](ctx context.Context, s signals, f func(ctx context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -54,6 +54,8 @@ func interruptible[T any](ctx context.Context, s signals, f func(ctx context.Con
 		done <- ending{v, err}
 	}()
 	var by os.Signal
+	var others []os.Signal
+	defer func() { s.putBack(others) }()
 	for {
 		select {
 		case e := <-done:
@@ -62,10 +64,23 @@ func interruptible[T any](ctx context.Context, s signals, f func(ctx context.Con
 			}
 			return e.value, e.err
 		case sig := <-s:
-			if asksToEnd(sig) && by == nil {
+			switch {
+			case !asksToEnd(sig):
+				others = append(others, sig)
+			case by == nil:
 				by = sig
 				cancel()
 			}
+		}
+	}
+}
+
+// putBack makes signals be received again, as far as there is room: the kernel promises no more.
+func (s signals) putBack(list []os.Signal) {
+	for _, sig := range list {
+		select {
+		case s <- sig:
+		default:
 		}
 	}
 }
