@@ -65,6 +65,7 @@ type bareVM struct {
 	begun   time.Time
 	console *bufio.Reader
 	conns   []net.Conn
+	stderr  strings.Builder // for errors; complete once cmd has ended
 }
 
 // start runs QEMU with more kernel parameters. Its disks are there before the clock starts.
@@ -90,7 +91,7 @@ func (b bareVMM) start(ctx context.Context, h *host, parameters ...string) (_ *b
 		}
 	}
 	v.cmd = exec.CommandContext(ctx, argv[0], argv[1:]...)
-	v.cmd.Stderr = os.Stderr
+	v.cmd.Stderr = &v.stderr
 	for _, name := range sockets {
 		if err := v.listen(ctx, name); err != nil {
 			return nil, err
@@ -133,7 +134,8 @@ func (v *bareVM) await(ctx context.Context, want string) (time.Duration, error) 
 	for {
 		line, err := v.console.ReadString('\n')
 		if err != nil {
-			return 0, fmt.Errorf("cannot find %q on the console: %w after %q", want, err, seen)
+			v.close()
+			return 0, fmt.Errorf("cannot find %q on the console: %w after %q; QEMU says %q", want, err, seen, v.stderr.String())
 		}
 		if line = strings.TrimSpace(line); line == want {
 			return time.Since(v.begun), nil
