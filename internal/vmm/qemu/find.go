@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 
 	"banger/internal/model"
@@ -15,33 +16,38 @@ import (
 // is stopped or hangs is adopted all the same: nothing here waits for its answer.
 func (d *Driver) Find(ctx context.Context, id model.VMID, dir string, hint model.Handles) (vmm.Machine, error) {
 	lock := filepath.Join(dir, vmm.LockName)
-	hints := []model.Process{hint.VMM}
-	if p, err := listener(ctx, dir); err == nil {
-		hints = append(hints, p)
-	}
-	handle, err := procs.Holder(lock, hints...)
+	held, err := procs.Locked(lock)
 	if err != nil {
 		return nil, err
+	}
+	if !held {
+		return nil, model.Errorf(model.ErrNotFound, "cannot find a VMM of %s: none lives", id)
 	}
 	m := newMachine(dir, d.options.Log.With("vm", string(id)))
 	if err := m.connect(ctx); err != nil {
 		// It can still be watched, killed and talked to; only its last words will be missed.
-		m.log.Warn("cannot reach an adopted VMM's sockets", "error", err)
+		m.log.Warn("cannot reach the sockets of a VMM", "error", err)
+	}
+	handle, err := procs.Holder(lock, hint.VMM, m.listener())
+	if err != nil {
+		return nil, errors.Join(err, m.Close())
 	}
 	m.hold(handle)
 	return m, nil
 }
 
-// listener returns the process that listens on the monitor's socket.
-func listener(ctx context.Context, dir string) (model.Process, error) {
-	conn, err := unixsocket.Dial(ctx, filepath.Join(dir, socketMonitor))
-	if err != nil {
-		return model.Process{}, err
+// listener returns the process that listens on the monitor's socket, or nobody.
+func (m *machine) listener() model.Process {
+	if m.qmp == nil {
+		return model.Process{}
 	}
-	defer conn.Close()
-	_, pid, err := unixsocket.PeerCred(conn)
+	_, pid, err := unixsocket.PeerCred(m.qmp.conn)
 	if err != nil {
-		return model.Process{}, err
+		return model.Process{}
 	}
-	return procs.Of(pid)
+	p, err := procs.Of(pid)
+	if err != nil {
+		return model.Process{}
+	}
+	return p
 }

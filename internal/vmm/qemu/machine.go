@@ -7,11 +7,13 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"sync"
 
 	"banger/internal/channel"
 	"banger/internal/model"
 	"banger/internal/procs"
+	"banger/internal/unixsocket"
 )
 
 // machine is one living QEMU, started or adopted.
@@ -51,13 +53,13 @@ func newMachine(dir string, log *slog.Logger) *machine {
 	return m
 }
 
-// connect reaches the monitor and the console.
+// connect reaches the monitor and the console. It tries once: a VMM that hangs must not hold who looks for it.
 func (m *machine) connect(ctx context.Context) error {
-	monitor, err := dial(ctx, m.dir, socketMonitor)
+	monitor, err := unixsocket.Dial(ctx, filepath.Join(m.dir, socketMonitor))
 	if err == nil {
 		m.qmp = newQMP(monitor, m.event)
 	}
-	con, err2 := dial(ctx, m.dir, socketConsole)
+	con, err2 := unixsocket.Dial(ctx, filepath.Join(m.dir, socketConsole))
 	if err2 == nil {
 		m.con = newConsole(con)
 	}
