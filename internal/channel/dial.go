@@ -16,6 +16,9 @@ const (
 	firstRepeat = 5 * time.Millisecond
 	lastRepeat  = 100 * time.Millisecond
 
+	// readyLimit is how long a guest that heard may take to be ready, before all begins anew.
+	readyLimit = 5 * time.Second
+
 	// maxJunk bounds what is thrown away before the guest's answer: far above what queues can hold of an earlier connection.
 	maxJunk = 8 << 20
 )
@@ -27,6 +30,9 @@ func Dial(ctx context.Context, data, control net.Conn) (net.Conn, error) {
 	// Deadlines are what wakes a blocked read or write when ctx ends.
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	rest, err := c.handshake(newNonce())
+	for errors.Is(err, os.ErrDeadlineExceeded) { // the guest heard, and then lost what it was told
+		rest, err = c.handshake(newNonce())
+	}
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
@@ -66,18 +72,21 @@ func (c *hostConn) Close() error {
 }
 
 func (c *hostConn) handshake(nonce string) (rest []byte, err error) {
+	if err := c.Conn.SetDeadline(time.Time{}); err != nil {
+		return nil, err
+	}
 	if _, err := c.control.Write(line(verbReset, nonce)); err != nil {
 		return nil, err
 	}
 	buf := make([]byte, 32<<10)
 	var scan lines
-	junk, waiting, repeat := 0, verbSync, firstRepeat
+	junk, waiting, repeat := 0, verbHeard, firstRepeat
 	if err := c.send(line(verbSync, nonce), repeat); err != nil {
 		return nil, err
 	}
 	for {
 		n, err := c.Conn.Read(buf)
-		if err != nil && !(waiting == verbSync && errors.Is(err, os.ErrDeadlineExceeded)) {
+		if err != nil && !(waiting == verbHeard && errors.Is(err, os.ErrDeadlineExceeded)) {
 			return nil, err
 		}
 		if err != nil { // nothing yet: say it again
@@ -95,12 +104,12 @@ func (c *hostConn) handshake(nonce string) (rest []byte, err error) {
 			if !ok || nonceOf(waiting, text) != nonce {
 				continue
 			}
-			if waiting == verbGo {
+			if waiting == verbReady {
 				return append([]byte(nil), b...), nil
 			}
 			// From here on nothing is repeated: a second go would be read as part of the stream.
-			waiting = verbGo
-			if err := c.Conn.SetDeadline(time.Time{}); err != nil {
+			waiting = verbReady
+			if err := c.Conn.SetDeadline(time.Now().Add(readyLimit)); err != nil {
 				return nil, err
 			}
 			if _, err := c.Conn.Write(line(verbGo, nonce)); err != nil {

@@ -4,12 +4,14 @@
 // process dies, what it had written and what it had not yet read stay in the queues: the next process finds stale bytes
 // and half frames in both directions. So there are two ports. On the control port the host sends a reset with a fresh
 // nonce, which makes the guest drop the connection it had. On the data port the host then sends a sync line with the
-// nonce, and repeats it, until the guest echoes it; the guest throws away all else. At the first echo the host sends one
-// go line; the guest throws away all up to it (the repeated syncs among it), answers it, and serves. The host throws away
-// all up to that answer (the repeated echoes among it). From there on both directions are clean.
+// nonce, and repeats it, until the guest says that it heard it; the guest throws away all else. At the first such answer
+// the host sends one go line; the guest throws away all up to it (the repeated syncs among it), answers that it is ready,
+// and serves. The host throws away all up to that answer (the repeated ones before among it). From there on both
+// directions are clean.
 //
 // Lines start with a newline too, so that a half line before one cannot swallow it. A nonce is 128 random bits: stale
-// bytes do not hold it by chance, while a guest that lies about it harms only itself.
+// bytes do not hold it by chance, while a guest that lies about it harms only itself. The answers have words of their own,
+// so that whatever sends back what it is sent is not taken for a guest that listens.
 package channel
 
 import (
@@ -22,7 +24,9 @@ import (
 const (
 	verbReset = "banger-reset "
 	verbSync  = "banger-sync "
+	verbHeard = "banger-heard "
 	verbGo    = "banger-go "
+	verbReady = "banger-ready "
 
 	maxLine = 64 // longer than any line above with its nonce
 )

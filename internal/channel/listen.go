@@ -173,12 +173,12 @@ func (l *Listener) handshake(nonce string) net.Conn {
 			switch {
 			case !ok:
 			case nonceOf(verbSync, text) == nonce:
-				if _, err := l.data.Write(line(verbSync, nonce)); err != nil {
+				if _, err := l.data.Write(line(verbHeard, nonce)); err != nil {
 					l.forget(nonce)
 					return nil
 				}
 			case nonceOf(verbGo, text) == nonce:
-				if _, err := l.data.Write(line(verbGo, nonce)); err != nil {
+				if _, err := l.data.Write(line(verbReady, nonce)); err != nil {
 					l.forget(nonce)
 					return nil
 				}
