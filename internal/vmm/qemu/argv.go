@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"banger/internal/model"
 	"banger/internal/network"
@@ -180,8 +181,8 @@ func validate(c vmm.Config) error {
 		serials[d.Serial] = true
 	}
 	for _, p := range paths {
-		if !filepath.IsAbs(p) || strings.ContainsFunc(p, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			return model.Errorf(model.ErrInvalid, "cannot give QEMU the path %q: it must be absolute, without control characters", p)
+		if !filepath.IsAbs(p) || !utf8.ValidString(p) || strings.ContainsFunc(p, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			return model.Errorf(model.ErrInvalid, "cannot give QEMU the path %q: it must be absolute and UTF-8, without control characters", p)
 		}
 	}
 	return validateLink(c.Link)

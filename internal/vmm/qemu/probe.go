@@ -26,7 +26,7 @@ const (
 
 var (
 	minVersion     = [2]int{7, 2} // the first with -netdev stream
-	versionPattern = regexp.MustCompile(`^QEMU emulator version (\d{1,4})\.(\d{1,4})\S{0,60}`)
+	versionPattern = regexp.MustCompile(`^QEMU emulator version ((\d{1,4})\.(\d{1,4})[0-9A-Za-z.+~-]{0,60})`)
 )
 
 // probe is what was found out of a host and is kept in a file: the version for as long as the program is the same file,
@@ -144,9 +144,9 @@ func version(ctx context.Context, binary string) (text string, major, minor int,
 	if m == nil {
 		return "", 0, 0, model.Errorf(model.ErrUnsupported, "%s is not QEMU: it says %q for its version", binary, out[:min(len(out), 80)])
 	}
-	major, _ = strconv.Atoi(string(m[1])) // the pattern lets only short numbers through
-	minor, _ = strconv.Atoi(string(m[2]))
-	return fmt.Sprintf("%d.%d", major, minor), major, minor, nil
+	major, _ = strconv.Atoi(string(m[2])) // the pattern lets only short numbers through
+	minor, _ = strconv.Atoi(string(m[3]))
+	return string(m[1]), major, minor, nil
 }
 
 func (d *Driver) cacheFile() string { return filepath.Join(d.options.Cache, "qemu.json") }

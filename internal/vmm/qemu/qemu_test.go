@@ -1,7 +1,12 @@
 package qemu
 
 import (
+	"context"
+	"errors"
+	"net"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -9,7 +14,10 @@ import (
 	"go.uber.org/goleak"
 
 	"banger/internal/model"
+	"banger/internal/network"
+	"banger/internal/procs"
 	"banger/internal/testenv"
+	"banger/internal/unixsocket"
 	"banger/internal/vmm"
 	"banger/internal/vmm/vmmtest"
 )
@@ -43,4 +51,66 @@ func TestSuite(t *testing.T) {
 		},
 		Boot: 2 * time.Minute,
 	})
+}
+
+// TestDevices boots with every kind of device, files with names that QEMU's own option syntax would trip over among them.
+func TestDevices(t *testing.T) {
+	kernel, initrd := guestFiles(t)
+	img := testenv.NeedTool(t, "qemu-img")
+	dir := filepath.Join(t.TempDir(), `odd, "name",id=x`)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	base, root, link := filepath.Join(dir, "base,x"), filepath.Join(dir, `root"x`), filepath.Join(dir, "link,y")
+	if err := os.WriteFile(base, make([]byte, model.MiB), 0o400); err != nil {
+		t.Fatal(err)
+	}
+	// Made over a placeholder: the real base is named by the driver, not by the file.
+	if out, err := exec.CommandContext(t.Context(), img, "create", "-q", "-f", "qcow2", root, "1M").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	c := vmm.Config{
+		ID: model.NewVMID(), Dir: dir, VCPUs: 1, MemoryBytes: 256 * model.MiB, Kernel: kernel, Initrd: initrd,
+		Drives: []model.Drive{
+			{Path: root, Format: "qcow2", Backing: base, Serial: model.SerialRoot},
+			{Path: base, Format: "raw", ReadOnly: true, Serial: model.SerialModules},
+		},
+		Link: network.Link{Kind: network.LinkSocket, Socket: link, MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}},
+	}
+	lock, err := procs.TryLock(filepath.Join(dir, vmm.LockName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	c.Lock = lock
+	d := New(Options{Cache: t.TempDir()})
+	m, err := d.Start(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	defer m.Kill(context.Background())
+	for range 2 { // the network may be restarted under the VM
+		conn, err := unixsocket.Dial(t.Context(), link)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, pid, err := unixsocket.PeerCred(conn); err != nil || pid != m.Process().PID {
+			t.Errorf("pid %d listens on the link, %v", pid, err)
+		}
+		conn.Close()
+	}
+	// A second VM over the same writable disk is refused, whatever its lock says.
+	other := c
+	other.ID, other.Dir, other.Link = model.NewVMID(), t.TempDir(), network.Link{}
+	if m, err := d.Start(t.Context(), other); !errors.Is(err, model.ErrState) {
+		t.Errorf("two VMs share a writable disk: %v, %v", m, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	conn, err := m.Agent(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
 }
