@@ -24,7 +24,7 @@ import (
 // maxConsoleBytes caps what is kept of a guest's console.
 const maxConsoleBytes = 16 * model.MiB
 
-// Start boots a VM that is at rest. Its result is the running View.
+// Start boots a VM that is at rest; one that runs is left alone, which is success. Its result is the running View.
 func (s *Service) Start(ctx context.Context, id model.VMID) (*operation.Operation, error) {
 	return s.Operations.Start(ctx, "start", string(id), "", func(ctx context.Context, op *operation.Operation) error {
 		if err := s.start(ctx, id, op); err != nil {
@@ -38,7 +38,7 @@ func (s *Service) Start(ctx context.Context, id model.VMID) (*operation.Operatio
 func (s *Service) start(ctx context.Context, id model.VMID, op *operation.Operation) error {
 	e := s.entry(id)
 	v, err := s.launch(ctx, e, op)
-	if err != nil {
+	if err != nil || v.State == model.StateRunning {
 		return err
 	}
 	op.Report(model.Progress{Stage: "wait for the guest"})
@@ -46,7 +46,7 @@ func (s *Service) start(ctx context.Context, id model.VMID, op *operation.Operat
 }
 
 // launch does the part of a start that changes the host, under the VM's lock: afterwards the VMM runs and its state is
-// still starting.
+// still starting. A VM that runs is returned as it is.
 func (s *Service) launch(ctx context.Context, e *entry, op *operation.Operation) (model.VM, error) {
 	if err := e.acquire(ctx); err != nil {
 		return model.VM{}, err
@@ -56,7 +56,11 @@ func (s *Service) launch(ctx context.Context, e *entry, op *operation.Operation)
 	if err != nil {
 		return v, err
 	}
-	if v.State != model.StateStopped && v.State != model.StateFailed {
+	switch v.State {
+	case model.StateStopped, model.StateFailed:
+	case model.StateRunning:
+		return v, nil
+	default:
 		return v, stateError("start", v)
 	}
 	op.Report(model.Progress{Stage: "start the VM"})
@@ -362,7 +366,7 @@ func (s *Service) failStart(ctx context.Context, e *entry, err error, u *undo) e
 // stateError says that verb is not possible now, and what is.
 func stateError(verb string, v model.VM) error {
 	next := map[model.State]string{
-		model.StateRunning:  "it runs already",
+		model.StateRunning:  "it is running",
 		model.StateStopped:  "it is stopped; start it with: banger vm start " + v.Name,
 		model.StateFailed:   "its last start failed; try again with: banger vm start " + v.Name,
 		model.StateDeleting: "it is being deleted",
