@@ -112,11 +112,7 @@ func (s *daemonService) Stop(context.Context, *bangerv1.StopDaemonRequest) (*ban
 
 func startOptions(t *testing.T, how string) client.Options {
 	t.Helper()
-	home, err := os.MkdirTemp("", "banger")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(home) })
+	home := t.TempDir()
 	for _, name := range []string{"STATE", "DATA", "CACHE", "CONFIG"} {
 		t.Setenv("XDG_"+name+"_HOME", filepath.Join(home, strings.ToLower(name)))
 	}

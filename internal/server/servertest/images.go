@@ -33,12 +33,14 @@ func (s *Images) AddKernel(name string) model.Kernel {
 	return k
 }
 
+// Images lists the images.
 func (s *Images) Images(context.Context) ([]model.Image, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]model.Image(nil), s.images...), nil
 }
 
+// Image finds an image by name.
 func (s *Images) Image(_ context.Context, ref string) (model.Image, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -50,11 +52,13 @@ func (s *Images) Image(_ context.Context, ref string) (model.Image, error) {
 	return model.Image{}, model.Errorf(model.ErrNotFound, "there is no image %q; see: banger image list", ref)
 }
 
+// BuildImage adds a row.
 func (s *Images) BuildImage(_ context.Context, name string, _ bool, report model.Report) (model.Image, error) {
 	report(model.Progress{Stage: "build the image"})
 	return s.AddImage(name), nil
 }
 
+// DeleteImage forgets the images.
 func (s *Images) DeleteImage(ctx context.Context, ref string) (model.Image, error) {
 	i, err := s.Image(ctx, ref)
 	if err != nil {
@@ -66,12 +70,14 @@ func (s *Images) DeleteImage(ctx context.Context, ref string) (model.Image, erro
 	return i, nil
 }
 
+// Kernels lists the kernels.
 func (s *Images) Kernels(context.Context) ([]model.Kernel, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]model.Kernel(nil), s.kernels...), nil
 }
 
+// Kernel finds a kernel by name.
 func (s *Images) Kernel(_ context.Context, ref string) (model.Kernel, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,6 +89,7 @@ func (s *Images) Kernel(_ context.Context, ref string) (model.Kernel, error) {
 	return model.Kernel{}, model.Errorf(model.ErrNotFound, "there is no kernel %q; see: banger kernel list", ref)
 }
 
+// DeleteKernel finds a kernel and keeps it.
 func (s *Images) DeleteKernel(ctx context.Context, ref string) (model.Kernel, error) {
 	return s.Kernel(ctx, ref)
 }

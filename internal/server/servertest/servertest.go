@@ -6,10 +6,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"os"
 	"path/filepath"
 	"sync"
-	"testing"
 	"time"
 
 	"banger/internal/dirs"
@@ -31,14 +29,19 @@ type Daemon struct {
 	served chan error
 }
 
+// T is what a Daemon needs of a test.
+type T interface {
+	Helper()
+	TempDir() string
+	Cleanup(f func())
+	Error(args ...any)
+	Fatal(args ...any)
+}
+
 // Start serves until the test ends.
-func Start(t testing.TB) *Daemon {
+func Start(t T) *Daemon {
 	t.Helper()
-	// Not t.TempDir: a test's name can be too long for a socket's path.
-	home, err := os.MkdirTemp("", "banger")
-	if err != nil {
-		t.Fatal(err)
-	}
+	home := t.TempDir()
 	d := &Daemon{
 		Dirs: dirs.Dirs{
 			State: filepath.Join(home, "state"), Data: filepath.Join(home, "data"),
@@ -65,14 +68,11 @@ func Start(t testing.TB) *Daemon {
 		if err := d.Operations.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
-		if err := os.RemoveAll(home); err != nil {
-			t.Error(err)
-		}
 	})
 	return d
 }
 
-func (d *Daemon) listen(t testing.TB) {
+func (d *Daemon) listen(t T) {
 	l, err := unixsocket.Listen(d.Dirs.Socket())
 	if err != nil {
 		t.Fatal(err)
@@ -81,16 +81,16 @@ func (d *Daemon) listen(t testing.TB) {
 }
 
 // Close ends the daemon as a stop does. Twice is fine.
-func (d *Daemon) Close(t testing.TB) {
+func (d *Daemon) Close(t T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if err := d.server.Shutdown(ctx); err != nil {
-		t.Errorf("shutdown: %v", err)
+		t.Error("shutdown:", err)
 	}
 	select {
 	case err := <-d.served:
 		if !errors.Is(err, http.ErrServerClosed) {
-			t.Errorf("serve: %v", err)
+			t.Error("serve:", err)
 		}
 	default:
 	}

@@ -118,6 +118,7 @@ func (s *VMs) wake() {
 	s.changed = make(chan struct{})
 }
 
+// Create adds a row.
 func (s *VMs) Create(ctx context.Context, r vm.CreateRequest) (*operation.Operation, error) {
 	s.mu.Lock()
 	s.created = append(s.created, r)
@@ -208,32 +209,39 @@ func (s *VMs) change(ctx context.Context, kind string, id model.VMID, detail str
 	})
 }
 
+// Start makes a VM running.
 func (s *VMs) Start(ctx context.Context, id model.VMID) (*operation.Operation, error) {
 	return s.change(ctx, "start", id, "", model.StateRunning)
 }
 
+// Stop makes a VM stopped.
 func (s *VMs) Stop(ctx context.Context, id model.VMID, grace time.Duration) (*operation.Operation, error) {
 	return s.change(ctx, "stop", id, grace.String(), model.StateStopped)
 }
 
+// Restart makes a VM running.
 func (s *VMs) Restart(ctx context.Context, id model.VMID, grace time.Duration) (*operation.Operation, error) {
 	return s.change(ctx, "restart", id, grace.String(), model.StateRunning)
 }
 
+// Kill makes a VM stopped.
 func (s *VMs) Kill(ctx context.Context, id model.VMID) (*operation.Operation, error) {
 	return s.change(ctx, "kill", id, "", model.StateStopped)
 }
 
+// Delete removes a row.
 func (s *VMs) Delete(ctx context.Context, id model.VMID) (*operation.Operation, error) {
 	return s.change(ctx, "delete", id, "", model.StateDeleting)
 }
 
+// List lists the rows.
 func (s *VMs) List(context.Context) ([]vm.View, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]vm.View(nil), s.rows...), nil
 }
 
+// Resolve finds VMs by name or id.
 func (s *VMs) Resolve(ctx context.Context, refs []string) ([]vm.Resolution, error) {
 	if s.Panic == "Resolve" {
 		panic("as the test wants it")
@@ -252,6 +260,7 @@ func (s *VMs) Resolve(ctx context.Context, refs []string) ([]vm.Resolution, erro
 	return found, nil
 }
 
+// HoldLease counts a lease.
 func (s *VMs) HoldLease(_ context.Context, id model.VMID) (func(), error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -265,6 +274,7 @@ func (s *VMs) HoldLease(_ context.Context, id model.VMID) (func(), error) {
 	}, nil
 }
 
+// Logs writes Console.
 func (s *VMs) Logs(ctx context.Context, _ model.VMID, follow bool, _ int64, w io.Writer) error {
 	if _, err := io.WriteString(w, s.Console); err != nil {
 		return err
@@ -275,6 +285,7 @@ func (s *VMs) Logs(ctx context.Context, _ model.VMID, follow bool, _ int64, w io
 	return nil
 }
 
+// Exec runs Program.
 func (s *VMs) Exec(_ context.Context, id model.VMID, spec model.ExecSpec, shell bool) (vm.Process, error) {
 	v := s.view(id)
 	if v.State != model.StateRunning {
