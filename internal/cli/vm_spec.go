@@ -2,6 +2,7 @@ package cli
 
 import (
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"banger/client"
 	"banger/internal/model"
@@ -19,10 +20,12 @@ type specFlags struct {
 	env     []string
 	workdir string
 	user    string
+	flags   *pflag.FlagSet
 }
 
 func addSpec(a *app, cmd *cobra.Command, f *specFlags) {
 	fs := cmd.Flags()
+	f.flags = fs
 	fs.StringVar(&f.name, "name", "", "name of the VM, and of its host; random when not given")
 	fs.StringVar(&f.image, "image", "", "image to start from (default "+model.DefaultImage+")")
 	fs.StringVar(&f.kernel, "kernel", "", "kernel to boot (default "+model.DefaultKernel+")")
@@ -38,9 +41,12 @@ func addSpec(a *app, cmd *cobra.Command, f *specFlags) {
 	completeFlag(cmd, "kernel", a.completeKernels)
 }
 
+// named says whether --name was given, if only as nothing.
+func (f *specFlags) named() bool { return f.flags != nil && f.flags.Changed("name") }
+
 // request checks what can be checked without a daemon.
 func (f *specFlags) request(a *app) (client.CreateRequest, error) {
-	if f.name != "" {
+	if f.name != "" || f.named() {
 		if err := model.ValidateName("VM", f.name); err != nil {
 			return client.CreateRequest{}, err
 		}

@@ -106,6 +106,9 @@ func Run(ctx context.Context, c Config) (err error) {
 	defer vms.Close()
 	defer closeOperations(operations, log)
 
+	if err := images.Adopt(ctx); err != nil {
+		log.Error("cannot adopt the images of the data directory", "error", err)
+	}
 	// What cannot be settled is in the log and in the VMs' last errors; the rest is served.
 	if err := vms.Reconcile(ctx); err != nil {
 		log.Error("not everything could be settled", "error", err)
