@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	childGrace   = 20 * time.Second // between the request to end and the kill
+	childGrace   = 20 * time.Second // for what a program leaves running to close its output
 	maxLine      = 4 << 10
 	maxLastLines = 12
 )
@@ -32,11 +32,13 @@ type child struct {
 	line   func(string) // each line of its standard error, or nil
 }
 
-// run returns when the program and those it started have ended or, after ctx has, a grace period later. Its error carries
-// the last lines that it wrote to its standard error.
+// run returns when the program and those it started have ended. Its error carries the last lines that it wrote to its
+// standard error.
 //
-// The program is the leader of a process group of its own, which is what a cancel ends, and it is asked to end when this
-// process dies. That request is bound to the starting thread's life, so the thread is kept until the end.
+// The program is the leader of a process group of its own, which a cancel kills as a whole: asked to end, mmdebstrap may
+// be between two of its signal handlers and go on, and without it those below it wait for each other for ever. What they
+// leave is for the scratch directory's removal. The program is asked to end when this process dies; that request is bound
+// to the life of the thread that started it, so the thread is kept.
 func (c child) run(ctx context.Context) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

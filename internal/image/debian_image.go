@@ -175,9 +175,8 @@ func bootstrap(ctx context.Context, work scratch, report model.Report) (child, e
 	if err := checkKeyring(); err != nil {
 		return child{}, err
 	}
-	mode, temp := "--mode=root", work.dir
+	temp := work.dir
 	if os.Geteuid() != 0 {
-		mode = "--mode=unshare"
 		if err := checkUnshare(); err != nil {
 			return child{}, err
 		}
@@ -186,7 +185,9 @@ func bootstrap(ctx context.Context, work scratch, report model.Report) (child, e
 		}
 	}
 	args := []string{
-		mode, "--variant=minbase", "--format=tar", "--architectures=amd64", "--verbose",
+		// For root, too: its own mount namespace keeps what it mounts below its directory away from who removes that.
+		"--mode=unshare",
+		"--variant=minbase", "--format=tar", "--architectures=amd64", "--verbose",
 		"--keyring=" + debianKeyring, "--include=" + strings.Join(debianPackages(), ","),
 	}
 	for _, option := range hostProxies(ctx) {

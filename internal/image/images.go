@@ -66,15 +66,15 @@ func (s *Service) BuildImage(ctx context.Context, name string, force bool, repor
 }
 
 func (s *Service) buildImage(ctx context.Context, name string, report model.Report) (model.Image, error) {
-	if err := s.Sweep(ctx); err != nil {
-		s.log.Warn("cannot sweep before a build", "error", err)
-	}
+	s.tidy(ctx)
 	d, err := s.newDraft(ctx, kindImage)
 	if err != nil {
 		return model.Image{}, err
 	}
 	made, err := s.fillImage(ctx, d, name, report)
-	return made, errors.Join(err, d.close())
+	err = errors.Join(err, d.close())
+	s.tidy(ctx) // programs of an earlier, killed build may have ended only now
+	return made, err
 }
 
 func (s *Service) fillImage(ctx context.Context, d *draft, name string, report model.Report) (model.Image, error) {

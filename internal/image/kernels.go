@@ -62,15 +62,15 @@ func (s *Service) needsKernel(found model.Kernel, err error) bool {
 }
 
 func (s *Service) buildKernel(ctx context.Context, name string, report model.Report) (model.Kernel, error) {
-	if err := s.Sweep(ctx); err != nil {
-		s.log.Warn("cannot sweep before a build", "error", err)
-	}
+	s.tidy(ctx)
 	d, err := s.newDraft(ctx, kindKernel)
 	if err != nil {
 		return model.Kernel{}, err
 	}
 	made, err := s.fillKernel(ctx, d, name, report)
-	return made, errors.Join(err, d.close())
+	err = errors.Join(err, d.close())
+	s.tidy(ctx) // programs of an earlier, killed build may have ended only now
+	return made, err
 }
 
 func (s *Service) fillKernel(ctx context.Context, d *draft, name string, report model.Report) (model.Kernel, error) {

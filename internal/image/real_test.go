@@ -1,6 +1,8 @@
 package image
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -66,5 +68,38 @@ func TestRealBuild(t *testing.T) {
 	entries, err := os.ReadDir(filepath.Join(dirs.Cache, "downloads"))
 	if err != nil || len(entries) != 1 {
 		t.Errorf("downloads: %v, %v; want the lock alone", entries, err)
+	}
+}
+
+// TestRealCancel ends a bootstrap that is under way.
+func TestRealCancel(t *testing.T) {
+	if os.Getenv(realDir) == "" {
+		t.Skip("the real bootstrap is not run: set " + realDir + " to a directory for it")
+	}
+	dir := t.TempDir()
+	s := New(Dirs{Data: filepath.Join(dir, "data"), Cache: filepath.Join(dir, "cache")}, &memory{}, "/bin/true", slog.New(slog.DiscardHandler))
+	for _, stage := range []string{"fetch the package lists", "unpack the base system", "install the packages", "write the image", "finish the file system"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		var since time.Time
+		_, err := s.EnsureImage(ctx, model.DefaultImage, func(p model.Progress) {
+			if p.Stage == stage && since.IsZero() {
+				since = time.Now()
+				cancel()
+			}
+		})
+		cancel()
+		if !errors.Is(err, model.ErrCanceled) {
+			t.Errorf("%s: %v", stage, err)
+		}
+		t.Logf("%s: ended %v after the cancel", stage, time.Since(since))
+		for _, path := range []string{"data/images", "cache/downloads"} {
+			entries, err := os.ReadDir(filepath.Join(dir, path))
+			if err != nil || len(entries) > 1 || (len(entries) == 1 && entries[0].Name() != buildsLock) {
+				t.Errorf("%s: %s holds %v, %v", stage, path, entries, err)
+			}
+		}
+	}
+	if left, _ := filepath.Glob("/var/tmp/banger-bootstrap-*"); len(left) > 0 {
+		t.Errorf("left %v", left)
 	}
 }

@@ -28,6 +28,13 @@ func (s *Service) Sweep(ctx context.Context) error {
 	)
 }
 
+// tidy sweeps on the occasion of a build, which does not depend on it.
+func (s *Service) tidy(ctx context.Context) {
+	if err := s.Sweep(context.WithoutCancel(ctx)); err != nil {
+		s.log.Warn("cannot remove what earlier builds left", "error", err)
+	}
+}
+
 // alone calls f when no build holds the lock in dir.
 func (s *Service) alone(dir string, f func() error) error {
 	lock, err := os.OpenFile(filepath.Join(dir, buildsLock), os.O_RDWR|unix.O_NOFOLLOW, 0)

@@ -84,7 +84,7 @@ func makeBootstrapDir(link string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := errors.Join(os.Symlink(dir, link), os.Chmod(dir, 0o711)); err != nil {
+	if err := errors.Join(os.Symlink(dir, link), os.Chmod(dir, 0o755)); err != nil {
 		return "", errors.Join(err, os.Remove(dir))
 	}
 	return dir, nil
