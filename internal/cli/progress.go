@@ -17,7 +17,7 @@ import (
 // as a line a stage.
 const (
 	terminalPatience = 300 * time.Millisecond
-	plainPatience    = 5 * time.Second
+	plainPatience    = 10 * time.Second
 	redraw           = 100 * time.Millisecond
 )
 
