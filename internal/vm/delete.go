@@ -9,6 +9,7 @@ import (
 	"banger/internal/model"
 	"banger/internal/operation"
 	"banger/internal/store"
+	"banger/internal/workdisk"
 )
 
 // Delete removes a VM in any state. It returns when the VMM is dead, the files are gone and the row is too. Its result is
@@ -70,6 +71,9 @@ func (s *Service) remove(ctx context.Context, e *entry, v model.VM) error {
 		}
 	}
 	crash.At("delete.disk.after")
+	if err := workdisk.Remove(s.workDisk(v.ID)); err != nil {
+		return err
+	}
 	// The directory is wholly ours: its name is the VM's id, below our own state directory.
 	if err := os.RemoveAll(s.Dirs.VM(v.ID)); err != nil {
 		return err

@@ -285,27 +285,31 @@ func (s *Service) configure(ctx context.Context, e *entry, v model.VM) (string, 
 	}
 	g, err := l.connect(ctx)
 	if err != nil {
-		return "", bootError(v, causeOf(ctx, err))
+		return "", bootError(v, l.why(causeOf(ctx, err)))
 	}
 	config, err := s.guestConfig(ctx, v)
 	if err != nil {
 		return "", err
 	}
 	if err := g.Configure(ctx, config); err != nil {
-		if exit, dead := l.exit(); dead {
-			err = model.Errorf(model.ErrUnavailable, "%s", exit)
-		}
-		return "", bootError(v, causeOf(ctx, err))
+		return "", bootError(v, l.why(causeOf(ctx, err)))
 	}
 	return g.Hello().BootID, nil
 }
 
-func (l *live) exit() (model.Exit, bool) {
+// lastMoments is how long after a connection broke a VMM's death may follow that broke it.
+const lastMoments = time.Second
+
+// why prefers the end of a VMM to the error that the end of its connections is.
+func (l *live) why(err error) error {
+	if errors.Is(err, model.ErrTimeout) || errors.Is(err, model.ErrCanceled) {
+		return err
+	}
 	select {
 	case <-l.machine.Done():
-		return l.machine.Exit(), true
-	default:
-		return model.Exit{}, false
+		return model.Errorf(model.ErrUnavailable, "%s", l.machine.Exit())
+	case <-time.After(lastMoments):
+		return err
 	}
 }
 

@@ -1,0 +1,142 @@
+//go:build crash
+
+package daemon_test
+
+import (
+	"banger/client"
+	"banger/internal/crash"
+	"banger/internal/model"
+	"banger/internal/vmm/vmmtest"
+	"errors"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// life is a VM's whole life; it says after each step what was promised: "" for nothing, else the state, or "gone".
+func (h *host) life() (promise string) {
+	c, err := client.Dial(h.t.Context(), client.Options{Dirs: h.dirs})
+	if err != nil {
+		return "" // the daemon is dead already
+	}
+	defer c.Close()
+	ctx := h.t.Context()
+	wait := func(op *client.Operation, err error) (client.Result, error) {
+		if err != nil {
+			return client.Result{}, err
+		}
+		return op.Wait(func(client.Event) {})
+	}
+	made, err := wait(c.Create(ctx, client.CreateRequest{Name: "box", DiskBytes: model.MinDiskBytes, Start: true}))
+	if err != nil {
+		return ""
+	}
+	for _, step := range []struct {
+		do      func() (client.Result, error)
+		promise string
+	}{
+		{func() (client.Result, error) { return wait(c.Stop(ctx, made.VM.ID, time.Second)) }, "stopped"},
+		{func() (client.Result, error) { return wait(c.Start(ctx, made.VM.ID)) }, "running"},
+		{func() (client.Result, error) { return wait(c.Delete(ctx, made.VM.ID)) }, "gone"},
+	} {
+		promise = "kept"
+		if _, err := step.do(); err != nil {
+			return promise
+		}
+		promise = step.promise
+	}
+	return promise
+}
+
+// elsewhere are the points that a VM's life does not pass.
+func elsewhere(point string) bool {
+	return strings.HasPrefix(point, "image.") || // package image walks its own
+		strings.HasPrefix(point, "store.") || // a new database, walked below
+		point == "start.undone" || point == "reconcile.undo.after"
+}
+
+func TestADaemonKilledAtAnyPointOfALifeLeaksNothing(t *testing.T) {
+	t.Parallel()
+	for _, point := range crash.Points() {
+		if !elsewhere(point) {
+			t.Run(point, func(t *testing.T) {
+				t.Parallel()
+				walk(t, "", point)
+			})
+		}
+	}
+}
+
+func TestADaemonKilledElsewhereLeaksNothing(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ first, behaviour, second string }{
+		"after a start was undone":           {first: "start.undone", behaviour: string(vmmtest.ExitAtOnce)},
+		"while a creation is being undone":   {first: "create.disk.after", second: "reconcile.undo.after"},
+		"before a new database has its name": {first: "store.create.before"},
+		"after a new database has its name":  {first: "store.create.after"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			points := []string{c.first}
+			if c.second != "" {
+				points = append(points, c.second)
+			}
+			walk(t, c.behaviour, points...)
+		})
+	}
+}
+
+// walk kills daemons at points, one after the other, and asks the one after them what is left.
+func walk(t *testing.T, behaviour string, points ...string) {
+	h := newHost(t)
+	promise := ""
+	for i, point := range points {
+		cmd := h.start(crash.Env+"="+point, behaviourVariable+"="+behaviour)
+		if i == 0 {
+			promise = h.life()
+		}
+		died(t, cmd, point)
+	}
+	cmd := h.start()
+	c := h.dial()
+	vms := h.settled(c)
+	switch {
+	case promise == "gone" && len(vms) > 0:
+		t.Errorf("the VM was deleted, and is there: %+v", vms)
+	case promise != "" && promise != "gone" && len(vms) == 0 && !strings.HasPrefix(points[0], "delete.") && !strings.Contains(points[0], "remove"):
+		t.Errorf("the VM was there (%s), and is gone", promise)
+	}
+	h.noLeaks(vms)
+	for _, v := range vms {
+		op, err := c.Delete(t.Context(), string(v.ID))
+		if err == nil {
+			_, err = op.Wait(func(client.Event) {})
+		}
+		if err != nil {
+			t.Errorf("the VM cannot be deleted: %v", err)
+		}
+	}
+	h.stop(cmd)
+	h.noLeaks(nil)
+}
+
+// died requires that the daemon was killed by itself, at the point.
+func died(t *testing.T, cmd *exec.Cmd, point string) {
+	t.Helper()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case err := <-ended:
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
+			return
+		}
+		t.Fatalf("the daemon did not die at %s: %v", point, err)
+	case <-time.After(10 * time.Second):
+		_ = cmd.Process.Kill()
+		<-ended
+		t.Fatalf("%s was never reached", point)
+	}
+}

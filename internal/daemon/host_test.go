@@ -1,0 +1,207 @@
+package daemon_test
+
+import (
+	"banger/client"
+	"banger/internal/daemon"
+	"banger/internal/dirs"
+	"banger/internal/doctor"
+	"banger/internal/model"
+	"banger/internal/network"
+	"banger/internal/network/none"
+	"banger/internal/rootdisk"
+	"banger/internal/rootdisk/qcow2"
+	"banger/internal/vm"
+	"banger/internal/vmm"
+	"banger/internal/vmm/vmmtest"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// Environment of the test program run again as a daemon.
+const (
+	daemonVariable    = "BANGER_TEST_DAEMON"    // the root of its directories
+	behaviourVariable = "BANGER_TEST_BEHAVIOUR" // of its fake VMMs
+	bootVariable      = "BANGER_TEST_BOOT"      // its limit for a boot, as a duration
+)
+
+func TestMain(m *testing.M) {
+	vmmtest.RunIfFake()
+	if root := os.Getenv(daemonVariable); root != "" {
+		os.Exit(runDaemon(root))
+	}
+	os.Exit(m.Run())
+}
+
+func dirsBelow(root string) dirs.Dirs {
+	return dirs.Dirs{State: root + "/state", Data: root + "/data", Cache: root + "/cache", Config: root + "/config"}
+}
+
+// runDaemon is the daemon over fake VMMs, a process of its own so that it can be killed.
+func runDaemon(root string) int {
+	ready := os.NewFile(3, "ready")
+	d := dirsBelow(root)
+	behaviour := vmmtest.Behaviour(os.Getenv(behaviourVariable))
+	limits := vm.DefaultLimits
+	if limit, err := time.ParseDuration(os.Getenv(bootVariable)); err == nil {
+		limits.Boot = limit
+	}
+	err := daemon.Run(context.Background(), daemon.Config{
+		Dirs: d, Agent: os.Args[0], Limits: limits,
+		Drivers: func(h daemon.Host) daemon.Drivers {
+			return daemon.Drivers{
+				VMMs:      []vmm.Driver{vmmtest.NewFake(vmmtest.FakeOptions{Behaviour: func(vmm.Config) vmmtest.Behaviour { return behaviour }})},
+				RootDisks: []rootdisk.Driver{qcow2.New(qcow2.Options{VMs: d.VMs(), Log: h.Log})},
+				Networks:  []network.Driver{none.New()},
+			}
+		},
+		Ready: func() { ready.Close() },
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// host is one installation whose daemons are started and killed.
+type host struct {
+	t    *testing.T
+	root string
+	dirs dirs.Dirs
+}
+
+func newHost(t *testing.T) *host {
+	t.Helper()
+	root, err := os.MkdirTemp("", "banger") // short: sockets lie in it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(root) })
+	h := &host{t: t, root: root, dirs: dirsBelow(root)}
+	h.blob(h.dirs.Images(), "image", model.DefaultImage, "root.ext4")
+	h.blob(h.dirs.Kernels(), "kernel", model.DefaultKernel, "vmlinux", "modules.ext4", "early.cpio")
+	return h
+}
+
+// blob puts an image or kernel into the data directory that no guest could boot and no fake looks into.
+func (h *host) blob(parent, kind, name string, files ...string) {
+	h.t.Helper()
+	content := make([]byte, 64<<10)
+	copy(content, name)
+	sum := sha256.Sum256(content)
+	digest := "sha256:" + hex.EncodeToString(sum[:])
+	dir := filepath.Join(parent, hex.EncodeToString(sum[:]))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		h.t.Fatal(err)
+	}
+	infos := map[string]any{}
+	for _, f := range files {
+		if err := os.WriteFile(filepath.Join(dir, f), content, 0o400); err != nil {
+			h.t.Fatal(err)
+		}
+		infos[f] = map[string]any{"digest": digest, "bytes": len(content)}
+	}
+	manifest := map[string]any{"format": 1, "files": infos, kind: map[string]any{
+		"digest": digest, "name": name, "arch": "amd64", "init": "agent", "release": "1", "size_bytes": len(content),
+		"created_at": time.Now(),
+	}}
+	data, err := json.Marshal(manifest)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "manifest.json"), data, 0o400); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// start starts a daemon, with more in its environment, and waits until it serves or has ended.
+func (h *host) start(env ...string) *exec.Cmd {
+	h.t.Helper()
+	ready, theirs, err := os.Pipe()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer ready.Close()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(append(os.Environ(), daemonVariable+"="+h.root), env...)
+	cmd.ExtraFiles = []*os.File{theirs}
+	if err := cmd.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	theirs.Close()
+	_, _ = ready.Read(make([]byte, 1)) // ends when it serves, or when it is dead
+	h.t.Cleanup(func() {
+		if cmd.ProcessState == nil {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	})
+	return cmd
+}
+
+// stop ends a daemon in good order.
+func (h *host) stop(cmd *exec.Cmd) {
+	h.t.Helper()
+	c := h.dial()
+	if err := c.StopDaemon(h.t.Context()); err != nil {
+		h.t.Error(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		h.t.Errorf("the daemon ended with %v", err)
+	}
+}
+
+func (h *host) dial() *client.Client {
+	h.t.Helper()
+	c, err := client.Dial(h.t.Context(), client.Options{Dirs: h.dirs})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// settled waits until every VM is at rest and returns them as the ledger wants them.
+func (h *host) settled(c *client.Client) []model.VM {
+	h.t.Helper()
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		views, err := c.VMs(h.t.Context(), false)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		var vms []model.VM
+		rest := true
+		for _, v := range views {
+			state, _ := model.ParseState(v.State)
+			rest = rest && state.AtRest()
+			vms = append(vms, model.VM{ID: model.VMID(v.ID), Name: v.Name, State: state})
+		}
+		if rest {
+			return vms
+		}
+		if time.Now().After(deadline) {
+			h.t.Fatalf("not at rest 5 s after the daemon's start: %+v", vms)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func (h *host) noLeaks(vms []model.VM) {
+	h.t.Helper()
+	leaks, err := doctor.Ledger(h.t.Context(), h.dirs, vms)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, l := range leaks {
+		h.t.Errorf("leaked: %s", l)
+	}
+}
