@@ -80,7 +80,7 @@ type host struct {
 
 func newHost(t *testing.T) *host {
 	t.Helper()
-	root, err := os.MkdirTemp("", "banger") // short: sockets lie in it
+	root, err := os.MkdirTemp("", "banger") //nolint:usetesting // short: sockets lie in it
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -179,7 +179,7 @@ func (v *bareVM) close() {
 	for _, c := range v.conns {
 		c.Close()
 	}
-	os.RemoveAll(v.dir)
+	_ = os.RemoveAll(v.dir) // a temporary directory
 }
 
 // copyDisks copies the disks of a VM that was never started: small files, mostly holes.

@@ -52,7 +52,7 @@ func newHost() (*host, error) {
 	return h, nil
 }
 
-func (h *host) close() { os.RemoveAll(h.dir) }
+func (h *host) close() { _ = os.RemoveAll(h.dir) }
 
 func copyProgram(from, to string) error {
 	in, err := os.Open(from)

@@ -8,10 +8,10 @@ import (
 
 // result is one measured line, with what stands below the table about it.
 type result struct {
-	what, floor, target       string
-	floorTime, product        string
-	median, worst, met, title string
-	notes                     []string // lines of Markdown
+	what, floor, target string
+	floorTime, product  string
+	median, worst, met  string
+	notes               []string // lines of Markdown
 }
 
 func report(conditions []string, results []result) string {

@@ -15,7 +15,7 @@ const hogArgument = "hog"
 
 // hog keeps one core busy until it is killed.
 func hog() {
-	for {
+	for { //nolint:staticcheck // to spin is its purpose
 	}
 }
 

@@ -32,7 +32,7 @@ func benchCommand() ([]string, bool) {
 
 // bench returns nil once the command has ended; process 1 then powers off.
 func bench(command []string) error {
-	fmt.Println(benchLine)
+	_, _ = fmt.Fprintln(os.Stdout, benchLine)
 	if err := loadModules(); err != nil {
 		return err
 	}
