@@ -28,7 +28,7 @@ type Output struct {
 // Start begins a command under an id of the host's choice, without attaching to it. With shell the user's login shell is
 // run and spec.Argv is ignored. An id in use is ErrExists.
 func (g *Guest) Start(ctx context.Context, id string, spec model.ExecSpec, shell bool) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	_, err := g.rpc.Start(ctx, &agentv1.StartRequest{Id: id, Command: command(spec, shell)})
 	return fromRPC("cannot start a command in the guest", err)
@@ -59,7 +59,7 @@ func (g *Guest) attach(ctx context.Context, open *agentv1.AttachOpen, at Offsets
 		a.Close()
 		return nil, fromRPC(doing, err)
 	}
-	late := time.AfterFunc(answerTime, cancel)
+	late := time.AfterFunc(startTime, cancel)
 	first, err := stream.Receive()
 	if !late.Stop() {
 		a.Close()
@@ -220,6 +220,9 @@ func (a *Attachment) send(m *agentv1.AttachRequest) error {
 		return io.EOF
 	}
 	if err := a.stream.Send(m); err != nil {
+		if a.isClosed() {
+			return io.EOF
+		}
 		return fromRPC("cannot reach a command in the guest", err)
 	}
 	return nil

@@ -34,7 +34,9 @@ const (
 	streamWindow = 256 << 10
 	// answerTime is what a guest may take for an answer that needs no work.
 	answerTime = 10 * time.Second
-	syncTime   = 2 * time.Minute
+	// startTime is what it may take to start a command: many at once wait for each other, and an emulated guest is slow.
+	startTime = time.Minute
+	syncTime  = 2 * time.Minute
 )
 
 // Hello is who answers on the other side.

@@ -232,7 +232,7 @@ func TestStdinIsStreamedAndHalfClosed(t *testing.T) {
 func TestLargeOutputIsComplete(t *testing.T) {
 	t.Parallel()
 	g := newHost(t, vmmtest.SystemOptions{}).configured(guest.Config{})
-	const lines = 10 << 20
+	const lines = 2 << 20
 	r := run(t, g, model.ExecSpec{Argv: []string{"yes", "123456789", fmt.Sprint(lines)}}, false)
 	if r.stdout.Len() != 10*lines || r.lost != 0 {
 		t.Fatalf("got %d bytes, %d lost; want %d", r.stdout.Len(), r.lost, 10*lines)
