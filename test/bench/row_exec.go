@@ -11,6 +11,9 @@ import (
 // rounds is how often each floor of an exec is measured per pair; their median is the pair's.
 const rounds = 30
 
+// floorsLimit is far above what the floors of one pair take on a host that is very busy.
+const floorsLimit = time.Minute
+
 func benchExec(ctx context.Context, s *session) (result, error) {
 	m, err := s.newHome(ctx)
 	if err != nil {
@@ -60,6 +63,8 @@ func execFloors(ctx context.Context, m *home, v vm) (echo, fork time.Duration, e
 	if _, err := m.banger(ctx, "daemon", "stop"); err != nil {
 		return 0, 0, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, floorsLimit)
+	defer cancel()
 	g, err := agentIn(ctx, v.dir)
 	if err != nil {
 		return 0, 0, err
@@ -74,18 +79,22 @@ func execFloors(ctx context.Context, m *home, v vm) (echo, fork time.Duration, e
 		echoes = append(echoes, time.Since(begun))
 	}
 	forks, err := g.Measure(ctx, model.ExecSpec{Argv: []string{"true"}}, rounds)
-	return median(echoes), median(forks), err
+	if err != nil {
+		return 0, 0, fmt.Errorf("cannot measure fork, exec and wait in the guest: %w", err)
+	}
+	return median(echoes), median(forks), nil
 }
 
 // settle waits until the guest's own services have started: until then they take what they can of the processor.
 func settle(ctx context.Context, m *home, name string) error {
-	cmd := m.command(ctx, append([]string{"vm", "exec", name, "--"}, settled...)...)
-	out, err := cmd.Output()
-	// A degraded system has settled too; that systemctl tells by its exit code.
-	if len(out) == 0 && err != nil {
-		return fmt.Errorf("cannot wait for the services of %s: %w", name, err)
-	}
-	return nil
+	ctx, cancel := context.WithTimeout(ctx, settleLimit)
+	defer cancel()
+	_, err := m.banger(ctx, append([]string{"vm", "exec", name, "--"}, settled...)...)
+	return err
 }
 
-var settled = []string{"systemctl", "is-system-running", "--wait"}
+const settleLimit = 2 * time.Minute
+
+// settled ends once systemd says that all has started, whether well or not. Asked early, before its bus is there, it
+// answers at once: then it is asked again.
+var settled = []string{"sh", "-c", "until systemctl is-system-running --wait | grep -qE 'running|degraded'; do sleep 0.2; done"}
