@@ -91,7 +91,7 @@ func TestDevices(t *testing.T) {
 	defer m.Close()
 	defer m.Kill(context.Background())
 	for range 2 { // the network may be restarted under the VM
-		conn, err := unixsocket.Dial(t.Context(), link)
+		conn, err := dial(t.Context(), dir, filepath.Base(link))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -137,7 +137,8 @@ func (v *fakeVMM) serve(a *agent.Agent, conn net.Conn) {
 	switch v.orders.Behaviour {
 	case NeverReady:
 	case Rubbish, Flood:
-		conn.Write([]byte{'\n'})
+		say(conn, "\n")
+		_ = conn.SetWriteDeadline(time.Time{})
 		go func() {
 			for many := v.orders.Behaviour == Flood; ; {
 				if _, err := conn.Write([]byte(rand.Text() + "\n")); err != nil || !many {
@@ -146,8 +147,9 @@ func (v *fakeVMM) serve(a *agent.Agent, conn net.Conn) {
 			}
 		}()
 	default:
-		conn.Write([]byte{'\n'}) // what Machine.Agent waits for
-		go a.ServeConn(ctx, conn)
+		say(conn, "\n") // what Machine.Agent waits for
+		_ = conn.SetWriteDeadline(time.Time{})
+		go func() { _ = a.ServeConn(ctx, conn) }()
 	}
 }
 
@@ -201,7 +203,8 @@ func (v *fakeVMM) print(format string, args ...any) {
 	say(conn, fmt.Sprintf(format, args...))
 }
 
+// say writes as much as is taken at once; who does not listen misses it.
 func say(conn net.Conn, text string) {
-	conn.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
-	conn.Write([]byte(text))
+	_ = conn.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+	_, _ = conn.Write([]byte(text))
 }

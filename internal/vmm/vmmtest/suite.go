@@ -288,7 +288,7 @@ func (s suite) console(t *testing.T) {
 	}
 	defer r.Close()
 	v.connect() // the guest has said what it has to say
-	stop := time.AfterFunc(s.Boot, func() { v.Kill(context.Background()) })
+	stop := time.AfterFunc(s.Boot, func() { _ = v.Kill(context.Background()) })
 	defer stop.Stop()
 	var said []byte
 	for !bytes.Contains(said, []byte(s.Console)) {
@@ -360,8 +360,8 @@ func innocent(t *testing.T) model.Process {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
 	})
 	p, err := procs.Of(cmd.Process.Pid)
 	if err != nil {

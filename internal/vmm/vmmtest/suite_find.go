@@ -41,7 +41,9 @@ func (s suite) find(t *testing.T) {
 	}
 	for _, e := range entries {
 		if e.Type()&os.ModeSocket != 0 {
-			os.Remove(filepath.Join(v.config.Dir, e.Name()))
+			if err := os.Remove(filepath.Join(v.config.Dir, e.Name())); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	v.restart(model.Handles{VMM: bystander})

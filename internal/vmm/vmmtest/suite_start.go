@@ -41,7 +41,7 @@ func (s suite) failedStart(t *testing.T) {
 			if err := os.Chmod(c.Dir, 0o500); err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { os.Chmod(c.Dir, 0o700) })
+			t.Cleanup(func() { _ = os.Chmod(c.Dir, 0o700) })
 		}},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
@@ -56,9 +56,7 @@ func (s suite) failedStart(t *testing.T) {
 			fault.spoil(t, &c)
 			m, err := s.New(t).Start(t.Context(), c)
 			if err == nil {
-				m.Kill(t.Context())
-				m.Close()
-				t.Fatal("it started")
+				t.Fatal("it started", m.Kill(t.Context()), m.Close())
 			}
 			if fault.kind != nil && !errors.Is(err, fault.kind) {
 				t.Errorf("%v: of kind %v", err, model.KindOf(err))
