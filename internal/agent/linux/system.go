@@ -63,7 +63,7 @@ func (s *System) Configure(_ context.Context, c agent.Config) error {
 	s.config = c
 	writeIdentity(c)
 	if !mounted {
-		_ = s.order(release(c))
+		return s.order(release(c))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,6 +19,9 @@ const (
 	workStaging = "/run/banger/work"
 	workHome    = "home"           // the directory of the work disk that becomes the user's home
 	workSeeded  = ".banger-seeded" // beside it: the image's own home has been copied for good
+
+	// seedDelay keeps the wait for the disk out of the first commands' way.
+	seedDelay = 5 * time.Second
 )
 
 // mountWork puts the work disk's home directory over the user's, filled the first time with what the image has there.
@@ -75,10 +79,11 @@ func prepareHome(from, to string, account account) error {
 			return err
 		}
 	}
-	go markSeeded()
+	time.AfterFunc(seedDelay, markSeeded)
 	return nil
 }
 
+// markSeeded sets the mark once the copy is on the disk.
 func markSeeded() {
 	dir, err := os.Open(workStaging)
 	if err != nil {
