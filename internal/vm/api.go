@@ -29,8 +29,8 @@ type Resolution struct {
 	Err error
 }
 
-// Process is a command that runs in a guest, as seen by whoever is attached to it. Recv may be called beside the other
-// methods; those are called one at a time.
+// Process is a command that runs in a guest, as seen by whoever is attached to it. Recv is for one goroutine; the other
+// methods are safe beside it and each other, also while a Stdin is blocked.
 type Process interface {
 	ID() string
 	// Recv returns the next output or the exit; io.EOF once everything has been said.

@@ -47,6 +47,8 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (*operation.Opera
 		}
 		if r.Start {
 			if err := s.start(ctx, v.ID, op); err != nil {
+				// Whoever asked learns which VM is left, failed and with its reason; none is when it was deleted meanwhile.
+				_ = s.publish(context.WithoutCancel(ctx), v.ID, op)
 				return err
 			}
 		}
@@ -101,11 +103,11 @@ func (s *Service) create(ctx context.Context, r CreateRequest, op *operation.Ope
 	if err != nil {
 		return model.VM{}, err
 	}
-	kernel, err := s.Images.EnsureKernel(ctx, r.Spec.Kernel, op.Report)
+	image, err := s.Images.EnsureImage(ctx, r.Spec.Image, op.Report)
 	if err != nil {
 		return model.VM{}, err
 	}
-	image, err := s.Images.EnsureImage(ctx, r.Spec.Image, op.Report)
+	kernel, err := s.Images.EnsureKernel(ctx, r.Spec.Kernel, op.Report)
 	if err != nil {
 		return model.VM{}, err
 	}
