@@ -23,6 +23,7 @@ func run(check bool) error {
 	return errors.Join(
 		block("docs/architecture.md", "states", stateDiagram(), check),
 		dependencies("go.mod", "docs/dependencies.md"),
+		cliPages("docs/cli", check),
 	)
 }
 
