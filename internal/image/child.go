@@ -48,7 +48,7 @@ func (c child) run(ctx context.Context) error {
 	cmd.Stdout, cmd.Stderr = c.stdout, lines
 	cmd.ExtraFiles = []*os.File{c.work.lock}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) } //nolint:forbidigo // its group; not reaped yet
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } //nolint:forbidigo // its whole group; it is not reaped yet
 	cmd.WaitDelay = childGrace
 	err := cmd.Run()
 	lines.end()
