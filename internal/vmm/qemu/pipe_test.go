@@ -177,7 +177,9 @@ func TestLastWords(t *testing.T) {
 		"": "",
 		"qemu-system-x86_64: warning: x\nqemu-system-x86_64: -blockdev a: Permission denied\n": "-blockdev a: Permission denied",
 		"plain\n\nqemu: second\n": "plain; second",
-		"\x1b[31mred\n":           "[31mred",
+		"qemu-system-x86_64: -chardev socket,id=x: info: QEMU waiting for connection\n": "",
+		"qemu-system-x86_64: -blockdev {\"a\":{}}: Could not open\n":                    "Could not open",
+		"\x1b[31mred\n": "[31mred",
 	} {
 		r, w, err := os.Pipe()
 		if err != nil {

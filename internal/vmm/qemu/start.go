@@ -153,16 +153,20 @@ func (m *machine) started(ctx context.Context) error {
 	return model.Errorf(kindOf(words), "cannot start the VM: QEMU says: %s", words)
 }
 
-// kindOf finds the kind of error in QEMU's words, of which the last part is the C library's.
+// kindOf finds the kind of error in QEMU's words, of which the last part is often the C library's.
 func kindOf(words string) error {
-	for text, kind := range map[string]error{
-		"Permission denied": model.ErrDenied, "No space left on device": model.ErrNoSpace,
-		"Cannot allocate memory": model.ErrUnavailable, "cannot set up guest memory": model.ErrUnavailable,
-		"Failed to get": model.ErrState, // … "write" lock: another process has the disk open
-		"qcow2":         model.ErrCorrupt,
+	for _, known := range []struct {
+		text string
+		kind error
+	}{
+		{"write\" lock", model.ErrState}, // another process has the disk open
+		{"Permission denied", model.ErrDenied},
+		{"No space left on device", model.ErrNoSpace},
+		{"not in qcow2 format", model.ErrCorrupt},
+		{"corrupt", model.ErrCorrupt},
 	} {
-		if strings.Contains(words, text) {
-			return kind
+		if strings.Contains(words, known.text) {
+			return known.kind
 		}
 	}
 	return model.ErrUnavailable

@@ -43,7 +43,8 @@ func (e *stderr) read() {
 	}
 }
 
-// words returns what QEMU said last, on one line, without the program's name.
+// words returns what QEMU complained about last, on one line, without the program's name and the arguments that it
+// repeats.
 func (e *stderr) words() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -53,9 +54,14 @@ func (e *stderr) words() string {
 		if !ok || !strings.HasPrefix(line, "qemu") {
 			text = line
 		}
-		if text = printable(text); text != "" && !strings.HasPrefix(text, "warning:") {
-			said = append(said, text)
+		text = printable(text)
+		if text == "" || strings.HasPrefix(text, "warning:") || strings.Contains(text, ": info: ") {
+			continue
 		}
+		if _, rest, ok := strings.Cut(text, "}: "); ok && strings.HasPrefix(text, "-") {
+			text = rest
+		}
+		said = append(said, text)
 	}
 	return strings.Join(said, "; ")
 }
