@@ -59,6 +59,7 @@ func (s *Store) prepare(ctx context.Context) error {
 	if err := migrate(ctx, s.db); err != nil {
 		return err
 	}
+	s.growJournal()
 	s.reserve()
 	return nil
 }
@@ -82,7 +83,7 @@ func connect(path, mode string) (*sql.DB, error) {
 			"temp_store(MEMORY)",
 			"cache_size(-256)",        // KiB per connection: all rows of a busy installation fit
 			"wal_autocheckpoint(128)", // pages: a journal of half a MiB, not of four
-			"journal_size_limit(1048576)",
+			"journal_size_limit(1048576)", // journalBytes
 		},
 	}.Encode()}
 	connector, err := sqlite.NewConnector(dsn.String())
