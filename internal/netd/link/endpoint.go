@@ -39,6 +39,13 @@ func New(o Options) *Endpoint {
 // Send sends a whole IPv4 packet to the guest, past the stack. It keeps packet. peer says that another VM made it.
 func (e *Endpoint) Send(packet []byte, peer bool) { e.out.put(outgoing{raw: packet, peer: peer}) }
 
+// Connected says whether there is a VMM at the other end.
+func (e *Endpoint) Connected() bool {
+	e.out.mu.Lock()
+	defer e.out.mu.Unlock()
+	return e.out.open
+}
+
 // WritePackets implements stack.LinkWriter. A full queue is no error: a link loses packets.
 func (e *Endpoint) WritePackets(packets stack.PacketBufferList) (int, tcpip.Error) {
 	for _, p := range packets.AsSlice() {
