@@ -8,6 +8,10 @@ type Range struct {
 	Why    string
 }
 
+// Guests is the range of the VMs' addresses. On the host it is nobody's (RFC 2544), and nothing of it is reached through
+// the host.
+func Guests() netip.Prefix { return netip.MustParsePrefix("198.18.0.0/15") }
+
 // unreachable lists what no policy reaches: addresses that mean something to the host alone, or to nobody.
 func unreachable() []Range {
 	return ranges(

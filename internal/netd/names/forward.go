@@ -104,24 +104,22 @@ func explain(reply *dns.Msg, code uint16, text string) {
 	}
 }
 
-// Addresses returns what the host's resolvers say that name stands for, and what of it the rules would tell.
-func (r *Resolver) Addresses(ctx context.Context, name string) (told, refused []netip.Addr, err error) {
+// Addresses returns what the host's resolvers say that name stands for, whether or not a VM would be told.
+func (r *Resolver) Addresses(ctx context.Context, name string) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
 	answer, err := r.Host.Exchange(ctx, name, dns.TypeA)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	_, end := follow(answer.Answer, dns.Fqdn(name))
+	var addrs []netip.Addr
 	for _, rr := range answer.Answer {
 		if a, ok := rr.(*dns.A); ok && strings.EqualFold(a.Hdr.Name, end) {
-			addr, _ := netip.AddrFromSlice(a.A.To4())
-			if r.Rules().Tell(addr).Allowed {
-				told = append(told, addr)
-			} else {
-				refused = append(refused, addr)
+			if addr, ok := netip.AddrFromSlice(a.A.To4()); ok {
+				addrs = append(addrs, addr)
 			}
 		}
 	}
-	return told, refused, nil
+	return addrs, nil
 }

@@ -46,7 +46,7 @@ type Port struct {
 	tasks sync.WaitGroup
 }
 
-// New makes a port and begins to connect it. Its policy holds from the first packet on.
+// New makes a port. It carries nothing before Start, and its policy holds from the first packet on.
 func New(env Env, c Config) (*Port, error) {
 	p := &Port{env: env, id: c.ID, identity: c.Identity, kick: make(chan struct{}, 1), log: env.Log.With("vm", c.Name, "id", c.ID)}
 	p.ctx, p.stop = context.WithCancel(context.Background())
@@ -67,8 +67,12 @@ func New(env Env, c Config) (*Port, error) {
 		p.stack.Destroy()
 		return nil, err
 	}
-	p.tasks.Go(func() { p.link.Run(p.ctx, env.Dialer, c.Socket, p.kick, p.disconnected, p.log) })
 	return p, nil
+}
+
+// Start begins to connect to the VMM.
+func (p *Port) Start() {
+	p.tasks.Go(func() { p.link.Run(p.ctx, p.env.Dialer, p.identity.Socket, p.kick, p.disconnected, p.log) })
 }
 
 // ID returns the VM's id.
