@@ -2,6 +2,7 @@ package netd
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -136,4 +137,25 @@ func says(t testing.TB, conn net.Conn, word string) error {
 		t.Errorf("%q came back as %q", word, got)
 	}
 	return nil
+}
+
+// forwards reads "host-ip host-port guest-port protocol".
+func forwards(texts ...string) []*netdv1.Forward {
+	var list []*netdv1.Forward
+	for _, text := range texts {
+		f, protocol := &netdv1.Forward{}, ""
+		if _, err := fmt.Sscan(text, &f.HostIp, &f.HostPort, &f.GuestPort, &protocol); err != nil {
+			panic(err)
+		}
+		f.Udp = protocol == "udp"
+		list = append(list, f)
+	}
+	return list
+}
+
+func hostAddr(f port.Forward) string { return netip.AddrPortFrom(f.HostIP, f.HostPort).String() }
+
+// isICMP says whether a frame is an ICMP message.
+func isICMP(frame []byte) bool {
+	return len(frame) > 42 && frame[12] == 8 && frame[13] == 0 && frame[23] == 1
 }

@@ -136,7 +136,8 @@ func (g *Guest) Close() {
 	g.Hang()
 	g.stop()
 	g.wg.Wait()
-	g.stack.Destroy()
+	g.stack.Close()
+	g.stack.RemoveNIC(1)
 }
 
 func (g *Guest) send(ctx context.Context) {
