@@ -64,7 +64,7 @@ func Run(ctx context.Context, d dirs.Dirs, ready func()) (err error) {
 	life := NewLife(grace, stop)
 	defer life.Stop()
 	network := New(port.Env{
-		Dial: port.HostDial, Own: egress.IsOwnAddress, Host: names.NewHost("/etc/resolv.conf"), Dialer: dialer,
+		Dial: port.HostDial, Own: egress.IsOwnAddress, Host: names.NewHost("/etc/resolv.conf", "53"), Dialer: dialer,
 		Limits: port.DefaultLimits(openFiles()), Timeouts: port.DefaultTimeouts(), Log: log,
 	}, life.Ports)
 	defer network.Keep(nil)

@@ -34,6 +34,8 @@ type world struct {
 	t        testing.TB
 	internet *netdtest.Internet
 	resolv   string
+	dnsUDP   net.PacketConn // of the host's resolver, on one port
+	dnsTCP   net.Listener
 }
 
 func newWorld(t testing.TB, change ...func(*port.Env)) *world {
@@ -43,9 +45,16 @@ func newWorld(t testing.TB, change ...func(*port.Env)) *world {
 		t.Fatal(err)
 	}
 	w := &world{t: t, internet: netdtest.NewInternet(), resolv: filepath.Join(t.TempDir(), "resolv.conf")}
+	if w.dnsUDP, err = net.ListenPacket("udp4", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	if w.dnsTCP, err = net.Listen("tcp4", w.dnsUDP.LocalAddr().String()); err != nil {
+		t.Fatal(err)
+	}
+	_, dnsPort, _ := net.SplitHostPort(w.dnsUDP.LocalAddr().String())
 	env := port.Env{
 		Dial: w.internet.Dial, Own: func(addr netip.Addr) bool { return addr == netip.MustParseAddr("93.184.216.1") },
-		Host: names.NewHost(w.resolv), Dialer: dialer, Limits: port.DefaultLimits(4096), Timeouts: port.DefaultTimeouts(),
+		Host: names.NewHost(w.resolv, dnsPort), Dialer: dialer, Limits: port.DefaultLimits(4096), Timeouts: port.DefaultTimeouts(),
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	if os.Getenv("NETD_TEST_LOG") != "" {
@@ -58,6 +67,8 @@ func newWorld(t testing.TB, change ...func(*port.Env)) *world {
 	t.Cleanup(func() {
 		w.Keep(nil)
 		dialer.Close()
+		w.dnsUDP.Close()
+		w.dnsTCP.Close()
 	})
 	return w
 }
