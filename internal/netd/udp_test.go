@@ -162,6 +162,11 @@ func TestForwards(t *testing.T) {
 	if again := w.set(m); again[0].HostPort != taken[0].HostPort || again[1].HostPort != taken[1].HostPort || again[2].HostPort != taken[2].HostPort {
 		t.Errorf("%+v became %+v", taken, again)
 	}
+	// Asked for by the number that it was given, it is the same one.
+	m.Forwards[0].HostPort = uint32(taken[0].HostPort)
+	if again := w.set(m); again[0].HostPort != taken[0].HostPort || again[2].HostPort != taken[2].HostPort {
+		t.Errorf("%+v became %+v", taken, again)
+	}
 	m.Forwards = nil
 	w.set(m)
 	if conn, err := net.Dial("tcp4", hostAddr(taken[0])); err == nil {
