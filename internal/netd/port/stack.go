@@ -40,7 +40,7 @@ func (p *Port) buildStack() error {
 	})
 	if err := p.setUpStack(); err != nil {
 		p.closeStack()
-		return fmt.Errorf("cannot make a network stack: %v", err)
+		return fmt.Errorf("cannot make a network stack: %w", err)
 	}
 	p.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, tcp.NewForwarder(p.stack, defaultWindow, p.env.Pending, p.acceptTCP).HandlePacket)
 	p.stack.SetTransportProtocolHandler(udp.ProtocolNumber, udp.NewForwarder(p.stack, p.acceptUDP).HandlePacket)
