@@ -3,6 +3,7 @@ package netd
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -229,5 +230,55 @@ func TestForwardsThatCannotBe(t *testing.T) {
 	m.Forwards = forwards("127.0.0.1 0 1 tcp")
 	if after := w.set(m); after[0] != before[0] {
 		t.Errorf("%+v became %+v", before, after)
+	}
+}
+
+// TestAnotherPort gives a VM another socket and MTU: that is another port, and the host's ports stay where they are.
+func TestAnotherPort(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.internet.TCP(t, web, echo)
+	first, second := netdtest.New(t, 2, testMTU), netdtest.New(t, 2, 1500)
+	m := description(first, "box", "public")
+	m.Forwards = forwards("127.0.0.1 0 8080 tcp")
+	before := w.set(m)
+	conn, err := first.Dial(short(t), web)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	m = description(second, "box", "public")
+	m.Forwards = forwards("127.0.0.1 0 8080 tcp")
+	if after := w.set(m); after[0] != before[0] {
+		t.Errorf("%+v became %+v", before, after)
+	}
+	again, err := second.Dial(short(t), web)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if err := says(t, again, "here"); err != nil {
+		t.Error(err)
+	}
+	l := second.ListenTCP(8080)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conn.Write([]byte("second"))
+			conn.Close()
+		}
+	}()
+	awaitLink(t, second)
+	published, err := net.Dial("tcp4", hostAddr(before[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer published.Close()
+	published.SetDeadline(time.Now().Add(20 * time.Second))
+	if got, err := io.ReadAll(published); string(got) != "second" {
+		t.Errorf("%q, %v", got, err)
 	}
 }
