@@ -318,3 +318,30 @@ func TestVMMGoneAndBack(t *testing.T) {
 	}
 	conn.Close()
 }
+
+// TestManyConnections has a guest read nothing of many connections that bring it endless bytes; the ones that it does use
+// work, its own and those of another VM.
+func TestManyConnections(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.internet.TCP(t, web, echo)
+	w.internet.TCP(t, "93.184.216.34:81", func(conn *net.TCPConn) { io.Copy(conn, &numbers{}) })
+	g, other := w.guest(2, "box", "public"), w.guest(3, "other", "public")
+	for range 200 {
+		conn, err := g.Dial(short(t), "93.184.216.34:81")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	for name, guest := range map[string]*netdtest.Guest{"the same VM": g, "another VM": other} {
+		conn, err := guest.Dial(short(t), web)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if err := says(t, conn, strings.Repeat("much ", 100000)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		conn.Close()
+	}
+}
