@@ -19,14 +19,20 @@ func New() Driver { return Driver{} }
 // Name implements network.Driver.
 func (Driver) Name() string { return "none" }
 
+// Carries implements network.Driver.
+func (Driver) Carries(policy string) bool { return policy == model.PolicyNone }
+
 // Set implements network.Driver. A policy other than none is ErrInvalid: the caller chose the wrong driver, and a VM that
 // was promised a network must not silently go without.
 func (Driver) Set(ctx context.Context, _ model.VMID, s network.Spec) (network.Link, error) {
 	if err := ctx.Err(); err != nil {
 		return network.Link{}, model.HostErrorf(err, "cannot set the network")
 	}
-	if s.Policy != "none" {
+	if s.Policy != model.PolicyNone {
 		return network.Link{}, model.Errorf(model.ErrInvalid, "cannot give the VM the network policy %q: its network driver is none", s.Policy)
+	}
+	if len(s.Ports)+len(s.HostPorts) > 0 {
+		return network.Link{}, model.Errorf(model.ErrInvalid, "cannot publish ports of a VM without a network")
 	}
 	return network.Link{Kind: network.LinkNone}, nil
 }
