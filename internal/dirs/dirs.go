@@ -67,6 +67,15 @@ func (d Dirs) Lock() string { return filepath.Join(d.State, "bangerd.lock") }
 // Log is the daemon's log.
 func (d Dirs) Log() string { return filepath.Join(d.State, "bangerd.log") }
 
+// NetdSocket is where banger-netd, which carries the VMs' packets, listens.
+func (d Dirs) NetdSocket() string { return filepath.Join(d.State, "netd.sock") }
+
+// NetdLock is the file whose flock decides which banger-netd lives.
+func (d Dirs) NetdLock() string { return filepath.Join(d.State, "netd.lock") }
+
+// NetdLog is the log of banger-netd.
+func (d Dirs) NetdLog() string { return filepath.Join(d.State, "netd.log") }
+
 // Database is the SQLite database; SQLite keeps its journal beside it.
 func (d Dirs) Database() string { return filepath.Join(d.State, "banger.db") }
 

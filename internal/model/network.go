@@ -2,11 +2,8 @@ package model
 
 import "time"
 
-// PolicyNone is the network policy of a VM that reaches nothing; DefaultPolicy that of one for which nothing is said.
-const (
-	PolicyNone    = "none"
-	DefaultPolicy = "public"
-)
+// DefaultPolicy is the network policy of a VM for which nothing is said.
+const DefaultPolicy = PolicyPublic
 
 // Denial is one destination that a guest wanted and did not get.
 type Denial struct {
