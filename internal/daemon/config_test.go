@@ -18,6 +18,8 @@ func TestLoadDefaults(t *testing.T) {
 	}{
 		{name: "empty", want: func(*model.Spec) {}},
 		{name: "some", text: "vcpus = 4\nmemory = \"2GiB\"\n", want: func(s *model.Spec) { s.VCPUs, s.MemoryBytes = 4, 2*model.GiB }},
+		{name: "network", text: "network = \"none\"\n", want: func(s *model.Spec) { s.Network = "none" }},
+		{name: "bad network", text: "network = \"lan\"\n", wrong: "lan"},
 		{name: "unknown key", text: "memroy = \"2G\"\n", wrong: "memroy"},
 		{name: "bad size", text: "memory = \"lots\"\n", wrong: "lots"},
 		{name: "impossible", text: "vcpus = 1000\n", wrong: "1000"},
@@ -44,7 +46,7 @@ func TestLoadDefaults(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.want(&want)
-			if got.VCPUs != want.VCPUs || got.MemoryBytes != want.MemoryBytes || got.Image != want.Image {
+			if got.VCPUs != want.VCPUs || got.MemoryBytes != want.MemoryBytes || got.Image != want.Image || got.Network != want.Network {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
 		})

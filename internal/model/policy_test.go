@@ -72,7 +72,7 @@ func TestParsePolicyNamesTheBadEntry(t *testing.T) {
 		"example.org/path":                    `"example.org/path"`,
 		strings.Repeat("a", 64) + ".org":      "cannot use",
 		strings.Repeat("x", maxPolicyBytes+1): "bytes",
-		"public" + many(maxPolicyEntries): "entries",
+		"public" + many(maxPolicyEntries):     "entries",
 	} {
 		got, err := ParsePolicy(text)
 		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), says) {

@@ -52,6 +52,9 @@ func addAuthorities(all *bytes.Buffer, host fs.FS, name string) error {
 	if err != nil {
 		return err
 	}
+	if len(text) > maxAuthorities {
+		return tooManyAuthorities()
+	}
 	for {
 		var block *pem.Block
 		if block, text = pem.Decode(text); block == nil {
@@ -64,7 +67,12 @@ func addAuthorities(all *bytes.Buffer, host fs.FS, name string) error {
 			return err
 		}
 		if all.Len() > maxAuthorities {
-			return model.Errorf(model.ErrInvalid, "the host's certificate authorities are larger than %s: leave --ca out", model.FormatSize(maxAuthorities))
+			return tooManyAuthorities()
 		}
 	}
+}
+
+func tooManyAuthorities() error {
+	return model.Errorf(model.ErrInvalid, "the certificate authorities that were added to this host are larger than %s together: make the VM without --ca",
+		model.FormatSize(maxAuthorities))
 }
