@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"banger/internal/dirs"
+	"banger/internal/procs"
 	"banger/internal/vm"
 )
 
@@ -17,7 +18,7 @@ import (
 // standard error and to whoever started it.
 func Main() int {
 	hardenProcess()
-	announce := starter() // before anything else opens descriptors
+	announce := procs.Starter() // before anything else opens descriptors
 	d, err := dirs.Default()
 	if err == nil {
 		err = runShipped(d, announce)

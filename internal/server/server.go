@@ -16,6 +16,7 @@ import (
 	"banger/api/banger/v1/bangerv1connect"
 	"banger/internal/model"
 	"banger/internal/operation"
+	"banger/internal/unixsocket"
 	"banger/internal/vm"
 )
 
@@ -84,7 +85,7 @@ func New(o Options) *Server {
 
 // Serve answers the clients that come to l, those of our own user, until Shutdown; then it returns http.ErrServerClosed.
 // It may serve several listeners, and closes them.
-func (s *Server) Serve(l net.Listener) error { return s.http.Serve(sameUser(l, s.log)) }
+func (s *Server) Serve(l net.Listener) error { return s.http.Serve(unixsocket.SameUser(l, s.log)) }
 
 // Shutdown ends every stream, lets other requests finish and returns when all have, or with ctx's error once the rest
 // has been cut off.

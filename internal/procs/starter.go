@@ -1,4 +1,4 @@
-package daemon
+package procs
 
 import (
 	"fmt"
@@ -6,12 +6,12 @@ import (
 	"syscall"
 )
 
-// starterFD is the pipe on which whoever started the daemon waits for one line: "ready", "running" when another daemon
+// starterFD is the pipe on which whoever started a daemon waits for one line: "ready", "running" when another daemon
 // lives, or what is wrong. A daemon started by hand has none.
 const starterFD = 3
 
-// starter returns a function that says one line to the starter, once.
-func starter() func(line string) {
+// Starter returns a function that says one line to the starter, once.
+func Starter() func(line string) {
 	var st syscall.Stat_t
 	if err := syscall.Fstat(starterFD, &st); err != nil || st.Mode&syscall.S_IFMT != syscall.S_IFIFO {
 		return func(string) {}

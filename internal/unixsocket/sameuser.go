@@ -1,15 +1,13 @@
-package server
+package unixsocket
 
 import (
 	"log/slog"
 	"net"
 	"os"
-
-	"banger/internal/unixsocket"
 )
 
-// sameUser returns l without the connections of other users: those are closed before a byte of them is read.
-func sameUser(l net.Listener, log *slog.Logger) net.Listener {
+// SameUser returns l without the connections of other users: those are closed before a byte of them is read.
+func SameUser(l net.Listener, log *slog.Logger) net.Listener {
 	return &userListener{Listener: l, log: log, uid: uint32(os.Geteuid())}
 }
 
@@ -25,7 +23,7 @@ func (l *userListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		uid, pid, err := unixsocket.PeerCred(conn)
+		uid, pid, err := PeerCred(conn)
 		if err == nil && uid == l.uid {
 			return conn, nil
 		}

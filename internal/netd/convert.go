@@ -1,0 +1,99 @@
+package netd
+
+import (
+	"net/netip"
+	"path/filepath"
+
+	netdv1 "banger/api/netd/v1"
+	"banger/internal/model"
+	"banger/internal/netd/egress"
+	"banger/internal/netd/link"
+	"banger/internal/netd/port"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// Limits of one port's description.
+const (
+	minMTU       = 576 // what every host must take (RFC 791)
+	maxMTU       = 65520
+	maxForwards  = 256
+	maxHostPorts = 256
+)
+
+// configOf checks a port's description. Its errors are of kind ErrInvalid.
+func configOf(m *netdv1.Port) (port.Config, []port.Forward, error) {
+	c := port.Config{ID: m.GetVmId(), Name: m.GetName(), HostPorts: map[uint16]bool{}}
+	fail := func(err error) (port.Config, []port.Forward, error) { return port.Config{}, nil, err }
+	if c.ID == "" {
+		return fail(model.Errorf(model.ErrInvalid, "cannot make a port without a VM's id"))
+	}
+	if err := model.ValidateName("VM", c.Name); err != nil {
+		return fail(err)
+	}
+	identity, err := identityOf(m)
+	if err != nil {
+		return fail(err)
+	}
+	c.Identity = identity
+	if c.Policy, err = model.ParsePolicy(m.GetPolicy()); err != nil {
+		return fail(err)
+	}
+	if len(m.GetHostPorts()) > maxHostPorts || len(m.GetForwards()) > maxForwards {
+		return fail(model.Errorf(model.ErrInvalid, "cannot give one VM more than %d ports", maxForwards))
+	}
+	for _, number := range m.GetHostPorts() {
+		if number == 0 || number > 65535 {
+			return fail(model.Errorf(model.ErrInvalid, "cannot open port %d of the host: ports are 1 to 65535", number))
+		}
+		c.HostPorts[uint16(number)] = true
+	}
+	var forwards []port.Forward
+	for _, m := range m.GetForwards() {
+		f, err := forwardOf(m)
+		if err != nil {
+			return fail(err)
+		}
+		forwards = append(forwards, f)
+	}
+	return c, forwards, nil
+}
+
+func identityOf(m *netdv1.Port) (port.Identity, error) {
+	address, err := netip.ParsePrefix(m.GetAddress())
+	gateway, gatewayErr := netip.ParseAddr(m.GetGateway())
+	mac := link.MAC{}
+	copy(mac[:], m.GetMac())
+	switch {
+	case !filepath.IsAbs(m.GetSocket()):
+		return port.Identity{}, model.Errorf(model.ErrInvalid, "cannot connect to the socket %q: it is no absolute path", m.GetSocket())
+	case len(m.GetMac()) != len(mac) || mac[0]&1 != 0 || mac == link.MAC{} || mac == link.GatewayMAC():
+		return port.Identity{}, model.Errorf(model.ErrInvalid, "cannot use %x as a VM's ethernet address", m.GetMac())
+	case err != nil || !egress.Guests().Contains(address.Addr()):
+		return port.Identity{}, model.Errorf(model.ErrInvalid, "cannot use %q as a VM's address: it is not of %s with a prefix length", m.GetAddress(), egress.Guests())
+	case gatewayErr != nil || !egress.Guests().Contains(gateway) || gateway == address.Addr():
+		return port.Identity{}, model.Errorf(model.ErrInvalid, "cannot use %q as the gateway of %s: it is not another address of %s", m.GetGateway(), address, egress.Guests())
+	case m.GetMtu() < minMTU || m.GetMtu() > maxMTU:
+		return port.Identity{}, model.Errorf(model.ErrInvalid, "cannot use an MTU of %d: it can be %d to %d", m.GetMtu(), minMTU, maxMTU)
+	}
+	return port.Identity{Socket: m.GetSocket(), MAC: mac, Address: address.Addr(), Gateway: gateway, MTU: m.GetMtu()}, nil
+}
+
+func forwardOf(m *netdv1.Forward) (port.Forward, error) {
+	ip, err := netip.ParseAddr(m.GetHostIp())
+	switch {
+	case err != nil || ip.Zone() != "":
+		return port.Forward{}, model.Errorf(model.ErrInvalid, "cannot publish a port at %q: it is no address", m.GetHostIp())
+	case m.GetHostPort() > 65535 || m.GetGuestPort() > 65535 || m.GetGuestPort() == 0:
+		return port.Forward{}, model.Errorf(model.ErrInvalid, "cannot publish port %d of the guest at port %d: ports are 1 to 65535", m.GetGuestPort(), m.GetHostPort())
+	}
+	return port.Forward{HostIP: ip, HostPort: uint16(m.GetHostPort()), GuestPort: uint16(m.GetGuestPort()), UDP: m.GetUdp()}, nil
+}
+
+func forwardMessage(f port.Forward) *netdv1.Forward {
+	return &netdv1.Forward{HostIp: f.HostIP.String(), HostPort: uint32(f.HostPort), GuestPort: uint32(f.GuestPort), Udp: f.UDP}
+}
+
+func denialMessage(d egress.Denial) *netdv1.Denial {
+	return &netdv1.Denial{Protocol: d.Protocol, Destination: d.Destination, Rule: d.Rule, Count: d.Count, Last: timestamppb.New(d.Last)}
+}

@@ -1,0 +1,201 @@
+// Package netd is the user-mode network of all VMs of an installation, as banger-netd serves it.
+//
+// It holds what the daemon told it last and nothing else. Each VM has a port of its own (package port); here is who they
+// are to each other.
+package netd
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+
+	"banger/internal/model"
+	"banger/internal/netd/egress"
+	"banger/internal/netd/port"
+)
+
+// Network is the ports of all VMs.
+type Network struct {
+	env     port.Env
+	changed func(ports int) // told how many there are
+
+	change sync.Mutex // one change at a time
+
+	mu     sync.RWMutex // of the tables; nothing else is done while it is held
+	ports  map[string]*entry
+	byAddr map[netip.Addr]*port.Port
+}
+
+type entry struct {
+	port      *port.Port
+	listeners []*port.Listener
+}
+
+// New returns a network without ports. changed hears the number of ports after each change.
+func New(env port.Env, changed func(ports int)) *Network {
+	n := &Network{changed: changed, ports: map[string]*entry{}, byAddr: map[netip.Addr]*port.Port{}}
+	env.Peers, env.Named = n.peer, n.named
+	n.env = env
+	return n
+}
+
+// peer returns the VM at an address that shares a group with self.
+func (n *Network) peer(self *port.Port, addr netip.Addr) *port.Port {
+	n.mu.RLock()
+	other := n.byAddr[addr]
+	n.mu.RUnlock()
+	if other == nil || other == self || !self.SharesGroup(other) {
+		return nil
+	}
+	return other
+}
+
+// named returns the VM of a name that shares a group with self.
+func (n *Network) named(self *port.Port, name string) *port.Port {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	for _, e := range n.ports {
+		if e.port != self && e.port.Name() == name && self.SharesGroup(e.port) {
+			return e.port
+		}
+	}
+	return nil
+}
+
+// Set makes a VM's port, or changes it to what is wanted, and returns its forwards in the order wanted, with the ports
+// that were taken. When it fails, nothing has changed.
+func (n *Network) Set(c port.Config, forwards []port.Forward) ([]port.Forward, error) {
+	n.change.Lock()
+	defer n.change.Unlock()
+	n.mu.RLock()
+	old := n.ports[c.ID]
+	owner := n.byAddr[c.Address]
+	n.mu.RUnlock()
+	if owner != nil && owner.ID() != c.ID {
+		return nil, model.Errorf(model.ErrExists, "cannot give %s the address %s: VM %s has it", c.Name, c.Address, owner.Name())
+	}
+	var listeners []*port.Listener
+	if old != nil {
+		listeners = old.listeners
+	}
+	plan, err := port.PlanForwards(listeners, forwards)
+	if err != nil {
+		return nil, err
+	}
+	if old != nil && old.port.Identity() == c.Identity {
+		if err := old.port.Change(c); err != nil {
+			plan.Undo()
+			return nil, err
+		}
+		n.enter(old.port, plan.Do(old.port))
+	} else {
+		p, err := port.New(n.env, c)
+		if err != nil {
+			plan.Undo()
+			return nil, err
+		}
+		listeners := plan.Do(p)
+		n.enter(p, listeners)
+		if old != nil {
+			old.port.Close()
+		}
+		p.Start()
+	}
+	return n.forwards(c.ID), nil
+}
+
+func (n *Network) enter(p *port.Port, listeners []*port.Listener) {
+	n.mu.Lock()
+	if old := n.ports[p.ID()]; old != nil {
+		delete(n.byAddr, old.port.Identity().Address)
+	}
+	n.ports[p.ID()] = &entry{port: p, listeners: listeners}
+	n.byAddr[p.Identity().Address] = p
+	count := len(n.ports)
+	n.mu.Unlock()
+	n.changed(count)
+}
+
+func (n *Network) forwards(id string) []port.Forward {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	var list []port.Forward
+	for _, l := range n.ports[id].listeners {
+		list = append(list, l.Forward())
+	}
+	return list
+}
+
+// Clear takes a VM's port away, if there is one.
+func (n *Network) Clear(id string) {
+	n.change.Lock()
+	defer n.change.Unlock()
+	n.clear(id)
+}
+
+func (n *Network) clear(id string) {
+	n.mu.Lock()
+	e := n.ports[id]
+	if e != nil {
+		delete(n.ports, id)
+		delete(n.byAddr, e.port.Identity().Address)
+	}
+	count := len(n.ports)
+	n.mu.Unlock()
+	if e == nil {
+		return
+	}
+	for _, l := range e.listeners {
+		l.Close()
+	}
+	e.port.Close()
+	n.changed(count)
+}
+
+// Keep takes every port away whose VM is not named.
+func (n *Network) Keep(ids []string) {
+	n.change.Lock()
+	defer n.change.Unlock()
+	keep := map[string]bool{}
+	for _, id := range ids {
+		keep[id] = true
+	}
+	n.mu.RLock()
+	var gone []string
+	for id := range n.ports {
+		if !keep[id] {
+			gone = append(gone, id)
+		}
+	}
+	n.mu.RUnlock()
+	for _, id := range gone {
+		n.clear(id)
+	}
+}
+
+// Denied lists what a VM wanted and did not get, newest first.
+func (n *Network) Denied(id string) ([]egress.Denial, error) {
+	p, err := n.find(id)
+	if err != nil {
+		return nil, err
+	}
+	return p.Denials(), nil
+}
+
+// Check says whether a VM may reach host:port now, what decided, and which addresses a name stands for.
+func (n *Network) Check(ctx context.Context, id, destination string) (egress.Verdict, []netip.Addr, error) {
+	p, err := n.find(id)
+	if err != nil {
+		return egress.Verdict{}, nil, err
+	}
+	return p.Check(ctx, destination)
+}
+
+func (n *Network) find(id string) (*port.Port, error) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if e := n.ports[id]; e != nil {
+		return e.port, nil
+	}
+	return nil, model.Errorf(model.ErrNotFound, "VM %s has no port on the network", id)
+}

@@ -1,0 +1,128 @@
+package port
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/waiter"
+
+	"banger/internal/model"
+)
+
+const (
+	maxQuery     = 4096             // bytes of one that arrives in a datagram
+	maxDatagram  = 4096             // bytes of an answer in one, whatever the client offers
+	queryTimeout = 10 * time.Second // between two questions on one connection
+)
+
+// dnsServer is the socket on which a port answers; there is none while the policy is none.
+type dnsServer struct {
+	mu   sync.Mutex
+	conn *gonet.UDPConn
+	shut bool
+}
+
+// serveDNS opens or closes the socket as the policy wants it.
+func (p *Port) serveDNS() error {
+	p.dns.mu.Lock()
+	defer p.dns.mu.Unlock()
+	if none := p.config.Load().Policy.Kind == model.KindNone; none || p.dns.conn != nil || p.dns.shut {
+		if none && p.dns.conn != nil {
+			p.dns.conn.Close()
+			p.dns.conn = nil
+		}
+		return nil
+	}
+	local := full(netip.AddrPortFrom(p.identity.Gateway, dnsPort))
+	conn, err := gonet.DialUDP(p.stack, &local, nil, ipv4.ProtocolNumber)
+	if err != nil {
+		return err
+	}
+	p.dns.conn = conn
+	p.tasks.Go(func() { p.answerUDP(conn) })
+	return nil
+}
+
+func (d *dnsServer) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.shut = true
+	if d.conn != nil {
+		d.conn.Close()
+		d.conn = nil
+	}
+}
+
+// answerUDP answers until conn is closed.
+func (p *Port) answerUDP(conn *gonet.UDPConn) {
+	buf := make([]byte, maxQuery)
+	for {
+		n, from, err := conn.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		query := new(dns.Msg)
+		if query.Unpack(buf[:n]) != nil || query.Response {
+			continue
+		}
+		if !p.queries.take() {
+			busy := new(dns.Msg).SetRcode(query, dns.RcodeServerFailure)
+			sendUDP(conn, from, query, busy)
+			continue
+		}
+		p.tasks.Go(func() {
+			defer p.queries.give()
+			if reply := p.resolver.Answer(p.ctx, query); reply != nil {
+				sendUDP(conn, from, query, reply)
+			}
+		})
+	}
+}
+
+func sendUDP(conn net.PacketConn, to net.Addr, query, reply *dns.Msg) {
+	size := dns.MinMsgSize
+	if opt := query.IsEdns0(); opt != nil {
+		size = min(max(size, int(opt.UDPSize())), maxDatagram)
+	}
+	reply.Truncate(size)
+	if packed, err := reply.Pack(); err == nil {
+		_, _ = conn.WriteTo(packed, to) // a lost answer is asked for again
+	}
+}
+
+// answerTCP accepts a connection to our DNS port and answers on it, one question at a time.
+func (p *Port) answerTCP(f *flow, r *tcp.ForwarderRequest) {
+	var queue waiter.Queue
+	ep, failed := r.CreateEndpoint(&queue)
+	r.Complete(failed != nil)
+	if failed != nil {
+		return
+	}
+	if !f.whenAborted(ep.Abort) {
+		ep.Abort()
+	}
+	raw := gonet.NewTCPConn(&queue, ep)
+	defer raw.Close()
+	conn := &dns.Conn{Conn: raw}
+	for f.ctx.Err() == nil {
+		_ = conn.SetDeadline(time.Now().Add(queryTimeout))
+		query, err := conn.ReadMsg()
+		if err != nil {
+			return
+		}
+		reply := p.resolver.Answer(f.ctx, query)
+		if reply == nil {
+			return
+		}
+		_ = conn.SetDeadline(time.Now().Add(queryTimeout))
+		if conn.WriteMsg(reply) != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,143 @@
+package port
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/waiter"
+)
+
+// acceptTCP deals with a guest's SYN. It is called in a goroutine of its own.
+func (p *Port) acceptTCP(r *tcp.ForwarderRequest) {
+	id := r.ID()
+	dst := addrPort(id.LocalAddress, id.LocalPort)
+	f := p.flows.add(p.ctx, dst, nil)
+	if f == nil {
+		r.Complete(true)
+		return
+	}
+	defer p.flows.remove(f)
+	if !p.tcp.take() {
+		p.deny("tcp", dst.String(), fmt.Sprintf("the VM has %d connections open, the most that it may have", p.env.Limits.TCP))
+		r.Complete(true)
+		return
+	}
+	gone := sync.OnceFunc(p.tcp.give)
+	verdict := p.decide(dst, "")
+	f.allowAs(verdict.Name)
+	switch {
+	case !verdict.Allowed:
+		p.deny("tcp", dst.String(), verdict.Rule)
+		r.Complete(true)
+		gone()
+	case dst.Addr() == p.identity.Gateway && dst.Port() == dnsPort:
+		p.answerTCP(f, r)
+		gone()
+	default:
+		p.connectTCP(f, r, gone)
+	}
+}
+
+// connectTCP connects to where the guest wants to, and only then accepts.
+func (p *Port) connectTCP(f *flow, r *tcp.ForwarderRequest, gone func()) {
+	host, err := p.dialTCP(f)
+	if err != nil {
+		r.Complete(true)
+		gone()
+		return
+	}
+	var queue waiter.Queue
+	ep, failed := r.CreateEndpoint(&queue)
+	r.Complete(failed != nil)
+	if failed != nil {
+		host.Close()
+		gone()
+		return
+	}
+	p.relay(f, stream{ep: ep, queue: &queue, host: host, buffers: &p.buffers}, gone)
+}
+
+func (p *Port) dialTCP(f *flow) (*net.TCPConn, error) {
+	ctx, cancel := context.WithTimeout(f.ctx, p.env.Timeouts.Dial)
+	defer cancel()
+	conn, err := p.env.Dial(ctx, "tcp4", p.target(f.dst))
+	if err != nil {
+		return nil, err
+	}
+	host, ok := conn.(*net.TCPConn)
+	if !ok {
+		conn.Close()
+		return nil, fmt.Errorf("not a TCP connection: %T", conn)
+	}
+	return host, nil
+}
+
+// relay carries bytes until both ends have finished or one breaks. gone is called once the guest's side takes nothing of
+// the host any more, which may be later.
+func (p *Port) relay(f *flow, s stream, gone func()) {
+	if !f.whenAborted(func() { s.reset() }) {
+		s.reset()
+	}
+	var other sync.WaitGroup
+	other.Go(func() {
+		if s.toHost(f.ctx) != nil {
+			f.abort()
+		}
+	})
+	if s.toGuest(f.ctx) != nil {
+		f.abort()
+	}
+	other.Wait()
+	s.host.Close()
+	p.settle(s, gone)
+}
+
+// settle closes the guest's side and calls gone once it has taken what was sent, or has not for too long.
+func (p *Port) settle(s stream, gone func()) {
+	late := time.AfterFunc(p.env.Timeouts.Settle, func() {
+		s.ep.Abort()
+		gone()
+	})
+	entry := waiter.NewFunctionEntry(waiter.EventHUp, func(waiter.EventMask) {
+		late.Stop()
+		gone()
+	})
+	s.queue.EventRegister(&entry)
+	s.ep.Close()
+	switch tcp.EndpointState(s.ep.State()) {
+	case tcp.StateClose, tcp.StateError:
+		late.Stop()
+		gone()
+	}
+}
+
+// dialGuest connects to a port of the guest, from the gateway's address.
+func (p *Port) dialGuest(ctx context.Context, port uint16) (tcpip.Endpoint, *waiter.Queue, error) {
+	queue := new(waiter.Queue)
+	ep, err := p.guestEndpoint(tcp.ProtocolNumber, queue)
+	if err != nil {
+		return nil, nil, err
+	}
+	entry, done := waiter.NewChannelEntry(waiter.WritableEvents | waiter.EventHUp | waiter.EventErr)
+	queue.EventRegister(&entry)
+	defer queue.EventUnregister(&entry)
+	failed := ep.Connect(full(p.guest(port)))
+	if _, started := failed.(*tcpip.ErrConnectStarted); started {
+		select {
+		case <-done:
+			failed = ep.LastError()
+		case <-ctx.Done():
+			failed = &tcpip.ErrTimeout{}
+		}
+	}
+	if failed != nil {
+		ep.Abort()
+		return nil, nil, fmt.Errorf("cannot connect to port %d of the guest: %s", port, failed)
+	}
+	return ep, queue, nil
+}
