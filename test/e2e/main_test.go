@@ -14,6 +14,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if code, found := runRole(os.Args); found {
+		os.Exit(code)
+	}
 	flag.Parse()
 	os.Exit(runMain(m))
 }
@@ -79,12 +82,14 @@ func TestScripts(t *testing.T) {
 			"jsonfield":  cmdJSONField,
 			"kill9":      cmdKill9,
 			"owndata":    h.cmdOwnData,
+			"netdpid":    cmdNetdPID,
 			"parallel":   cmdParallel,
 			"signal":     cmdSignal,
 			"terminal":   cmdTerminal,
 			"waitbg":     cmdWaitBackground,
 			"waitfor":    cmdWaitFor,
 			"waitgone":   cmdWaitGone,
+			"world":      cmdWorld,
 		},
 	})
 }
@@ -95,12 +100,17 @@ func (h host) setup(env *testscript.Env) error {
 	if err := os.MkdirAll(home, 0o700); err != nil {
 		return err
 	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
 	for key, value := range map[string]string{
 		"HOME":            home,
 		"XDG_STATE_HOME":  filepath.Join(env.WorkDir, "state"),
 		"XDG_CONFIG_HOME": filepath.Join(env.WorkDir, "config"),
 		"STATE":           filepath.Join(env.WorkDir, "state", "banger"),
 		"BIN":             h.bin,
+		"E2E":             self,
 		"TERM":            "xterm",
 	} {
 		env.Setenv(key, value)
@@ -112,9 +122,11 @@ func (h host) setup(env *testscript.Env) error {
 	return nil
 }
 
-// condition answers [root] and [kvm] in scripts.
+// condition answers [root], [kvm] and [world] in scripts.
 func condition(name string) (bool, error) {
 	switch name {
+	case "world":
+		return mayMakeWorlds(), nil
 	case "root":
 		return os.Geteuid() == 0, nil
 	case "kvm":
@@ -124,5 +136,5 @@ func condition(name string) (bool, error) {
 		}
 		return err == nil, nil
 	}
-	return false, fmt.Errorf("%q is no condition: root, kvm", name)
+	return false, fmt.Errorf("%q is no condition: root, kvm, world", name)
 }
