@@ -8,10 +8,13 @@ import (
 	"banger/internal/network"
 )
 
-// Driver implements network.Driver. It makes nothing, so there is nothing to remove or to sweep.
+// Driver implements network.Driver and network.Explainer. It makes nothing, so there is nothing to remove or to sweep.
 type Driver struct{}
 
-var _ network.Driver = Driver{}
+var (
+	_ network.Driver    = Driver{}
+	_ network.Explainer = Driver{}
+)
 
 // New returns the driver.
 func New() Driver { return Driver{} }
@@ -45,3 +48,11 @@ func (Driver) Clear(context.Context, model.VMID, model.NetHandles) error { retur
 
 // Sweep implements network.Driver.
 func (Driver) Sweep(context.Context, map[model.VMID]bool) error { return nil }
+
+// Denied implements network.Explainer: without an interface nothing is even tried.
+func (Driver) Denied(context.Context, model.VMID) ([]model.Denial, error) { return nil, nil }
+
+// Check implements network.Explainer.
+func (Driver) Check(context.Context, model.VMID, string, bool) (model.Verdict, error) {
+	return model.Verdict{Rule: "the VM has no network interface"}, nil
+}
