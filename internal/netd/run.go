@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	gvisor "gvisor.dev/gvisor/pkg/log"
+
 	"banger/internal/dirs"
 	"banger/internal/logfile"
 	"banger/internal/model"
@@ -48,6 +50,7 @@ func Run(ctx context.Context, d dirs.Dirs, ready func()) (err error) {
 	}
 	defer logs.Close()
 	log := slog.New(slog.NewTextHandler(logs, nil)).With("pid", os.Getpid())
+	gvisor.SetTarget(&gvisor.GoogleEmitter{Writer: &gvisor.Writer{Next: logs}}) // guests can make it speak: capped, too
 	log.Info("netd begins")
 	defer func() { log.Info("netd ends", "error", fmt.Sprint(err)) }()
 
@@ -61,7 +64,7 @@ func Run(ctx context.Context, d dirs.Dirs, ready func()) (err error) {
 	life := NewLife(grace, stop)
 	defer life.Stop()
 	network := New(port.Env{
-		Dial: port.HostDial, Own: egress.IsOwnAddress, Host: names.NewHost("/etc/resolv.conf"), Dialer: dialer,
+		Dial: port.HostDial, Own: egress.IsOwnAddress, Host: names.NewHost("/etc/resolv.conf", "53"), Dialer: dialer,
 		Limits: port.DefaultLimits(openFiles()), Timeouts: port.DefaultTimeouts(), Log: log,
 	}, life.Ports)
 	defer network.Keep(nil)

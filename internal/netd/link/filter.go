@@ -3,6 +3,8 @@ package link
 import (
 	"encoding/binary"
 	"net/netip"
+
+	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 )
 
 // Sizes of headers, and where their fields are.
@@ -73,8 +75,10 @@ func (p pinned) validIPv4(packet []byte) bool {
 	}
 	total := int(binary.BigEndian.Uint16(packet[2:]))
 	destination := [4]byte(packet[16:20])
-	return total >= ipv4Size && total <= len(packet) && [4]byte(packet[12:16]) == p.address &&
-		destination != p.address && destination[0] < 224 // multicast and broadcast have nobody to go to
+	// What is never on a wire, multicast and broadcast have nobody to go to.
+	nobody := destination[0] == 0 || destination[0] == 127 || destination[0] >= 224 || destination == p.address
+	return total >= ipv4Size && total <= len(packet) && [4]byte(packet[12:16]) == p.address && !nobody &&
+		checksum.Checksum(packet[:ipv4Size], 0) == 0xffff
 }
 
 // replyARP returns the frame that answers a valid request: whatever address the guest looks for is behind us.

@@ -30,8 +30,8 @@ type Host struct {
 	config dns.ClientConfig
 }
 
-// NewHost returns the resolvers that the file at path (resolv.conf(5)) names.
-func NewHost(path string) *Host { return &Host{path: path, port: "53"} }
+// NewHost returns the resolvers that the file at path (resolv.conf(5)) names, on a port, which is 53 but in tests.
+func NewHost(path, port string) *Host { return &Host{path: path, port: port} }
 
 // current returns what the file says now. Looking at it costs less than one packet and nothing while nobody asks.
 func (h *Host) current() dns.ClientConfig {

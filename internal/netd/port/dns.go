@@ -1,6 +1,7 @@
 package port
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"sync"
@@ -104,9 +105,7 @@ func (p *Port) answerTCP(f *flow, r *tcp.ForwarderRequest) {
 	if failed != nil {
 		return
 	}
-	if !f.whenAborted(ep.Abort) {
-		ep.Abort()
-	}
+	defer context.AfterFunc(f.ctx, ep.Abort)() // in a goroutine of its own
 	raw := gonet.NewTCPConn(&queue, ep)
 	defer raw.Close()
 	conn := &dns.Conn{Conn: raw}

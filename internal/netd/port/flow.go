@@ -19,7 +19,7 @@ type flow struct {
 	aborted bool
 }
 
-// abort ends the flow without waiting for anybody.
+// abort makes whoever carries the flow end it. It does not wait.
 func (f *flow) abort() {
 	f.mu.Lock()
 	onAbort := f.onAbort
@@ -27,7 +27,7 @@ func (f *flow) abort() {
 	f.mu.Unlock()
 	f.cancel()
 	if onAbort != nil {
-		go onAbort() // it may wait for a lock of a stack that a guest keeps busy
+		onAbort()
 	}
 }
 
@@ -43,7 +43,8 @@ func (f *flow) allowedAs() string {
 	return f.name
 }
 
-// whenAborted says what abort does from now on. False: it has been aborted.
+// whenAborted says what abort does from now on beside ending ctx; it must not wait for a lock of the stack, which a guest
+// can keep busy. False: it has been aborted.
 func (f *flow) whenAborted(do func()) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -72,9 +72,6 @@ func (k *clients) find(l *Listener, from netip.AddrPort) *client {
 	}
 	c := &client{datagrams: datagrams{ep: ep, queue: queue, buffers: &p.buffers}}
 	c.over = newIdle(p.env.UDPFirst, p.env.UDPStream, f.abort)
-	if !f.whenAborted(ep.Close) {
-		ep.Close()
-	}
 	k.open[key] = c
 	l.done.Go(func() {
 		defer context.AfterFunc(l.ctx, f.abort)()
@@ -86,7 +83,7 @@ func (k *clients) find(l *Listener, from netip.AddrPort) *client {
 		delete(k.open, key)
 		k.mu.Unlock()
 		c.over.stop()
-		f.abort()
+		c.ep.Close()
 		p.udp.give()
 		p.flows.remove(f)
 	})

@@ -64,7 +64,7 @@ func New(env Env, c Config) (*Port, error) {
 	}
 	if err := p.serveDNS(); err != nil {
 		p.stop()
-		p.stack.Destroy()
+		p.closeStack()
 		return nil, err
 	}
 	return p, nil
@@ -154,5 +154,5 @@ func (p *Port) Close() {
 	p.flows.shut()
 	p.pings.shut()
 	p.tasks.Wait()
-	p.stack.Destroy()
+	p.closeStack()
 }

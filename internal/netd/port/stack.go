@@ -39,7 +39,7 @@ func (p *Port) buildStack() error {
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocolCUBIC, udp.NewProtocol, icmp.NewProtocol4},
 	})
 	if err := p.setUpStack(); err != nil {
-		p.stack.Destroy()
+		p.closeStack()
 		return fmt.Errorf("cannot make a network stack: %v", err)
 	}
 	p.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, tcp.NewForwarder(p.stack, defaultWindow, p.env.Pending, p.acceptTCP).HandlePacket)
@@ -75,6 +75,12 @@ func (p *Port) setUpStack() error {
 	}
 	p.stack.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nicID}})
 	return nil
+}
+
+// closeStack aborts what is left and lets the stack go. It does not wait for handshakes and farewells to time out.
+func (p *Port) closeStack() {
+	p.stack.Close()
+	p.stack.RemoveNIC(nicID)
 }
 
 func address(a netip.Addr) tcpip.Address { return tcpip.AddrFrom4(a.As4()) }

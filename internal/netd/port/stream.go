@@ -39,11 +39,10 @@ type stream struct {
 
 var errBroken = errors.New("the connection broke")
 
-// reset ends both halves at once.
-func (s stream) reset() {
+// hangUp resets the host's half, which wakes those who carry bytes.
+func (s stream) hangUp() {
 	_ = s.host.SetLinger(0)
 	s.host.Close()
-	s.ep.Abort()
 }
 
 // toHost carries bytes from the guest, without a buffer of its own: what the host does not take stays in the stack, whose

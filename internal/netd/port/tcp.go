@@ -80,19 +80,23 @@ func (p *Port) dialTCP(f *flow) (*net.TCPConn, error) {
 // relay carries bytes until both ends have finished or one breaks. gone is called once the guest's side takes nothing of
 // the host any more, which may be later.
 func (p *Port) relay(f *flow, s stream, gone func()) {
-	if !f.whenAborted(func() { s.reset() }) {
-		s.reset()
+	if !f.whenAborted(s.hangUp) {
+		s.hangUp()
 	}
 	var other sync.WaitGroup
+	var broken [2]error
 	other.Go(func() {
-		if s.toHost(f.ctx) != nil {
+		if broken[0] = s.toHost(f.ctx); broken[0] != nil {
 			f.abort()
 		}
 	})
-	if s.toGuest(f.ctx) != nil {
+	if broken[1] = s.toGuest(f.ctx); broken[1] != nil {
 		f.abort()
 	}
 	other.Wait()
+	if broken[0] != nil || broken[1] != nil {
+		s.ep.Abort() // the guest sees a reset, as the other end does
+	}
 	s.host.Close()
 	p.settle(s, gone)
 }

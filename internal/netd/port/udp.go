@@ -65,12 +65,9 @@ func (p *Port) acceptUDP(r *udp.ForwarderRequest) bool {
 
 // relayUDP carries datagrams until the flow is idle, aborted, or refused by the host.
 func (p *Port) relayUDP(f *flow, d datagrams, host *net.UDPConn, from uint16) {
-	finish := func() {
-		host.Close()
-		d.ep.Close()
-	}
-	if !f.whenAborted(finish) {
-		finish()
+	defer d.ep.Close()
+	if hangUp := func() { host.Close() }; !f.whenAborted(hangUp) {
+		hangUp()
 	}
 	over := newIdle(p.env.UDPFirst, p.env.UDPStream, f.abort)
 	defer over.stop()
