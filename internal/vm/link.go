@@ -101,6 +101,9 @@ func portsText(ports []model.Port) string {
 // recalledPorts are the spec's ports with the host's ports that they had, and the automatic ones. The text is only a hint.
 func recalledPorts(spec model.Spec, text string) []model.Port {
 	ports := published(spec)
+	asked := func(f model.PortForward) bool {
+		return slices.ContainsFunc(ports, func(p model.Port) bool { return p.PortForward == f })
+	}
 	for word := range strings.FieldsSeq(text) {
 		plain, auto := strings.CutSuffix(word, autoMark)
 		f, err := model.ParsePort(plain)
@@ -108,7 +111,7 @@ func recalledPorts(spec model.Spec, text string) []model.Port {
 		case err != nil:
 		case auto && spec.PortsAuto && len(ports) < model.MaxPorts:
 			ports = append(ports, model.Port{PortForward: f, Auto: true})
-		case !auto:
+		case !auto && !asked(f):
 			for i, p := range ports {
 				if p.HostPort == 0 && p.HostIP == f.HostIP && p.GuestPort == f.GuestPort && p.UDP == f.UDP {
 					ports[i].PortForward = f

@@ -52,9 +52,9 @@ func TestFollowed(t *testing.T) {
 
 func TestRecalledPorts(t *testing.T) {
 	t.Parallel()
-	spec := model.Spec{PortsAuto: true, Ports: []model.PortForward{forward(t, "0:80"), forward(t, "0:80"), forward(t, "9:9/udp")}}
+	spec := model.Spec{PortsAuto: true, Ports: []model.PortForward{forward(t, "8080:80"), forward(t, "0:80"), forward(t, "9:9/udp")}}
 	want := []model.Port{
-		{PortForward: forward(t, "41000:80")}, {PortForward: forward(t, "41001:80")}, {PortForward: forward(t, "9:9/udp")},
+		{PortForward: forward(t, "8080:80")}, {PortForward: forward(t, "41001:80")}, {PortForward: forward(t, "9:9/udp")},
 		{PortForward: forward(t, "3000:3000"), Auto: true},
 	}
 	text := portsText(want)

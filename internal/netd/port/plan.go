@@ -12,43 +12,45 @@ type Plan struct {
 
 // PlanForwards takes the host's ports that want needs and old does not have. A port that stays is never let go.
 func PlanForwards(old []*Listener, want []Forward) (*Plan, error) {
-	plan := &Plan{wanted: want, closing: slices.Clone(old)}
-	for _, f := range want {
-		l := plan.keep(f)
-		if l == nil {
-			var err error
-			if l, err = listen(f); err != nil {
-				plan.Undo()
-				return nil, err
-			}
-			plan.opened = append(plan.opened, l)
+	plan := &Plan{wanted: want, closing: slices.Clone(old), listeners: make([]*Listener, len(want))}
+	// What is wanted by its number first: one that may be anywhere must not take its place.
+	for i, f := range want {
+		if f.HostPort != 0 {
+			plan.listeners[i] = plan.keep(f)
 		}
-		plan.listeners = append(plan.listeners, l)
+	}
+	for i, f := range want {
+		if f.HostPort == 0 {
+			plan.listeners[i] = plan.keep(f)
+		}
+		if plan.listeners[i] != nil {
+			continue
+		}
+		l, err := listen(f)
+		if err != nil {
+			plan.Undo()
+			return nil, err
+		}
+		plan.opened = append(plan.opened, l)
+		plan.listeners[i] = l
 	}
 	return plan, nil
 }
 
-// keep takes an old listener over that is on the host's port that f wants: one for the same port of the guest if there is.
+// keep takes an old listener over: the one on the host's port that f wants, or, where any will do, one that leads to the
+// same port of the guest.
 func (p *Plan) keep(f Forward) *Listener {
-	best := -1
 	for i, l := range p.closing {
-		other := l.wanted
-		if other.HostIP == f.HostIP && other.HostPort == f.HostPort && other.UDP == f.UDP {
-			if other.GuestPort == f.GuestPort {
-				best = i
-				break
-			}
-			if best < 0 && f.HostPort != 0 {
-				best = i
-			}
+		other := l.Forward()
+		if other.HostIP != f.HostIP || other.UDP != f.UDP {
+			continue
+		}
+		if f.HostPort == other.HostPort || f.HostPort == 0 && f.GuestPort == other.GuestPort {
+			p.closing = slices.Delete(p.closing, i, i+1)
+			return l
 		}
 	}
-	if best < 0 {
-		return nil
-	}
-	l := p.closing[best]
-	p.closing = slices.Delete(p.closing, best, best+1)
-	return l
+	return nil
 }
 
 // Undo gives back what was taken.
