@@ -41,7 +41,7 @@ func environment(ts *testscript.TestScript) []string {
 	var env []string
 	for _, name := range []string{
 		"HOME", "PATH", "LANG", "TERM", "TMPDIR", "WORK", "STATE", "BIN", "XDG_STATE_HOME", "XDG_DATA_HOME",
-		"XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "NO_COLOR", "FROM_HOST", "E2E",
+		"XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "NO_COLOR", "FROM_HOST", "E2E", "http_proxy",
 	} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
@@ -317,4 +317,13 @@ func cmdNetdPID(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("no netd runs")
 	}
 	ts.Setenv(append(args, "NETD")[0], strconv.Itoa(pid))
+}
+
+// cmdAnnounce shows the last line of a file to whoever runs the tests, also when they pass: `announce stdout`.
+func cmdAnnounce(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: announce FILE")
+	}
+	lines := strings.Split(strings.TrimSpace(ts.ReadFile(args[0])), "\n")
+	fmt.Fprintf(os.Stderr, "e2e: %s: %s\n", ts.Name(), lines[len(lines)-1])
 }

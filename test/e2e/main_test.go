@@ -74,6 +74,7 @@ func TestScripts(t *testing.T) {
 		Condition:          condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"alive":      cmdAlive,
+			"announce":   cmdAnnounce,
 			"background": cmdBackground,
 			"capture":    cmdCapture,
 			"daemonpid":  cmdDaemonPID,

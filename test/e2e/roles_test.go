@@ -23,8 +23,8 @@ func runRole(args []string) (code int, found bool) {
 	switch role, rest := args[1], args[2:]; role {
 	case "world": // DIR: the host's side of a world
 		err = runWorld(rest[0])
-	case "far": // the other one
-		err = runFar()
+	case "far": // DIR: the other one
+		err = runFar(rest[0])
 	case "record": // ADDRESS...: write down what comes, for ever
 		if err = record(os.Stdout, rest...); err == nil {
 			fmt.Println("recording")

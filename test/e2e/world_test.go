@@ -26,6 +26,7 @@ import (
 //	host   11.0.0.1, 10.9.0.1      far   11.0.0.2, 11.0.0.3 (internet; .2 is also the resolver), 10.9.0.2 (private),
 //	                                     100.64.0.2 (a provider's), 169.254.169.254 (metadata)
 //
+// web.example, which is .2, serves a page over TLS, by an authority that was added to the host's.
 // The far side and the host record what reaches them in far.seen and host.seen; see record.
 const (
 	hostAddresses = "11.0.0.1/24 10.9.0.1/24"
@@ -86,13 +87,17 @@ func mayMakeWorlds() bool {
 	}
 	_, ip := exec.LookPath("ip")
 	_, nsenter := exec.LookPath("nsenter")
-	return ip == nil && nsenter == nil && cmd.Run() == nil
+	_, authorities := os.Stat(authorityDir)
+	return ip == nil && nsenter == nil && authorities == nil && cmd.Run() == nil
 }
 
 // runWorld is the first process of a world, the host's side. It ends when it is killed.
 func runWorld(dir string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("cannot make the mounts private: %w", err)
+	}
+	if err := makeAuthority(dir); err != nil {
+		return err
 	}
 	far, err := startFar(dir)
 	if err != nil {
@@ -149,7 +154,7 @@ func startFar(dir string) (farSide, error) {
 		return farSide{}, err
 	}
 	defer theirs.Close()
-	cmd := exec.Command(self, "far")
+	cmd := exec.Command(self, "far", dir)
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = seen, os.Stderr, []*os.File{theirs}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
 	stdin, err := cmd.StdinPipe()
@@ -175,7 +180,7 @@ func (f farSide) begin() error {
 }
 
 // runFar is the far side. It ends with the host's side.
-func runFar() error {
+func runFar(dir string) error {
 	in := bufio.NewReader(os.Stdin)
 	if _, err := in.ReadString('\n'); err != nil {
 		return err
@@ -194,6 +199,9 @@ func runFar() error {
 		return err
 	}
 	if err := serveNames("11.0.0.2:53"); err != nil {
+		return err
+	}
+	if err := serveSecurely(dir, "11.0.0.2:443"); err != nil {
 		return err
 	}
 	fmt.Fprintln(os.NewFile(3, "ready"), "ready")
