@@ -32,13 +32,6 @@ func TestNetdProcess(t *testing.T) {
 	os.Exit(Main())
 }
 
-// process is a netd in a process of its own.
-type process struct {
-	cmd *exec.Cmd
-	rpc netdv1connect.NetdServiceClient
-	end func()
-}
-
 // start runs a netd and returns what it said.
 func start(t *testing.T, state string) (*exec.Cmd, string) {
 	t.Helper()

@@ -45,11 +45,14 @@ func newWorld(t testing.TB, change ...func(*port.Env)) *world {
 		t.Fatal(err)
 	}
 	w := &world{t: t, internet: netdtest.NewInternet(), resolv: filepath.Join(t.TempDir(), "resolv.conf")}
-	if w.dnsUDP, err = net.ListenPacket("udp4", "127.0.0.1:0"); err != nil {
-		t.Fatal(err)
-	}
-	if w.dnsTCP, err = net.Listen("tcp4", w.dnsUDP.LocalAddr().String()); err != nil {
-		t.Fatal(err)
+	for w.dnsTCP == nil {
+		if w.dnsUDP, err = net.ListenPacket("udp4", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+		if w.dnsTCP, err = net.Listen("tcp4", w.dnsUDP.LocalAddr().String()); err != nil {
+			w.dnsTCP = nil
+			w.dnsUDP.Close() // another test has that port for TCP
+		}
 	}
 	_, dnsPort, _ := net.SplitHostPort(w.dnsUDP.LocalAddr().String())
 	env := port.Env{

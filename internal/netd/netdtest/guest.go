@@ -113,9 +113,14 @@ func (g *Guest) accept(l *net.UnixListener) {
 			return
 		}
 		g.mu.Lock()
-		g.conn = conn
+		live := g.listener == l
+		if live {
+			g.conn = conn
+		}
 		g.mu.Unlock()
-		g.receive(conn)
+		if live {
+			g.receive(conn)
+		}
 		conn.Close()
 	}
 }
@@ -124,7 +129,10 @@ func (g *Guest) accept(l *net.UnixListener) {
 func (g *Guest) Hang() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.listener.Close()
+	if g.listener != nil {
+		g.listener.Close()
+		g.listener = nil
+	}
 	if g.conn != nil {
 		g.conn.Close()
 		g.conn = nil

@@ -51,6 +51,7 @@ func DefaultLimits(files uint64) Limits {
 // Timeouts are how long is waited for others.
 type Timeouts struct {
 	Dial      time.Duration // a destination that does not answer
+	Handshake time.Duration // a guest that begins a connection and says no more
 	Settle    time.Duration // a guest that does not take the rest of a closed connection
 	UDPFirst  time.Duration // a UDP flow that was one question
 	UDPStream time.Duration // one in which more was said
@@ -59,7 +60,7 @@ type Timeouts struct {
 
 // DefaultTimeouts are the shipped ones.
 func DefaultTimeouts() Timeouts {
-	return Timeouts{Dial: 30 * time.Second, Settle: 30 * time.Second, UDPFirst: 30 * time.Second, UDPStream: 2 * time.Minute, Ping: 10 * time.Second}
+	return Timeouts{Dial: 30 * time.Second, Handshake: 10 * time.Second, Settle: 30 * time.Second, UDPFirst: 30 * time.Second, UDPStream: 2 * time.Minute, Ping: 10 * time.Second}
 }
 
 // Env is what ports need of the process. None may be nil.

@@ -11,7 +11,6 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
-	"gvisor.dev/gvisor/pkg/waiter"
 
 	"banger/internal/model"
 )
@@ -99,14 +98,12 @@ func sendUDP(conn net.PacketConn, to net.Addr, query, reply *dns.Msg) {
 
 // answerTCP accepts a connection to our DNS port and answers on it, one question at a time.
 func (p *Port) answerTCP(f *flow, r *tcp.ForwarderRequest) {
-	var queue waiter.Queue
-	ep, failed := r.CreateEndpoint(&queue)
-	r.Complete(failed != nil)
-	if failed != nil {
+	ep, queue, err := p.handshake(f, r)
+	if err != nil {
 		return
 	}
 	defer context.AfterFunc(f.ctx, ep.Abort)() // in a goroutine of its own
-	raw := gonet.NewTCPConn(&queue, ep)
+	raw := gonet.NewTCPConn(queue, ep)
 	defer raw.Close()
 	conn := &dns.Conn{Conn: raw}
 	for f.ctx.Err() == nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
 )
@@ -51,16 +52,58 @@ func (p *Port) connectTCP(f *flow, r *tcp.ForwarderRequest, gone func()) {
 		gone()
 		return
 	}
-	var queue waiter.Queue
-	ep, failed := r.CreateEndpoint(&queue)
-	r.Complete(failed != nil)
-	if failed != nil {
-		host.Close()
+	ep, queue, err := p.handshake(f, r)
+	s := stream{ep: ep, queue: queue, host: host, buffers: &p.buffers}
+	if err != nil {
+		s.hangUp()
 		gone()
 		return
 	}
-	p.relay(f, stream{ep: ep, queue: &queue, host: host, buffers: &p.buffers}, gone)
+	p.relay(f, s, gone)
 }
+
+// handshake accepts the guest's connection. The stack would wait for the guest's last word for minutes, and whatever
+// happens meanwhile: the endpoint is aborted behind its back when that takes too long or the flow ends.
+func (p *Port) handshake(f *flow, r *tcp.ForwarderRequest) (tcpip.Endpoint, *waiter.Queue, error) {
+	ctx, cancel := context.WithTimeout(f.ctx, p.env.Timeouts.Handshake)
+	defer cancel()
+	over := make(chan struct{})
+	id := r.ID()
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-over:
+			return
+		case <-ctx.Done():
+		}
+		again := time.NewTimer(0)
+		defer again.Stop()
+		for {
+			again.Reset(handshakeRetry)
+			// It may not be entered yet.
+			if ep := p.stack.FindTransportEndpoint(ipv4.ProtocolNumber, tcp.ProtocolNumber, id, nicID); ep != nil {
+				ep.Abort()
+			}
+			select {
+			case <-over:
+				return
+			case <-again.C:
+			}
+		}
+	})
+	queue := new(waiter.Queue)
+	ep, failed := r.CreateEndpoint(queue)
+	close(over)
+	watch.Wait()
+	r.Complete(failed != nil)
+	if failed != nil {
+		return nil, nil, fmt.Errorf("the guest does not finish its handshake: %s", failed)
+	}
+	return ep, queue, nil
+}
+
+// handshakeRetry is how often an endpoint is looked for that is about to be made and has to be aborted.
+const handshakeRetry = 10 * time.Millisecond
 
 func (p *Port) dialTCP(f *flow) (*net.TCPConn, error) {
 	ctx, cancel := context.WithTimeout(f.ctx, p.env.Timeouts.Dial)
