@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"hash"
 	"io"
@@ -118,12 +119,18 @@ func TestTCPServerThatResets(t *testing.T) {
 // numbers yields bytes that no shift or loss leaves as they are.
 type numbers struct{ state uint64 }
 
+// Read fills p as far as it holds whole numbers.
 func (n *numbers) Read(p []byte) (int, error) {
-	for i := range p {
+	size := max(len(p)&^7, min(len(p), 1))
+	for i := 0; i < size; i += 8 {
 		n.state = n.state*6364136223846793005 + 1442695040888963407
-		p[i] = byte(n.state >> 56)
+		if len(p) < 8 {
+			p[0] = byte(n.state >> 56)
+			return 1, nil
+		}
+		binary.LittleEndian.PutUint64(p[i:], n.state^n.state>>32)
 	}
-	return len(p), nil
+	return size, nil
 }
 
 func digest(h hash.Hash) []byte { return h.Sum(nil) }
@@ -317,4 +324,38 @@ func TestVMMGoneAndBack(t *testing.T) {
 		t.Fatalf("after the VMM came back: %v", err)
 	}
 	conn.Close()
+}
+
+// TestManyConnections has a guest read nothing of many connections that bring it endless bytes; the ones that it does use
+// work, its own and those of another VM.
+func TestManyConnections(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.internet.TCP(t, web, echo)
+	w.internet.TCP(t, "93.184.216.34:81", func(conn *net.TCPConn) {
+		conn.SetWriteBuffer(64 << 10)
+		for chunk := make([]byte, 64<<10); ; {
+			if _, err := conn.Write(chunk); err != nil {
+				return
+			}
+		}
+	})
+	g, other := w.guest(2, "box", "public"), w.guest(3, "other", "public")
+	for range 150 {
+		conn, err := g.Dial(short(t), "93.184.216.34:81")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	for name, guest := range map[string]*netdtest.Guest{"the same VM": g, "another VM": other} {
+		conn, err := guest.Dial(short(t), web)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if err := says(t, conn, strings.Repeat("much ", 100000)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		conn.Close()
+	}
 }

@@ -2,11 +2,15 @@ package netd
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"banger/internal/netd/netdtest"
 	"banger/internal/netd/port"
@@ -134,7 +138,7 @@ func TestForwards(t *testing.T) {
 			u.WriteTo(append([]byte("re: "), buf[:n]...), from)
 		}
 	}()
-	g.Connected()
+	awaitLink(t, g)
 	for _, f := range []port.Forward{taken[0], taken[2]} {
 		conn, err := net.Dial("tcp4", hostAddr(f))
 		if err != nil {
@@ -162,6 +166,11 @@ func TestForwards(t *testing.T) {
 	if again := w.set(m); again[0].HostPort != taken[0].HostPort || again[1].HostPort != taken[1].HostPort || again[2].HostPort != taken[2].HostPort {
 		t.Errorf("%+v became %+v", taken, again)
 	}
+	// Asked for by the number that it was given, it is the same one.
+	m.Forwards[0].HostPort = uint32(taken[0].HostPort)
+	if again := w.set(m); again[0].HostPort != taken[0].HostPort || again[2].HostPort != taken[2].HostPort {
+		t.Errorf("%+v became %+v", taken, again)
+	}
 	m.Forwards = nil
 	w.set(m)
 	if conn, err := net.Dial("tcp4", hostAddr(taken[0])); err == nil {
@@ -177,8 +186,11 @@ func TestForwardToNobody(t *testing.T) {
 	m := description(g, "box", "public")
 	m.Forwards = forwards("127.0.0.1 0 8080 tcp")
 	taken := w.set(m)
-	g.Connected()
+	awaitLink(t, g)
 	conn, err := net.Dial("tcp4", hostAddr(taken[0]))
+	if errors.Is(err, unix.ECONNRESET) {
+		return // it was that fast
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,5 +230,55 @@ func TestForwardsThatCannotBe(t *testing.T) {
 	m.Forwards = forwards("127.0.0.1 0 1 tcp")
 	if after := w.set(m); after[0] != before[0] {
 		t.Errorf("%+v became %+v", before, after)
+	}
+}
+
+// TestAnotherPort gives a VM another socket and MTU: that is another port, and the host's ports stay where they are.
+func TestAnotherPort(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.internet.TCP(t, web, echo)
+	first, second := netdtest.New(t, 2, testMTU), netdtest.New(t, 2, 1500)
+	m := description(first, "box", "public")
+	m.Forwards = forwards("127.0.0.1 0 8080 tcp")
+	before := w.set(m)
+	conn, err := first.Dial(short(t), web)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	m = description(second, "box", "public")
+	m.Forwards = forwards("127.0.0.1 0 8080 tcp")
+	if after := w.set(m); after[0] != before[0] {
+		t.Errorf("%+v became %+v", before, after)
+	}
+	again, err := second.Dial(short(t), web)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if err := says(t, again, "here"); err != nil {
+		t.Error(err)
+	}
+	l := second.ListenTCP(8080)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conn.Write([]byte("second"))
+			conn.Close()
+		}
+	}()
+	awaitLink(t, second)
+	published, err := net.Dial("tcp4", hostAddr(before[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer published.Close()
+	published.SetDeadline(time.Now().Add(20 * time.Second))
+	if got, err := io.ReadAll(published); string(got) != "second" {
+		t.Errorf("%q, %v", got, err)
 	}
 }

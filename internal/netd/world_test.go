@@ -173,3 +173,13 @@ func hostAddr(f port.Forward) string { return netip.AddrPortFrom(f.HostIP, f.Hos
 func isICMP(frame []byte) bool {
 	return len(frame) > 42 && frame[12] == 8 && frame[13] == 0 && frame[23] == 1
 }
+
+// awaitLink returns when netd sends to the guest, too: it answers.
+func awaitLink(t testing.TB, g *netdtest.Guest) {
+	t.Helper()
+	g.Connected()
+	g.Frame(ethernet(net.HardwareAddr("\x02bnetd"), g.MAC, 0x0806, arpRequest(g.MAC, g.Address.String(), netdtest.Gateway)))
+	if g.Await(20*time.Second, func(b []byte) bool { return b[12] == 8 && b[13] == 6 }) == nil {
+		t.Fatal("netd does not answer")
+	}
+}

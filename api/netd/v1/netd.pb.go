@@ -423,8 +423,10 @@ func (x *SetRequest) GetPort() *Port {
 }
 
 type SetResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Forwards      []*Forward             `protobuf:"bytes,1,rep,name=forwards,proto3" json:"forwards,omitempty"` // in the order asked for, with the host ports that were taken
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order asked for, with the host ports that were taken. One that was asked for as any free port keeps the one that
+	// it got while it is asked for again, by 0 or by its number.
+	Forwards      []*Forward `protobuf:"bytes,1,rep,name=forwards,proto3" json:"forwards,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -717,7 +719,7 @@ func (x *DeniedResponse) GetDenials() []*Denial {
 // Denial is one destination that a guest wanted and did not get.
 type Denial struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Protocol      string                 `protobuf:"bytes,1,opt,name=protocol,proto3" json:"protocol,omitempty"`       // tcp, udp, icmp, dns
+	Protocol      string                 `protobuf:"bytes,1,opt,name=protocol,proto3" json:"protocol,omitempty"`       // tcp, udp, icmp, dns, or ip for another protocol
 	Destination   string                 `protobuf:"bytes,2,opt,name=destination,proto3" json:"destination,omitempty"` // address:port, or a name that was asked for
 	Rule          string                 `protobuf:"bytes,3,opt,name=rule,proto3" json:"rule,omitempty"`               // what said no
 	Count         uint64                 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
@@ -795,7 +797,7 @@ type CheckRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	VmId          string                 `protobuf:"bytes,1,opt,name=vm_id,json=vmId,proto3" json:"vm_id,omitempty"`
 	Destination   string                 `protobuf:"bytes,2,opt,name=destination,proto3" json:"destination,omitempty"` // host:port, where host is a name or an address
-	Udp           bool                   `protobuf:"varint,3,opt,name=udp,proto3" json:"udp,omitempty"`
+	Udp           bool                   `protobuf:"varint,3,opt,name=udp,proto3" json:"udp,omitempty"`                // no policy tells the protocols apart so far
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -129,7 +129,7 @@ func TestPins(t *testing.T) {
 	if got := p.Names(one, now.Add(minPin)); len(got) != 2 {
 		t.Errorf("a name that was resolved again is %v", got)
 	}
-	for i := range 2 * maxPins {
+	for i := range maxPins + 100 {
 		p.Add(fmt.Sprintf("n%d.org", i), []netip.Addr{netip.AddrFrom4([4]byte{93, 1, byte(i >> 8), byte(i)})}, time.Minute, now.Add(time.Second))
 	}
 	if len(p.expire) > maxPins || len(p.names) > maxPins {

@@ -21,6 +21,7 @@ type Options struct {
 
 // Endpoint is the stack's side of a link. It needs no address resolution: there is one peer.
 type Endpoint struct {
+	fixed
 	options Options
 	pinned  pinned
 	out     *queue
@@ -85,14 +86,15 @@ func (e *Endpoint) LinkAddress() tcpip.LinkAddress {
 	return tcpip.LinkAddress(us[:])
 }
 
-// The rest of stack.NetworkLinkEndpoint: the queue adds the ethernet header, and nothing here changes.
+// fixed is the rest of stack.NetworkLinkEndpoint: the queue adds the ethernet header, and nothing here changes.
+type fixed struct{}
 
-func (e *Endpoint) SetMTU(uint32)                           {}
-func (e *Endpoint) SetLinkAddress(tcpip.LinkAddress)        {}
-func (e *Endpoint) MaxHeaderLength() uint16                 { return 0 }
-func (e *Endpoint) ARPHardwareType() header.ARPHardwareType { return header.ARPHardwareEther }
-func (e *Endpoint) AddHeader(*stack.PacketBuffer)           {}
-func (e *Endpoint) ParseHeader(*stack.PacketBuffer) bool    { return true }
-func (e *Endpoint) Wait()                                   {}
-func (e *Endpoint) Close()                                  {}
-func (e *Endpoint) SetOnCloseAction(func())                 {}
+func (fixed) SetMTU(uint32)                           {}
+func (fixed) SetLinkAddress(tcpip.LinkAddress)        {}
+func (fixed) MaxHeaderLength() uint16                 { return 0 }
+func (fixed) ARPHardwareType() header.ARPHardwareType { return header.ARPHardwareEther }
+func (fixed) AddHeader(*stack.PacketBuffer)           {}
+func (fixed) ParseHeader(*stack.PacketBuffer) bool    { return true }
+func (fixed) Wait()                                   {}
+func (fixed) Close()                                  {}
+func (fixed) SetOnCloseAction(func())                 {}

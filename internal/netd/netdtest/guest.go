@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -47,23 +46,19 @@ type Guest struct {
 	listener *net.UnixListener
 	frames   chan []byte // what arrived, for those who look
 
-	mu   sync.Mutex
-	conn net.Conn
-	wg   sync.WaitGroup
-	stop context.CancelFunc
+	mu      sync.Mutex
+	conn    net.Conn
+	changed chan struct{} // closed, and replaced, when conn is another one
+	wg      sync.WaitGroup
+	stop    context.CancelFunc
 }
 
 // New returns a guest whose VMM listens. n makes its addresses.
 func New(t testing.TB, n byte, mtu uint32) *Guest {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "guest")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
 	g := &Guest{
-		Socket: filepath.Join(dir, "net.sock"), MAC: net.HardwareAddr{0x02, 0xaa, 0, 0, 0, n},
-		Address: netip.AddrFrom4([4]byte{198, 18, 0, n}), MTU: mtu, t: t, frames: make(chan []byte, 1024),
+		Socket: filepath.Join(t.TempDir(), "net.sock"), MAC: net.HardwareAddr{0x02, 0xaa, 0, 0, 0, n},
+		Address: netip.AddrFrom4([4]byte{198, 18, 0, n}), MTU: mtu, t: t, frames: make(chan []byte, 1024), changed: make(chan struct{}),
 	}
 	g.build()
 	ctx, stop := context.WithCancel(context.Background())
@@ -116,6 +111,8 @@ func (g *Guest) accept(l *net.UnixListener) {
 		live := g.listener == l
 		if live {
 			g.conn = conn
+			close(g.changed)
+			g.changed = make(chan struct{})
 		}
 		g.mu.Unlock()
 		if live {
@@ -187,18 +184,26 @@ func (g *Guest) receive(conn net.Conn) {
 }
 
 // Connected waits until netd has connected.
-func (g *Guest) Connected() net.Conn {
+func (g *Guest) Connected() net.Conn { return g.Reconnected(nil) }
+
+// Reconnected waits until netd has connected otherwise than by old.
+func (g *Guest) Reconnected(old net.Conn) net.Conn {
 	g.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	late := time.NewTimer(30 * time.Second)
+	defer late.Stop()
+	for {
 		g.mu.Lock()
-		conn := g.conn
+		conn, changed := g.conn, g.changed
 		g.mu.Unlock()
-		if conn != nil {
+		if conn != nil && conn != old {
 			return conn
 		}
+		select {
+		case <-changed:
+		case <-late.C:
+			g.t.Fatal("netd does not connect")
+		}
 	}
-	g.t.Fatal("netd does not connect")
-	return nil
 }
 
 // Bytes sends bytes as they are.

@@ -68,7 +68,7 @@ func (i *Internet) UDP(t testing.TB, address string, answer func([]byte) []byte)
 				return
 			}
 			if b := answer(slices.Clone(buf[:n])); b != nil {
-				c.WriteToUDPAddrPort(b, from)
+				_, _ = c.WriteToUDPAddrPort(b, from)
 			}
 		}
 	})

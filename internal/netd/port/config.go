@@ -44,7 +44,7 @@ type Limits struct {
 func DefaultLimits(files uint64) Limits {
 	quarter := int(min(files, 1<<20) / 4)
 	return Limits{
-		TCP: min(2048, quarter*5/8), Pending: min(256, quarter/8), UDP: min(1024, quarter/4), Pings: min(32, quarter/64), Queries: min(64, quarter/16),
+		TCP: min(1024, quarter*5/8), Pending: min(256, quarter/8), UDP: min(1024, quarter/4), Pings: min(32, quarter/64), Queries: min(64, quarter/16),
 	}
 }
 

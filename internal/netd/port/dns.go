@@ -67,22 +67,28 @@ func (p *Port) answerUDP(conn *gonet.UDPConn) {
 		if err != nil {
 			return
 		}
-		query := new(dns.Msg)
-		if query.Unpack(buf[:n]) != nil || query.Response {
-			continue
-		}
-		if !p.queries.take() {
-			busy := new(dns.Msg).SetRcode(query, dns.RcodeServerFailure)
-			sendUDP(conn, from, query, busy)
-			continue
-		}
-		p.tasks.Go(func() {
-			defer p.queries.give()
+		p.contain(func() { p.answerDatagram(conn, from, buf[:n]) })
+	}
+}
+
+// answerDatagram answers one query, in a goroutine of its own as far as that takes time.
+func (p *Port) answerDatagram(conn *gonet.UDPConn, from net.Addr, datagram []byte) {
+	query := new(dns.Msg)
+	if query.Unpack(datagram) != nil || query.Response {
+		return
+	}
+	if !p.queries.take() {
+		sendUDP(conn, from, query, new(dns.Msg).SetRcode(query, dns.RcodeServerFailure))
+		return
+	}
+	p.tasks.Go(func() {
+		defer p.queries.give()
+		p.contain(func() {
 			if reply := p.resolver.Answer(p.ctx, query); reply != nil {
 				sendUDP(conn, from, query, reply)
 			}
 		})
-	}
+	})
 }
 
 func sendUDP(conn net.PacketConn, to net.Addr, query, reply *dns.Msg) {
@@ -106,13 +112,17 @@ func (p *Port) answerTCP(f *flow, r *tcp.ForwarderRequest) {
 	raw := gonet.NewTCPConn(queue, ep)
 	defer raw.Close()
 	conn := &dns.Conn{Conn: raw}
-	for f.ctx.Err() == nil {
+	p.contain(func() { p.answerStream(f.ctx, conn) })
+}
+
+func (p *Port) answerStream(ctx context.Context, conn *dns.Conn) {
+	for ctx.Err() == nil {
 		_ = conn.SetDeadline(time.Now().Add(queryTimeout))
 		query, err := conn.ReadMsg()
 		if err != nil {
 			return
 		}
-		reply := p.resolver.Answer(f.ctx, query)
+		reply := p.resolver.Answer(ctx, query)
 		if reply == nil {
 			return
 		}

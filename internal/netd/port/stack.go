@@ -14,13 +14,36 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 )
 
-// Windows of a TCP connection with the guest. The link is a copy in memory: what matters is that a window holds a few of
-// the largest segments, and that many connections do not hold much.
+// Buffers of a TCP connection with the guest, each way. The link is a copy in memory: what matters is that they hold a few
+// of the largest segments, and that the many connections of a guest that reads nothing do not hold much.
 const (
 	minWindow     = 4 << 10
+	smallWindow   = 128 << 10
 	defaultWindow = 512 << 10
 	maxWindow     = 4 << 20
+
+	growing = 16  // as many connections may grow their buffers to the maximum
+	roomy   = 128 // as many keep the default, and the rest get small ones
 )
+
+// window is the buffer size of a VM's n-th connection; 0 leaves it to grow by need.
+func window(n int64) int64 {
+	switch {
+	case n <= growing:
+		return 0
+	case n <= roomy:
+		return defaultWindow
+	}
+	return smallWindow
+}
+
+// allot gives a connection its share of the memory that a VM may hold.
+func (p *Port) allot(ep tcpip.Endpoint) {
+	if size := window(p.tcp.held.Load()); size > 0 {
+		ep.SocketOptions().SetSendBufferSize(size, true)
+		ep.SocketOptions().SetReceiveBufferSize(size, true)
+	}
+}
 
 const nicID = 1
 
@@ -40,7 +63,7 @@ func (p *Port) buildStack() error {
 	})
 	if err := p.setUpStack(); err != nil {
 		p.closeStack()
-		return fmt.Errorf("cannot make a network stack: %v", err)
+		return fmt.Errorf("cannot make a network stack: %w", err)
 	}
 	p.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, tcp.NewForwarder(p.stack, defaultWindow, p.env.Pending, p.acceptTCP).HandlePacket)
 	p.stack.SetTransportProtocolHandler(udp.ProtocolNumber, udp.NewForwarder(p.stack, p.acceptUDP).HandlePacket)

@@ -123,6 +123,7 @@ func (p *Port) dialTCP(f *flow) (*net.TCPConn, error) {
 // relay carries bytes until both ends have finished or one breaks. gone is called once the guest's side takes nothing of
 // the host any more, which may be later.
 func (p *Port) relay(f *flow, s stream, gone func()) {
+	p.allot(s.ep)
 	if !f.whenAborted(s.hangUp) {
 		s.hangUp()
 	}
