@@ -52,9 +52,7 @@ func (f *networkFlags) apply(a *app, r *client.CreateRequest, auto bool) error {
 	r.PortsAuto = auto && !none
 	switch {
 	case none && f.ports == portsAuto:
-		return usagef("--network none leaves no ports: leave --ports auto out")
-	case none && len(f.publish) > 0:
-		return usagef("--network none leaves no ports: leave -p (--publish) out, or choose another network")
+		return usagef("--network none has no automatic ports: leave --ports auto out, or publish with -p")
 	case none && len(f.hostPorts) > 0:
 		return usagef("--network none reaches nothing: leave --host-port out, or choose another network")
 	case none && f.proxy:

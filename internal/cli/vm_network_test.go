@@ -58,7 +58,6 @@ func TestBadNetworkFlags(t *testing.T) {
 		"run -p 8080:80 -p 8080:80 -- true":           "the same port of the host",
 		"run --host-port 0 -- true":                   "not a port",
 		"run --ports all -- true":                     "neither auto nor none",
-		"run --network none -p 8080:80 -- true":       "leave -p",
 		"run --network none --ports auto -- true":     "leave --ports auto",
 		"run --network none --host-port 5432 -- true": "leave --host-port",
 		"run --network none --proxy -- true":          "leave --proxy",
@@ -71,7 +70,6 @@ func TestBadNetworkFlags(t *testing.T) {
 		"ports":                                       "name a VM",
 		"network check box":                           "a destination",
 		"network deny box":                            "not a command",
-		"create --network none --ports none -p 1:1":   "leave -p",
 	} {
 		b := newBench(t)
 		r := b.run(t, append([]string{"vm"}, strings.Fields(args)...)...)

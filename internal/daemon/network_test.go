@@ -155,7 +155,6 @@ func TestPortsThatCannotBe(t *testing.T) {
 		"no guest":  {client.CreateRequest{Ports: []client.Port{{HostPort: free}}}, client.ErrInvalid},
 		"no such":   {client.CreateRequest{Ports: []client.Port{{HostPort: 70000, GuestPort: 1}}}, client.ErrInvalid},
 		"elsewhere": {client.CreateRequest{Ports: []client.Port{{HostIP: "192.0.2.1", HostPort: free, GuestPort: 80}}}, client.ErrInvalid},
-		"none":      {client.CreateRequest{Network: "none", Ports: []client.Port{{HostPort: free, GuestPort: 80}}}, client.ErrInvalid},
 		"word":      {client.CreateRequest{Network: "lan"}, client.ErrInvalid},
 	} {
 		if _, err := finish(c.Create(t.Context(), r.CreateRequest)); !errors.Is(err, r.kind) {

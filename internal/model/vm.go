@@ -57,9 +57,6 @@ func (s Spec) validateNetwork() error {
 	if len(s.HostPorts) > MaxPorts {
 		return Errorf(ErrInvalid, "%d ports of the host are too many to open: a VM has at most %d", len(s.HostPorts), MaxPorts)
 	}
-	if s.Network == PolicyNone && len(s.Ports)+len(s.HostPorts) > 0 {
-		return Errorf(ErrInvalid, "a VM with the network policy none has no ports: give it another policy, such as --network public")
-	}
 	return ValidatePorts(s.Ports)
 }
 

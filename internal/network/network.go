@@ -21,8 +21,9 @@ import (
 // Driver is one way to give VMs a network. ctx bounds the call, never the link's life.
 type Driver interface {
 	Name() string
-	// Carries says whether a VM that is made with this policy may be given this driver.
-	Carries(policy string) bool
+	// Carries says whether a VM that is made with this policy, and with ports on the host or without, may be given this
+	// driver.
+	Carries(policy string, ports bool) bool
 	// Set makes the VM's link as s describes it, or changes a live one to that; a failed change leaves all as it was, never
 	// a weaker policy.
 	Set(ctx context.Context, id model.VMID, s Spec) (Link, error)

@@ -109,7 +109,7 @@ func (s *Service) create(ctx context.Context, r CreateRequest, op *operation.Ope
 	if err != nil {
 		return model.VM{}, err
 	}
-	networkDriver, err := s.pickNetwork(r.Spec.Network)
+	networkDriver, err := s.pickNetwork(r.Spec)
 	if err != nil {
 		return model.VM{}, err
 	}

@@ -9,15 +9,18 @@ import (
 	"banger/internal/network"
 )
 
-// pickNetwork returns the name of the driver for a VM with that policy.
-func (s *Service) pickNetwork(policy string) (string, error) {
+// pickNetwork returns the name of the driver for a VM like that.
+func (s *Service) pickNetwork(spec model.Spec) (string, error) {
+	policy := spec.Network
 	for _, d := range s.Networks {
-		if d.Carries(policy) {
+		if d.Carries(policy, hasPorts(spec)) {
 			return d.Name(), nil
 		}
 	}
 	return "", model.Errorf(model.ErrUnsupported, "cannot give a VM the network policy %q: no network driver of this banger carries it", policy)
 }
+
+func hasPorts(spec model.Spec) bool { return len(spec.Ports)+len(spec.HostPorts) > 0 }
 
 // setLink makes the VM's link what v says, with those ports, and remembers it. The caller holds the lock.
 func (s *Service) setLink(ctx context.Context, e *entry, d network.Driver, v model.VM, ports []model.Port) (network.Link, error) {

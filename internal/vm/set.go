@@ -52,7 +52,7 @@ func (s *Service) change(ctx context.Context, id model.VMID, edit func(v *model.
 		return err
 	}
 	if rests {
-		if changed.Network, err = s.pickNetwork(changed.Spec.Network); err != nil {
+		if changed.Network, err = s.pickNetwork(changed.Spec); err != nil {
 			return err
 		}
 		return s.Store.UpdateSpec(ctx, id, changed.Spec, changed.Network)
@@ -61,9 +61,9 @@ func (s *Service) change(ctx context.Context, id model.VMID, edit func(v *model.
 	if err != nil {
 		return err
 	}
-	if !d.Carries(changed.Spec.Network) {
-		return model.Errorf(model.ErrState, "cannot give %s a network while it runs: it was started without an interface; run: banger vm stop %s, "+
-			"then: banger vm set --network %s %s, then: banger vm start %s", v.Name, v.Name, changed.Spec.Network, v.Name, v.Name)
+	if !d.Carries(changed.Spec.Network, hasPorts(changed.Spec)) {
+		return model.Errorf(model.ErrState, "cannot give %s a network while it runs: it was started without an interface; run: banger vm stop %s; "+
+			"then this command again; then: banger vm start %s", v.Name, v.Name, v.Name)
 	}
 	crash.At("set.intent.before")
 	if err := s.Store.UpdateSpec(ctx, id, changed.Spec, v.Network); err != nil {

@@ -23,7 +23,7 @@ func New() Driver { return Driver{} }
 func (Driver) Name() string { return "none" }
 
 // Carries implements network.Driver.
-func (Driver) Carries(policy string) bool { return policy == model.PolicyNone }
+func (Driver) Carries(policy string, ports bool) bool { return policy == model.PolicyNone && !ports }
 
 // Set implements network.Driver. A policy other than none is ErrInvalid: the caller chose the wrong driver, and a VM that
 // was promised a network must not silently go without.

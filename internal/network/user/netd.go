@@ -36,7 +36,8 @@ type netd struct {
 	gone chan struct{} // closed when the hold has ended
 }
 
-// dialNetd connects to the netd that listens on path and greets it.
+// dialNetd connects to the netd that listens on path and greets it. With an error, a netd that is returned was there and
+// did not greet; it is closed.
 func dialNetd(ctx context.Context, path string) (*netd, error) {
 	conn, err := unixsocket.Dial(ctx, path)
 	if err != nil {
@@ -70,7 +71,7 @@ func dialNetd(ctx context.Context, path string) (*netd, error) {
 		if n.dead(err) {
 			err = errGone
 		}
-		return nil, fmt.Errorf("banger-netd does not answer: %w", err)
+		return n, fmt.Errorf("banger-netd does not answer: %w", err)
 	}
 	return n, nil
 }

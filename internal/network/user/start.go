@@ -73,25 +73,31 @@ func (d *Driver) current() *netd {
 	}
 }
 
-// find connects to a netd of our version. One of another is asked to end: its VMs lose their connections and nothing else.
+// find connects to a netd of our version that answers. Another one is ended: its VMs lose their open connections and
+// nothing else.
 func (d *Driver) find(ctx context.Context, start bool) (*netd, error) {
 	for {
-		n, err := dialNetd(ctx, d.options.Dirs.NetdSocket())
+		var n *netd
+		err := within(ctx, answerTime, func(ctx context.Context) (err error) {
+			n, err = dialNetd(ctx, d.options.Dirs.NetdSocket())
+			return err
+		})
 		switch {
 		case err == nil && n.hello.GetProtocol() == protocol:
 			return n, nil
 		case err == nil:
 			d.options.Log.Warn("replacing a banger-netd of another version", "pid", n.pid, "version", n.hello.GetVersion())
-			err := endNetd(ctx, n)
-			if err != nil {
-				return nil, err
-			}
-		case !notRunning(err):
-			return nil, err
-		case !start:
+			n.close()
+			err = endNetd(ctx, n.pid, unix.SIGTERM)
+		case errors.Is(err, errHangs) && n != nil:
+			d.options.Log.Error("banger-netd does not answer; ending it", "pid", n.pid)
+			err = endNetd(ctx, n.pid, unix.SIGKILL)
+		case notRunning(err) && !start:
 			return nil, nil
+		case notRunning(err):
+			err = d.start(ctx)
 		}
-		if err := d.start(ctx); err != nil {
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -103,9 +109,12 @@ func notRunning(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, errGone)
 }
 
-func endNetd(ctx context.Context, n *netd) error {
-	defer n.close()
-	p, err := procs.Of(n.pid)
+// endNetd ends a netd, and returns when it is gone.
+func endNetd(ctx context.Context, pid int, sig syscall.Signal) error {
+	p, err := procs.Of(pid)
+	if errors.Is(err, model.ErrNotFound) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -117,7 +126,7 @@ func endNetd(ctx context.Context, n *netd) error {
 		return err
 	}
 	defer h.Close()
-	if err := h.Signal(unix.SIGTERM); err != nil {
+	if err := h.Signal(sig); err != nil {
 		return err
 	}
 	select {
@@ -166,7 +175,7 @@ func (d *Driver) revive() {
 		return
 	}
 	d.options.Log.Warn("banger-netd ended; starting it again")
-	ctx, cancel := context.WithTimeout(d.ctx, startLimit+answerTime)
+	ctx, cancel := context.WithTimeout(d.ctx, startLimit+2*answerTime)
 	defer cancel()
 	if _, err := d.connection(ctx, true); err != nil && d.ctx.Err() == nil {
 		d.options.Log.Error("the VMs have no network: banger-netd cannot be started again", "error", err)

@@ -15,14 +15,21 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	netdv1 "banger/api/netd/v1"
 	"banger/internal/dirs"
 	"banger/internal/model"
 	"banger/internal/network"
 )
 
-// answerTime is what netd may take for an answer; none needs more than a moment.
-const answerTime = 20 * time.Second
+const (
+	// answerTime is what netd may take for the answer to a change; none needs more than a moment. One that takes longer
+	// hangs, and is replaced: that costs its VMs their open connections, and leaves them a network.
+	answerTime = 10 * time.Second
+	// questionTime is what it may take for a question, which may be about a name that no resolver answers.
+	questionTime = 20 * time.Second
+)
 
 // Options are what a Driver is made of.
 type Options struct {
@@ -79,7 +86,7 @@ func (d *Driver) Close() error {
 func (*Driver) Name() string { return "user" }
 
 // Carries implements network.Driver. With the policy none the guest has an interface that leads nowhere.
-func (*Driver) Carries(policy string) bool {
+func (*Driver) Carries(policy string, _ bool) bool {
 	_, err := model.ParsePolicy(policy)
 	return err == nil
 }
@@ -137,10 +144,8 @@ func (d *Driver) keepHostPorts(id model.VMID, port *netdv1.Port) {
 }
 
 func (d *Driver) tell(ctx context.Context, port *netdv1.Port) ([]*netdv1.Forward, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
 	var taken []*netdv1.Forward
-	err := d.ask(ctx, "cannot set the network", true, func(ctx context.Context, n *netd) error {
+	err := d.change(ctx, "cannot set the network", true, func(ctx context.Context, n *netd) error {
 		answer, err := n.rpc.Set(ctx, &netdv1.SetRequest{Port: port})
 		taken = answer.GetForwards()
 		return err
@@ -158,9 +163,7 @@ func (d *Driver) Clear(ctx context.Context, id model.VMID, _ model.NetHandles) e
 	d.mu.Lock()
 	delete(d.ports, id)
 	d.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	return d.ask(ctx, "cannot take the network away", false, func(ctx context.Context, n *netd) error {
+	return d.change(ctx, "cannot take the network away", false, func(ctx context.Context, n *netd) error {
 		_, err := n.rpc.Clear(ctx, &netdv1.ClearRequest{VmId: string(id)})
 		return err
 	})
@@ -184,9 +187,7 @@ func (d *Driver) Sweep(ctx context.Context, keep map[model.VMID]bool) error {
 		}
 	}
 	d.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	return d.ask(ctx, "cannot sweep the network", false, func(ctx context.Context, n *netd) error {
+	return d.change(ctx, "cannot sweep the network", false, func(ctx context.Context, n *netd) error {
 		_, err := n.rpc.Keep(ctx, &netdv1.KeepRequest{VmIds: ids})
 		return err
 	})
@@ -195,9 +196,7 @@ func (d *Driver) Sweep(ctx context.Context, keep map[model.VMID]bool) error {
 // Denied implements network.Explainer.
 func (d *Driver) Denied(ctx context.Context, id model.VMID) ([]model.Denial, error) {
 	var all []model.Denial
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	err := d.ask(ctx, "cannot ask what was refused", true, func(ctx context.Context, n *netd) error {
+	err := d.ask(ctx, "cannot ask what was refused", func(ctx context.Context, n *netd) error {
 		answer, err := n.rpc.Denied(ctx, &netdv1.DeniedRequest{VmId: string(id)})
 		for _, m := range answer.GetDenials() {
 			all = append(all, model.Denial{
@@ -212,9 +211,7 @@ func (d *Driver) Denied(ctx context.Context, id model.VMID) ([]model.Denial, err
 // Check implements network.Explainer.
 func (d *Driver) Check(ctx context.Context, id model.VMID, destination string, udp bool) (model.Verdict, error) {
 	var verdict model.Verdict
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	err := d.ask(ctx, "cannot check "+destination, true, func(ctx context.Context, n *netd) error {
+	err := d.ask(ctx, "cannot check "+destination, func(ctx context.Context, n *netd) error {
 		answer, err := n.rpc.Check(ctx, &netdv1.CheckRequest{VmId: string(id), Destination: destination, Udp: udp})
 		verdict = model.Verdict{Allowed: answer.GetAllowed(), Rule: answer.GetRule(), Addresses: answer.GetAddresses()}
 		return err
@@ -222,9 +219,21 @@ func (d *Driver) Check(ctx context.Context, id model.VMID, destination string, u
 	return verdict, err
 }
 
-// ask calls netd, a second time when the one that answered before turns out to be dead. start says that one is started
-// where none runs; without it there is then nothing to ask.
-func (d *Driver) ask(ctx context.Context, doing string, start bool, call func(context.Context, *netd) error) error {
+// change is a call that changes netd. One that hangs is replaced. start says that one is started where none runs; without
+// it there is then nothing to change.
+func (d *Driver) change(ctx context.Context, doing string, start bool, call func(context.Context, *netd) error) error {
+	return d.call(ctx, doing, start, answerTime, call)
+}
+
+// ask is a call that asks netd.
+func (d *Driver) ask(ctx context.Context, doing string, call func(context.Context, *netd) error) error {
+	ctx, cancel := context.WithTimeout(ctx, questionTime)
+	defer cancel()
+	return d.call(ctx, doing, true, questionTime, call)
+}
+
+// call calls netd, and another one when that which answered before turns out to be dead, or does not answer within limit.
+func (d *Driver) call(ctx context.Context, doing string, start bool, limit time.Duration, call func(context.Context, *netd) error) error {
 	for attempt := 1; ; attempt++ {
 		n, err := d.connection(ctx, start)
 		if err != nil {
@@ -233,12 +242,32 @@ func (d *Driver) ask(ctx context.Context, doing string, start bool, call func(co
 		if n == nil {
 			return nil
 		}
-		err = call(ctx, n)
-		if err == nil || !n.dead(err) || ctx.Err() != nil || attempt == 3 {
+		err = within(ctx, limit, func(ctx context.Context) error { return call(ctx, n) })
+		hangs := errors.Is(err, errHangs)
+		if err == nil || !hangs && !n.dead(err) || ctx.Err() != nil || attempt == 3 {
 			return fromRPC(doing, err)
+		}
+		if hangs {
+			d.options.Log.Error("banger-netd does not answer; ending it", "pid", n.pid)
+			if err := endNetd(ctx, n.pid, unix.SIGKILL); err != nil {
+				return model.HostErrorf(err, "%s", doing)
+			}
 		}
 		d.lost(n)
 	}
+}
+
+var errHangs = model.Errorf(model.ErrTimeout, "banger-netd does not answer")
+
+// within calls do with a context of its own; what is not done within limit is an errHangs, unless ctx ended.
+func within(ctx context.Context, limit time.Duration, do func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := do(limited)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return errHangs
+	}
+	return err
 }
 
 // remembered are the ports as they were told last, in a fixed order.
