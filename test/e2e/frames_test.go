@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -193,8 +194,8 @@ func frameProbes() []frameProbe {
 			copy(b[8:], netip.MustParseAddr("fe80::2").AsSlice())
 			copy(b[24:], netip.MustParseAddr("ff02::1").AsSlice())
 			return [][]byte{
-				frame(net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1}, s.mac, unix.ETH_P_IPV6, append(b, payload...)),
-				frame(s.gateway, s.mac, unix.ETH_P_IPV6, append(b, payload...)),
+				frame(net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1}, s.mac, unix.ETH_P_IPV6, slices.Concat(b, payload)),
+				frame(s.gateway, s.mac, unix.ETH_P_IPV6, slices.Concat(b, payload)),
 			}
 		}},
 		odd("from a strange station", func(s *sender, f []byte) []byte { copy(f[6:], strange); return f }),

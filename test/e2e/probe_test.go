@@ -211,7 +211,9 @@ func socketProbes() []socketProbe {
 		{"other guest's name", resolvesTo("guest.example", otherGuest)},
 		{"private half of a name", resolvesTo("mixed.example", "10.9.0.2")},
 		{"rebinding name", func(text string) bool {
-			return resolvesTo("rebind.example", "10.9.0.2")(text) || resolvesTo("rebind.example", "10.9.0.2")(text)
+			private := resolvesTo("rebind.example", "10.9.0.2")
+			first := private(text)
+			return private(text) || first
 		}},
 	}
 }
