@@ -32,6 +32,11 @@ type VM struct {
 	Leased       bool       `json:"leased"`     // deleted when the command it was made for ends
 	Dir          string     `json:"dir"`        // where its files are
 	Handles      Handles    `json:"handles"`
+	Ports        []Port     `json:"ports"`      // published and automatic ones
+	HostPorts    []int      `json:"host_ports"` // of the host's loopback, which it reaches as host.banger.internal
+	PortsAuto    bool       `json:"ports_auto"` // what it listens on appears on the host
+	Proxy        bool       `json:"proxy"`      // it was given the proxy variables
+	CA           bool       `json:"ca"`         // it is given the host's extra certificate authorities
 }
 
 // Handles are what is true of a VM now.
@@ -98,6 +103,8 @@ func vmValue(m *bangerv1.VM) VM {
 		CreatedAt: instant(m.GetCreatedAt()), StartedAt: maybe(m.GetStartedAt()), UsedAt: maybe(m.GetUsedAt()),
 		LastError: m.GetLastError(), Leased: m.GetLeased(), Dir: m.GetDir(),
 		Handles: Handles{BootID: m.GetHandles().GetBootId()},
+		Ports:   portValues(m.GetPorts()), HostPorts: numbers(m.GetHostPorts()),
+		PortsAuto: m.GetPortsAuto(), Proxy: m.GetProxy(), CA: m.GetCa(),
 	}
 	if p := m.GetHandles().GetVmm(); p != nil {
 		v.Handles.VMM = &Process{PID: int(p.GetPid())}

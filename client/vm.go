@@ -25,6 +25,12 @@ type CreateRequest struct {
 	Env         []string // K=V, for every command run in it
 	Workdir     string
 	User        string
+	Network     string // policy
+	Ports       []Port // to publish on the host
+	HostPorts   []int  // of the host's loopback, for the guest to reach
+	PortsAuto   bool   // have what the guest listens on appear on the host
+	Proxy       bool   // Env has the host's proxy variables
+	CA          bool   // have the guest trust the host's extra certificate authorities
 	Start       bool
 	// Lease makes the VM one that is deleted soon after the Operation is closed or its client is gone. The Operation must
 	// be kept open as long as the VM is needed.
@@ -34,10 +40,15 @@ type CreateRequest struct {
 
 // Create makes a VM and, when asked to, starts it. The result is the VM.
 func (c *Client) Create(ctx context.Context, r CreateRequest) (*Operation, error) {
+	var hostPorts []uint32
+	for _, p := range r.HostPorts {
+		hostPorts = append(hostPorts, uint32(p))
+	}
 	stream, err := c.vms.Create(ctx, &bangerv1.CreateVMRequest{
 		Spec: &bangerv1.VMSpec{
 			Name: r.Name, Image: r.Image, Kernel: r.Kernel, Vmm: r.VMM, Vcpus: int32(r.VCPUs),
 			MemoryBytes: r.MemoryBytes, DiskBytes: r.DiskBytes, Env: r.Env, Workdir: r.Workdir, User: r.User,
+			Network: r.Network, Ports: portMessages(r.Ports), HostPorts: hostPorts, PortsAuto: r.PortsAuto, Proxy: r.Proxy, Ca: r.CA,
 		},
 		Start: r.Start, Lease: r.Lease, IdempotencyKey: r.Key,
 	})

@@ -23,6 +23,9 @@ gcc                      gcc
 libc6-dev                /usr/include/stdio.h
 qemu-utils               qemu-img
 procps                   pgrep
+iproute2                 ip
+util-linux               nsenter
+curl                     curl
 '
 
 case "${1:-}" in

@@ -50,6 +50,7 @@ func New(sys System, version string) *Agent {
 	a := &Agent{sys: sys, version: version, table: newTable(), mux: http.NewServeMux()}
 	server := connect.NewServer()
 	agentv1connect.RegisterAgentServiceHandler(server, a)
+	agentv1connect.RegisterPortServiceHandler(server, portService{a})
 	connecthttp.Mount(a.mux, server,
 		connecthttp.WithReadMaxBytes(maxMessage),
 		connecthttp.WithCompressors(),

@@ -88,9 +88,12 @@ type scripted struct{ next *script }
 
 func (scripted) BootID() string                          { return "boot" }
 func (scripted) Configure(context.Context, Config) error { return nil }
-func (scripted) Sync() error                             { return nil }
-func (scripted) Stop(time.Duration) error                { return nil }
-func (s scripted) Start(Command) (Process, error)        { return s.next, nil }
+func (scripted) WatchListeners(context.Context, func() bool, func([]uint16) error) error {
+	return nil
+}
+func (scripted) Sync() error                      { return nil }
+func (scripted) Stop(time.Duration) error         { return nil }
+func (s scripted) Start(Command) (Process, error) { return s.next, nil }
 
 func startScript(t *testing.T, s *script, timeout time.Duration) *command {
 	t.Helper()

@@ -37,7 +37,7 @@ func (a *Agent) Configure(ctx context.Context, req *agentv1.ConfigureRequest) (*
 	if err := a.sys.Configure(context.WithoutCancel(ctx), config); err != nil {
 		return nil, verdict(err)
 	}
-	config.Entropy = nil
+	config.Entropy, config.CA = nil, nil
 	a.mu.Lock()
 	a.config = config
 	a.mu.Unlock()
@@ -48,7 +48,7 @@ func configOf(req *agentv1.ConfigureRequest) Config {
 	c := Config{
 		Generation: req.GetGeneration(), Hostname: req.GetHostname(), MachineID: req.GetMachineId(),
 		WorkDisk: req.GetWorkDisk(), Modules: req.GetModules(), Init: model.InitAgent, InitPath: req.GetInitPath(),
-		Env: req.GetEnv(), User: req.GetUser(), Workdir: req.GetWorkdir(), Entropy: req.GetEntropy(),
+		Env: req.GetEnv(), User: req.GetUser(), Workdir: req.GetWorkdir(), Entropy: req.GetEntropy(), CA: req.GetCa(),
 	}
 	if req.GetJoin() == agentv1.Join_JOIN_OVERLAY {
 		c.Join = model.JoinOverlay
@@ -57,7 +57,7 @@ func configOf(req *agentv1.ConfigureRequest) Config {
 		c.Init = model.InitSystemd
 	}
 	if l := req.GetLink(); l != nil {
-		c.Link = Link{MAC: l.GetMac(), MTU: int(l.GetMtu()), Address: l.GetAddress(), Gateway: l.GetGateway(), DNS: l.GetDns()}
+		c.Link = Link{MAC: l.GetMac(), MTU: int(l.GetMtu()), Address: l.GetAddress(), Gateway: l.GetGateway(), DNS: l.GetDns(), Search: l.GetSearch()}
 	}
 	if req.GetTime() != nil {
 		c.Time = req.GetTime().AsTime()

@@ -19,6 +19,9 @@ type System interface {
 	Configure(ctx context.Context, c Config) error
 	// Start begins a process. A *StartError says why a command cannot be run, by docker's codes.
 	Start(c Command) (Process, error)
+	// WatchListeners reports the TCP ports that the guest listens on and others can reach, in order, at once and after each
+	// change, until ctx ends or report fails. While eager says so, a change is seen within a second.
+	WatchListeners(ctx context.Context, eager func() bool, report func(ports []uint16) error) error
 	// Sync writes dirty pages to the disks.
 	Sync() error
 	// Stop ends everything in good order within grace and powers off. It returns only when it cannot.
@@ -41,6 +44,7 @@ type Config struct {
 	Link       Link
 	Time       time.Time // zero leaves the clock alone
 	Entropy    []byte
+	CA         []byte // more certificate authorities for the root to trust, PEM
 }
 
 // Link is the network interface; an empty MAC means that there is none.
@@ -50,6 +54,7 @@ type Link struct {
 	Address string // with the prefix length
 	Gateway string
 	DNS     []string
+	Search  []string // domains that short names are tried in
 }
 
 // Command is a process to start: what was asked for, with the configuration's defaults filled in.

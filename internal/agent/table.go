@@ -46,6 +46,13 @@ func (t *table) reserve(c *command) error {
 	return nil
 }
 
+// busy says whether a command runs.
+func (t *table) busy() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.commands) > len(t.ended)
+}
+
 func (t *table) get(id string) (*command, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

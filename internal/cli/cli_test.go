@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,8 +30,9 @@ type bench struct {
 	*servertest.Daemon
 	in      io.Reader
 	env     map[string]string
-	signals chan os.Signal // what the process is sent
-	dials   []bool         // whether each dial would have started a daemon
+	signals chan os.Signal               // what the process is sent
+	dials   []bool                       // whether each dial would have started a daemon
+	err     atomic.Pointer[lockedBuffer] // of the run that is under way
 }
 
 type result struct {
@@ -40,6 +43,24 @@ type result struct {
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	return &bench{Daemon: servertest.Start(t), in: strings.NewReader(""), env: map[string]string{}, signals: make(chan os.Signal)}
+}
+
+// lockedBuffer is a standard error that several goroutines write to.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
 }
 
 func (b *bench) run(t *testing.T, args ...string) result {
@@ -53,7 +74,8 @@ func (b *bench) runTo(t *testing.T, out io.Writer, args ...string) (code int, st
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	var err bytes.Buffer
+	var err lockedBuffer
+	b.err.Store(&err)
 	a := newApp(Streams{In: b.in, Out: out, Err: &err})
 	a.env = func(name string) (string, bool) { v, ok := b.env[name]; return v, ok }
 	a.dial = func(ctx context.Context, autostart bool) (*client.Client, error) {

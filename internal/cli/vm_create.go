@@ -25,7 +25,7 @@ func newVMCreate(a *app) *cobra.Command {
 }
 
 func runCreate(ctx context.Context, a *app, f *specFlags) error {
-	r, err := f.request(a)
+	r, err := f.request(a, true)
 	if err != nil {
 		return err
 	}

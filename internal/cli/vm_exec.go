@@ -21,6 +21,7 @@ type execOptions struct {
 	workdir     string
 	user        string
 	timeout     durationFlag
+	announce    bool // say where ports appear
 }
 
 func newVMExec(a *app) *cobra.Command {
@@ -99,6 +100,9 @@ func runExec(ctx context.Context, a *app, o *execOptions) error {
 		return err
 	}
 	r.VM = v.ID
+	if o.announce {
+		defer a.announcePorts(ctx, c, v)()
+	}
 	return codeError(a.attach(ctx, c, r, sigs))
 }
 

@@ -103,7 +103,7 @@ func runRun(ctx context.Context, a *app, o *runOptions) error {
 	if err := o.check(a); err != nil {
 		return err
 	}
-	r, err := o.request(a)
+	r, err := o.request(a, !o.leased() || !o.dash)
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,9 @@ func runRun(ctx context.Context, a *app, o *runOptions) error {
 		return a.writeNames([]string{result.VM.Name})
 	}
 	e.VM = result.VM.ID
+	stopAnnouncing := a.announcePorts(ctx, c, *result.VM)
 	code, err := a.attach(ctx, c, e, sigs)
+	stopAnnouncing()
 	switch {
 	case r.Lease:
 		a.removeAfter(ctx, c, *result.VM, sigs)

@@ -21,7 +21,7 @@ commands from standard input otherwise. With a command, that is run instead.`,
 			if o.ref, o.argv, err = refAndCommand(args); err != nil {
 				return err
 			}
-			o.interactive = true
+			o.interactive, o.announce = true, true
 			return runExec(cmd.Context(), a, &o)
 		},
 	}

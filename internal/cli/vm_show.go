@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -95,6 +96,8 @@ func vmFields(v client.VM) [][2]string {
 	}
 	for _, optional := range [][2]string{
 		{"Environment", strings.Join(v.Env, " ")}, {"Working directory", v.Workdir}, {"User", v.User},
+		{"Ports", strings.Join(mapped(v.Ports, portText), " ")},
+		{"Host ports", strings.Trim(fmt.Sprint(v.HostPorts), "[]")},
 		{"Boot", v.Handles.BootID}, {"Last error", v.LastError},
 	} {
 		if optional[1] != "" {

@@ -23,6 +23,7 @@ type specFlags struct {
 	workdir string
 	user    string
 	flags   *pflag.FlagSet
+	network networkFlags
 }
 
 func addSpec(a *app, cmd *cobra.Command, f *specFlags) {
@@ -40,6 +41,7 @@ func addSpec(a *app, cmd *cobra.Command, f *specFlags) {
 	fs.StringArrayVarP(&f.env, "env", "e", nil, "set an environment variable, `NAME=VALUE`; NAME alone copies ours")
 	fs.StringVarP(&f.workdir, "workdir", "w", "", "directory that commands start in")
 	fs.StringVarP(&f.user, "user", "u", "", "user that commands run as, `NAME` or UID[:GID]")
+	addNetwork(cmd, &f.network)
 	completeFlag(cmd, "image", a.completeImages)
 	completeFlag(cmd, "kernel", a.completeKernels)
 }
@@ -47,8 +49,9 @@ func addSpec(a *app, cmd *cobra.Command, f *specFlags) {
 // named says whether --name was given, if only as nothing.
 func (f *specFlags) named() bool { return f.flags != nil && f.flags.Changed("name") }
 
-// request checks what can be checked without a daemon.
-func (f *specFlags) request(a *app) (client.CreateRequest, error) {
+// request checks what can be checked without a daemon. auto says that what the VM listens on appears on the host unless
+// --ports says otherwise.
+func (f *specFlags) request(a *app, auto bool) (client.CreateRequest, error) {
 	if f.name != "" || f.named() {
 		if err := model.ValidateName("VM", f.name); err != nil {
 			return client.CreateRequest{}, err
@@ -64,9 +67,10 @@ func (f *specFlags) request(a *app) (client.CreateRequest, error) {
 	if err := (model.ExecSpec{Argv: []string{"true"}, Env: env, Workdir: f.workdir, User: f.user}).Validate(); err != nil {
 		return client.CreateRequest{}, err
 	}
-	return client.CreateRequest{
+	r := client.CreateRequest{
 		Name: f.name, Image: f.image, Kernel: f.kernel, VMM: f.vmm,
 		VCPUs: int(f.vcpus), MemoryBytes: int64(f.memory), DiskBytes: int64(f.disk),
 		Env: env, Workdir: f.workdir, User: f.user,
-	}, nil
+	}
+	return r, f.network.apply(a, &r, auto)
 }

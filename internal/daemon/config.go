@@ -20,6 +20,7 @@ type fileConfig struct {
 	VCPUs    *int   `toml:"vcpus"`
 	Memory   string `toml:"memory"`
 	DiskSize string `toml:"disk-size"`
+	Network  string `toml:"network"`
 }
 
 // loadDefaults returns the shape of a VM for which nothing is said: the built-in one, changed by the file at path. A
@@ -27,7 +28,7 @@ type fileConfig struct {
 func loadDefaults(path string) (model.Spec, error) {
 	spec := model.Spec{
 		Image: model.DefaultImage, Kernel: model.DefaultKernel, VCPUs: model.DefaultVCPUs,
-		MemoryBytes: model.DefaultMemoryBytes, DiskBytes: model.DefaultDiskBytes, Network: "none",
+		MemoryBytes: model.DefaultMemoryBytes, DiskBytes: model.DefaultDiskBytes, Network: model.DefaultPolicy,
 	}
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -46,6 +47,9 @@ func loadDefaults(path string) (model.Spec, error) {
 	}
 	if file.Kernel != "" {
 		spec.Kernel = file.Kernel
+	}
+	if file.Network != "" {
+		spec.Network = file.Network
 	}
 	if file.VCPUs != nil {
 		spec.VCPUs = *file.VCPUs

@@ -21,6 +21,8 @@ func TestLoadDefaults(t *testing.T) {
 		{name: "unknown key", text: "memroy = \"2G\"\n", wrong: "line 1: there is no key \"memroy\""},
 		{name: "zero", text: "vcpus = 0\n", wrong: "0 is not a possible number"},
 		{name: "another type", text: "\nvcpus = \"two\"\n", wrong: "line 2: \"vcpus\""},
+		{name: "network", text: "network = \"none\"\n", want: func(s *model.Spec) { s.Network = "none" }},
+		{name: "bad network", text: "network = \"lan\"\n", wrong: "lan"},
 		{name: "bad size", text: "memory = \"lots\"\n", wrong: "lots"},
 		{name: "impossible", text: "vcpus = 1000\n", wrong: "1000"},
 		{name: "not TOML", text: "vcpus: 4\n", wrong: "config.toml"},
@@ -46,7 +48,7 @@ func TestLoadDefaults(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.want(&want)
-			if got.VCPUs != want.VCPUs || got.MemoryBytes != want.MemoryBytes || got.Image != want.Image {
+			if got.VCPUs != want.VCPUs || got.MemoryBytes != want.MemoryBytes || got.Image != want.Image || got.Network != want.Network {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
 		})

@@ -5,6 +5,7 @@ import (
 
 	"banger/internal/network"
 	"banger/internal/network/none"
+	"banger/internal/network/user"
 	"banger/internal/rootdisk"
 	"banger/internal/rootdisk/qcow2"
 	"banger/internal/vmm"
@@ -13,9 +14,12 @@ import (
 
 // Shipped are the drivers that a released daemon has.
 func Shipped(h Host) Drivers {
+	packets := user.New(user.Options{Dirs: h.Dirs, Instance: h.Instance, Log: h.Log})
 	return Drivers{
 		VMMs:      []vmm.Driver{qemu.New(qemu.Options{Cache: filepath.Join(h.Dirs.Cache, "probe"), Log: h.Log})},
 		RootDisks: []rootdisk.Driver{qcow2.New(qcow2.Options{VMs: h.Dirs.VMs(), Log: h.Log})},
-		Networks:  []network.Driver{none.New()},
+		// Without a network there is not even an interface.
+		Networks: []network.Driver{none.New(), packets},
+		Close:    packets.Close,
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"banger/internal/doctor"
 	"banger/internal/model"
 	"banger/internal/network"
-	"banger/internal/network/none"
+	"banger/internal/network/networktest"
 	"banger/internal/rootdisk"
 	"banger/internal/rootdisk/qcow2"
 	"banger/internal/vm"
@@ -59,7 +59,7 @@ func runDaemon(root string) int {
 			return daemon.Drivers{
 				VMMs:      []vmm.Driver{vmmtest.NewFake(vmmtest.FakeOptions{Behaviour: func(vmm.Config) vmmtest.Behaviour { return behaviour }})},
 				RootDisks: []rootdisk.Driver{qcow2.New(qcow2.Options{VMs: d.VMs(), Log: h.Log})},
-				Networks:  []network.Driver{none.New()},
+				Networks:  []network.Driver{networktest.NewFake(root+"/network", nil)},
 			}
 		},
 		Ready: func() { ready.Close() },

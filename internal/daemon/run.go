@@ -46,6 +46,7 @@ type Drivers struct {
 	VMMs      []vmm.Driver
 	RootDisks []rootdisk.Driver
 	Networks  []network.Driver
+	Close     func() error // lets go of what they hold on the host; nil for nothing
 }
 
 // Config is what Run needs to be told.
@@ -98,6 +99,9 @@ func Run(ctx context.Context, c Config) (err error) {
 	images := image.New(image.Dirs{Data: c.Dirs.Data, Cache: c.Dirs.Cache}, rows, c.Agent, log)
 	operations := operation.NewRunner(rows, log)
 	drivers := c.Drivers(Host{Dirs: c.Dirs, Instance: instance, Log: log})
+	if drivers.Close != nil {
+		defer func() { err = errors.Join(err, drivers.Close()) }()
+	}
 	vms := vm.New(vm.Options{
 		Dirs: c.Dirs, Store: rows, Images: images, Operations: operations,
 		VMMs: drivers.VMMs, RootDisks: drivers.RootDisks, Networks: drivers.Networks,
@@ -119,7 +123,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	handler := server.New(server.Options{
-		VMs: vms, Images: images, Operations: operations, Stop: stop, Log: log,
+		VMs: vms, Networks: vms, Images: images, Operations: operations, Stop: stop, Log: log,
 		Status: func(ctx context.Context) server.Status { return status(ctx, c, instance, vms) },
 	})
 	return serve(ctx, c, handler, log)

@@ -24,9 +24,9 @@ type Leak struct {
 func (l Leak) String() string { return fmt.Sprintf("%s %s: %s", l.Kind, l.What, l.Why) }
 
 // Ledger compares both ways what an installation's rows promise with what the host holds: processes that hold a VM's
-// lock, sockets and files below the VMs' directory, temporary files, rows without files. It changes nothing. Rows that
+// lock, the network's process, sockets and files below the VMs' directory, temporary files, rows without files. It changes nothing. Rows that
 // are not at rest are work in progress and account for whatever they have.
-func Ledger(_ context.Context, d dirs.Dirs, vms []model.VM) ([]Leak, error) {
+func Ledger(ctx context.Context, d dirs.Dirs, vms []model.VM) ([]Leak, error) {
 	rows := map[model.VMID]model.VM{}
 	for _, v := range vms {
 		rows[v.ID] = v
@@ -34,6 +34,10 @@ func Ledger(_ context.Context, d dirs.Dirs, vms []model.VM) ([]Leak, error) {
 	leaks := rowsWithoutFiles(d, vms)
 	found, err := lockHolders(d, rows)
 	if err != nil {
+		return nil, err
+	}
+	leaks = append(leaks, found...)
+	if found, err = netdLeaks(ctx, d, vms); err != nil {
 		return nil, err
 	}
 	leaks = append(leaks, found...)

@@ -11,6 +11,7 @@ import (
 	"banger/internal/dirs"
 	"banger/internal/doctor"
 	"banger/internal/model"
+	"banger/internal/procs"
 	"banger/internal/unixsocket"
 )
 
@@ -119,6 +120,10 @@ func TestEachPlantedLeakIsNamed(t *testing.T) {
 			write(t, filepath.Join(d.VM(stopped), "handles.json"))
 			return string(stopped)
 		}, "handles"},
+		"a netd that hides": {func(t *testing.T, d dirs.Dirs) string {
+			lockFile(t, d.NetdLock())
+			return d.NetdSocket()
+		}, "socket"},
 		"a row without a directory": {func(t *testing.T, d dirs.Dirs) string {
 			if err := os.RemoveAll(d.VM(stopped)); err != nil {
 				t.Fatal(err)
@@ -137,5 +142,47 @@ func TestEachPlantedLeakIsNamed(t *testing.T) {
 			}
 			t.Errorf("the ledger does not name %s %s", c.kind, what)
 		})
+	}
+}
+
+// lockFile holds the flock of a file until the test ends.
+func lockFile(t *testing.T, path string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := procs.TryLock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lock.Close() })
+}
+
+func listen(t *testing.T, path string) {
+	t.Helper()
+	l, err := unixsocket.Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+}
+
+func TestANetdIsNeededByVMsOrADaemon(t *testing.T) {
+	t.Parallel()
+	d, vms := installation(t)
+	lockFile(t, d.NetdLock())
+	listen(t, d.NetdSocket())
+	if found := leaks(t, d, vms); len(found) > 0 {
+		t.Errorf("a VM needs it: %v", found)
+	}
+	d.State = t.TempDir()
+	lockFile(t, d.NetdLock())
+	listen(t, d.NetdSocket())
+	if found := leaks(t, d, nil); len(found) != 1 || found[0].What != "banger-netd" {
+		t.Errorf("nobody needs it: %v", found)
+	}
+	listen(t, d.Socket())
+	if found := leaks(t, d, nil); len(found) > 0 {
+		t.Errorf("the daemon keeps it: %v", found)
 	}
 }

@@ -27,13 +27,14 @@ type Config struct {
 	Link       network.Link
 	Time       time.Time // zero leaves the guest's clock alone
 	Entropy    []byte
+	CA         []byte // more certificate authorities for the root to trust, PEM
 }
 
 // Configure makes the guest what c says and returns when commands can run in its root.
 func (g *Guest) Configure(ctx context.Context, c Config) error {
 	req := &agentv1.ConfigureRequest{
 		Generation: c.Generation, Hostname: c.Hostname, MachineId: c.MachineID, WorkDisk: c.WorkDisk, Modules: c.Modules,
-		InitPath: c.InitPath, Env: c.Env, User: c.User, Workdir: c.Workdir, Entropy: c.Entropy,
+		InitPath: c.InitPath, Env: c.Env, User: c.User, Workdir: c.Workdir, Entropy: c.Entropy, Ca: c.CA,
 	}
 	if c.Join == model.JoinOverlay {
 		req.Join = agentv1.Join_JOIN_OVERLAY
@@ -52,7 +53,7 @@ func (g *Guest) Configure(ctx context.Context, c Config) error {
 }
 
 func link(l network.Link) *agentv1.Link {
-	out := &agentv1.Link{Mac: l.MAC, Mtu: uint32(l.MTU)}
+	out := &agentv1.Link{Mac: l.MAC, Mtu: uint32(l.MTU), Search: l.Search}
 	if l.Address.IsValid() {
 		out.Address = l.Address.String()
 	}

@@ -19,6 +19,9 @@ type DiskHandles struct {
 // NetHandles are the host devices of a network link.
 type NetHandles struct {
 	Tap string `json:"tap,omitempty"`
+	// Ports are those in force, as -p writes them, separated by spaces; an automatic one ends with an asterisk. Knowing them
+	// keeps their connections when the daemon starts again.
+	Ports string `json:"ports,omitempty"`
 }
 
 // Handles are what is true of a VM now. They live in the VM service's cache and in handles.json (file before cache), can

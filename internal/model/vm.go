@@ -25,10 +25,16 @@ type Spec struct {
 	VCPUs       int      `json:"vcpus"`             // virtual processors
 	MemoryBytes int64    `json:"memory_bytes"`      // guest memory
 	DiskBytes   int64    `json:"disk_bytes"`        // size of the work disk
-	Network     string   `json:"network"`           // network policy; "none" for now
+	Network     string   `json:"network"`           // network policy, as ParsePolicy reads it
 	Env         []string `json:"env,omitempty"`     // K=V, for every command run in the VM
 	Workdir     string   `json:"workdir,omitempty"` // absolute; where commands start, else the user's home
 	User        string   `json:"user,omitempty"`    // name or uid[:gid]; who runs commands, else the image's user
+
+	Ports     []PortForward `json:"ports,omitempty"`      // published on the host
+	HostPorts []uint16      `json:"host_ports,omitempty"` // of the host's loopback, reachable from the guest
+	PortsAuto bool          `json:"ports_auto,omitempty"` // what the guest listens on appears on the host
+	Proxy     bool          `json:"proxy,omitempty"`      // Env has the host's proxy variables
+	CA        bool          `json:"ca,omitempty"`         // the guest trusts the host's extra certificate authorities
 }
 
 // Validate checks the fields of a complete Spec (defaults already filled in).
@@ -40,8 +46,9 @@ func (s Spec) Validate() error {
 		return Errorf(ErrInvalid, "%s of memory is not possible: between %s and %s are", FormatSize(s.MemoryBytes), FormatSize(MinMemoryBytes), FormatSize(MaxMemoryBytes))
 	case s.DiskBytes < MinDiskBytes || s.DiskBytes > MaxDiskBytes:
 		return Errorf(ErrInvalid, "a disk of %s is not possible: between %s and %s are", FormatSize(s.DiskBytes), FormatSize(MinDiskBytes), FormatSize(MaxDiskBytes))
-	case s.Network != "none":
-		return Errorf(ErrInvalid, "%q is not a network policy: only none is, for now", s.Network)
+	}
+	if err := s.validateNetwork(); err != nil {
+		return err
 	}
 	for _, text := range append([]string{s.Workdir}, s.Env...) {
 		if !utf8.ValidString(text) {
@@ -49,6 +56,16 @@ func (s Spec) Validate() error {
 		}
 	}
 	return ExecSpec{Env: s.Env, Workdir: s.Workdir, User: s.User}.validateContext()
+}
+
+func (s Spec) validateNetwork() error {
+	if _, err := ParsePolicy(s.Network); err != nil {
+		return err
+	}
+	if len(s.HostPorts) > MaxPorts {
+		return Errorf(ErrInvalid, "%d ports of the host are too many to open: a VM has at most %d", len(s.HostPorts), MaxPorts)
+	}
+	return ValidatePorts(s.Ports)
 }
 
 // VM is what a VM is: identity, intent and what was decided for it. It says nothing of processes or devices; that is
@@ -62,7 +79,7 @@ type VM struct {
 	Kernel     Digest // the kernel's content
 	VMM        string // driver that runs it, kept for its life
 	RootDisk   string // driver of its root disk, likewise
-	Network    string // driver of its network, likewise
+	Network    string // driver of its network; changes only at rest
 	State      State
 	LastError  string // why it failed, or ended without being asked to; "" when all is well
 	Generation int64  // counts starts; the agent applies one Configure per generation

@@ -1,11 +1,13 @@
 // Package network is the contract between the VM service and whatever carries a VM's packets.
 //
-// The VM service calls Set before each start of a VM, and again for a live change of policy; Up once the VMM runs; Clear
-// when it no longer does. All are idempotent: Set twice is one link, Clear of nothing succeeds. A driver writes no state
-// of its own beside what the host holds: addresses, MAC and device names are functions of the installation and the VM's
-// slot, so that Sweep recognizes what bears our mark and has no VM.
+// The VM service asks Carries when a VM is made, and Set before each start of it, again for a live change of its policy or
+// its ports, and again for every living VM after a restart of the daemon; Up once the VMM runs; Clear when it no longer
+// does. All are idempotent: Set twice is one link, whose connections go on, Clear of nothing succeeds. A driver writes no
+// state of its own beside what the host holds: addresses, MAC and device names are functions of the installation and the
+// VM's slot, so that Sweep recognizes what bears our mark and has no VM.
 //
-// Errors carry a kind of package model: ErrUnsupported when the host cannot do it, ErrInvalid for a bad Spec.
+// Errors carry a kind of package model: ErrUnsupported when the host cannot do it, ErrInvalid for a bad Spec, ErrExists
+// for a port of the host that something else has, ErrDenied for one that this user may not have.
 package network
 
 import (
@@ -19,8 +21,11 @@ import (
 // Driver is one way to give VMs a network. ctx bounds the call, never the link's life.
 type Driver interface {
 	Name() string
-	// Set makes the VM's link as s describes it, or changes a live one to that; a failed change leaves the old policy,
-	// never a weaker one.
+	// Carries says whether a VM that is made with this policy, and with ports on the host or without, may be given this
+	// driver.
+	Carries(policy string, ports bool) bool
+	// Set makes the VM's link as s describes it, or changes a live one to that; a failed change leaves all as it was, never
+	// a weaker policy.
 	Set(ctx context.Context, id model.VMID, s Spec) (Link, error)
 	// Up is called once the VMM p runs and may connect to it; most drivers need nothing.
 	Up(ctx context.Context, id model.VMID, p model.Process) error
@@ -33,8 +38,20 @@ type Driver interface {
 // Spec is what a VM's network should be.
 type Spec struct {
 	Slot   int
-	Policy string // "none" for now
+	Name   string // the VM's, by which others of its group know it
+	Policy string // as model.ParsePolicy reads it
 	Dir    string // the VM's directory, for sockets
+	// Ports are published on the host. One for any free port of the host keeps the one that it has.
+	Ports     []model.PortForward
+	HostPorts []uint16 // of the host's loopback, reachable from the guest
+}
+
+// Explainer is the optional power to tell what a policy does.
+type Explainer interface {
+	// Denied lists what was refused lately, newest first.
+	Denied(ctx context.Context, id model.VMID) ([]model.Denial, error)
+	// Check asks the VM's policy about one destination, host:port.
+	Check(ctx context.Context, id model.VMID, destination string, udp bool) (model.Verdict, error)
 }
 
 // LinkKind is how a VMM attaches to a link.
@@ -57,5 +74,7 @@ type Link struct {
 	Address netip.Prefix // of the guest
 	Gateway netip.Addr
 	DNS     []netip.Addr
+	Search  []string            // domains that short names are tried in
+	Ports   []model.PortForward // those of the Spec, in its order, with the host's ports that were taken
 	Handles model.NetHandles
 }

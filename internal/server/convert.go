@@ -19,6 +19,8 @@ func vmMessage(v vm.View) *bangerv1.VM {
 		CreatedAt: timeMessage(v.CreatedAt), StartedAt: timeMessage(v.StartedAt), UsedAt: timeMessage(v.UsedAt),
 		LastError: v.LastError, Leased: v.Leased, Dir: v.Dir,
 		Handles: &bangerv1.Handles{BootId: v.Handles.Boot},
+		Ports:   portMessages(v.Ports), HostPorts: hostPortMessages(v.Spec.HostPorts),
+		PortsAuto: v.Spec.PortsAuto, Proxy: v.Spec.Proxy, Ca: v.Spec.CA,
 	}
 	if pid := v.Handles.VMM.PID; pid != 0 {
 		m.Handles.Vmm = &bangerv1.Process{Pid: int32(pid)}
@@ -41,17 +43,27 @@ func kernelMessage(k model.Kernel) *bangerv1.Kernel {
 	}
 }
 
-func createRequest(r *bangerv1.CreateVMRequest) vm.CreateRequest {
+func createRequest(r *bangerv1.CreateVMRequest) (vm.CreateRequest, error) {
 	spec := r.GetSpec()
+	ports, err := portForwards(spec.GetPorts())
+	if err != nil {
+		return vm.CreateRequest{}, err
+	}
+	open, err := hostPorts(spec.GetHostPorts())
+	if err != nil {
+		return vm.CreateRequest{}, err
+	}
 	return vm.CreateRequest{
 		Name: spec.GetName(),
 		Spec: model.Spec{
 			Image: spec.GetImage(), Kernel: spec.GetKernel(), VCPUs: int(spec.GetVcpus()),
 			MemoryBytes: spec.GetMemoryBytes(), DiskBytes: spec.GetDiskBytes(),
 			Env: spec.GetEnv(), Workdir: spec.GetWorkdir(), User: spec.GetUser(),
+			Network: spec.GetNetwork(), Ports: ports, HostPorts: open,
+			PortsAuto: spec.GetPortsAuto(), Proxy: spec.GetProxy(), CA: spec.GetCa(),
 		},
 		VMM: spec.GetVmm(), Start: r.GetStart(), Lease: r.GetLease(), Key: r.GetIdempotencyKey(),
-	}
+	}, nil
 }
 
 func execSpec(s *bangerv1.ExecStart) model.ExecSpec {

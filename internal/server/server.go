@@ -49,6 +49,7 @@ type Images interface {
 // Options are the finished values that the API serves. None may be nil.
 type Options struct {
 	VMs        VMs
+	Networks   Networks
 	Images     Images
 	Operations *operation.Runner
 	Status     func(ctx context.Context) Status
@@ -71,6 +72,7 @@ func New(o Options) *Server {
 	rpc := connect.NewServer(s.observe, requireProtocol, s.endStreams)
 	bangerv1connect.RegisterDaemonServiceHandler(rpc, &daemonService{status: o.Status, stop: o.Stop})
 	bangerv1connect.RegisterVMServiceHandler(rpc, newVMService(o.VMs))
+	bangerv1connect.RegisterNetworkServiceHandler(rpc, &networkService{vms: o.Networks})
 	bangerv1connect.RegisterImageServiceHandler(rpc, &imageService{images: o.Images, operations: o.Operations})
 	bangerv1connect.RegisterKernelServiceHandler(rpc, &kernelService{images: o.Images})
 	bangerv1connect.RegisterOperationServiceHandler(rpc, &operationService{operations: o.Operations})

@@ -30,7 +30,11 @@ func newVMService(vms VMs) *vmService {
 }
 
 func (s *vmService) Create(ctx context.Context, r *bangerv1.CreateVMRequest, stream bangerv1connect.VMServiceCreateServerStream) error {
-	op, err := s.vms.Create(ctx, createRequest(r))
+	request, err := createRequest(r)
+	if err != nil {
+		return err
+	}
+	op, err := s.vms.Create(ctx, request)
 	if err != nil {
 		return err
 	}

@@ -60,6 +60,19 @@ func (s *Store) SetLeased(ctx context.Context, id model.VMID, leased bool) error
 	return s.update(ctx, id, `leased = ?`, leased)
 }
 
+// UpdateSpec records what the VM shall be from now on, and the driver of its network that goes with it.
+func (s *Store) UpdateSpec(ctx context.Context, id model.VMID, spec model.Spec, network string) error {
+	text, err := json.Marshal(spec)
+	if err != nil {
+		return fmt.Errorf("cannot encode a spec: %w", err)
+	}
+	err = s.write(ctx, ordinary, func(tx *sql.Tx) error {
+		var found model.VMID
+		return tx.QueryRowContext(ctx, `UPDATE vms SET spec = ?, network = ? WHERE id = ? RETURNING id`, string(text), network, id).Scan(&found)
+	})
+	return failed(missing(err, id), "record a change of VM %s", id)
+}
+
 // NextGeneration counts one more start of the VM and returns its number.
 func (s *Store) NextGeneration(ctx context.Context, id model.VMID) (int64, error) {
 	var generation int64

@@ -322,3 +322,23 @@ func TestCanceled(t *testing.T) {
 	wantKind(t, s.Touch(late, "x"), model.ErrTimeout)
 	<-s.writing
 }
+
+func TestUpdateSpec(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	vm := create(t, s, "box")
+	vm.Spec.Network, vm.Network = "open", "user"
+	vm.Spec.Ports = []model.PortForward{{HostIP: model.Loopback(), HostPort: 8080, GuestPort: 80, UDP: true}}
+	vm.Spec.HostPorts, vm.Spec.PortsAuto, vm.Spec.Proxy, vm.Spec.CA = []uint16{5432}, true, true, true
+	if err := s.UpdateSpec(t.Context(), vm.ID, vm.Spec, vm.Network); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.VM(t.Context(), vm.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(vm, got, cmp.Comparer(func(a, b model.PortForward) bool { return a == b })); diff != "" {
+		t.Error(diff)
+	}
+	wantKind(t, s.UpdateSpec(t.Context(), model.NewVMID(), vm.Spec, "user"), model.ErrNotFound)
+}

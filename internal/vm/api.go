@@ -9,7 +9,8 @@ import (
 type View struct {
 	model.VM
 	Handles model.Handles
-	Dir     string // where its files are
+	Ports   []model.Port // in force, or of a VM that does not run, what it will publish
+	Dir     string       // where its files are
 }
 
 // CreateRequest asks for a new VM. Zero fields take the service's defaults.

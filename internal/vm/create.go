@@ -22,6 +22,9 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (*operation.Opera
 	if err := r.Spec.Validate(); err != nil {
 		return nil, err
 	}
+	if err := s.portsAreFree(r.Spec.Ports); err != nil {
+		return nil, err
+	}
 	if r.Name != "" {
 		if err := model.ValidateName("VM", r.Name); err != nil {
 			return nil, err
@@ -76,6 +79,9 @@ func (s *Service) withDefaults(spec model.Spec) model.Spec {
 	if spec.Network == "" {
 		spec.Network = d.Network
 	}
+	if policy, err := model.ParsePolicy(spec.Network); err == nil {
+		spec.Network = policy.String() // one way to write it; what is wrong with it is told by Validate
+	}
 	return spec
 }
 
@@ -103,6 +109,10 @@ func (s *Service) create(ctx context.Context, r CreateRequest, op *operation.Ope
 	if err != nil {
 		return model.VM{}, err
 	}
+	networkDriver, err := s.pickNetwork(r.Spec)
+	if err != nil {
+		return model.VM{}, err
+	}
 	image, err := s.Images.EnsureImage(ctx, r.Spec.Image, op.Report)
 	if err != nil {
 		return model.VM{}, err
@@ -114,7 +124,7 @@ func (s *Service) create(ctx context.Context, r CreateRequest, op *operation.Ope
 	op.Report(model.Progress{Stage: "create the VM"})
 	v := model.VM{
 		ID: model.NewVMID(), Name: r.Name, Spec: r.Spec, Image: image.Digest, Kernel: kernel.Digest,
-		VMM: driver, RootDisk: s.RootDisks[0].Name(), Network: s.Networks[0].Name(),
+		VMM: driver, RootDisk: s.RootDisks[0].Name(), Network: networkDriver,
 		State: model.StateCreating, Leased: r.Lease, CreatedAt: time.Now(),
 	}
 	e := s.entry(v.ID)

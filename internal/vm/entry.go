@@ -8,6 +8,7 @@ import (
 	"banger/internal/guest"
 	"banger/internal/logfile"
 	"banger/internal/model"
+	"banger/internal/network"
 	"banger/internal/vmm"
 )
 
@@ -22,10 +23,15 @@ type entry struct {
 	mu      sync.Mutex // guards what follows, for moments only
 	handles model.Handles
 	live    *live
-	problem string      // why this daemon cannot steer a VMM that lives, or ""
-	holders int         // of its lease
-	expiry  *time.Timer // deletes a leased VM without holders
+	link    network.Link // of the VMM that lives
+	ports   []model.Port // in force
+	problem string       // why this daemon cannot steer a VMM that lives, or ""
+	holders int          // of its lease
+	expiry  *time.Timer  // deletes a leased VM without holders
 	changed chan struct{}
+
+	watchers int           // of its ports
+	eager    chan struct{} // closed and replaced when there is a first watcher, or none any more
 }
 
 // live is a VMM that lives, as this process sees it.
@@ -43,7 +49,7 @@ func (s *Service) entry(id model.VMID) *entry {
 	defer s.mu.Unlock()
 	e := s.entries[id]
 	if e == nil {
-		e = &entry{id: id, lock: make(chan struct{}, 1), changed: make(chan struct{})}
+		e = &entry{id: id, lock: make(chan struct{}, 1), changed: make(chan struct{}), eager: make(chan struct{})}
 		s.entries[id] = e
 	}
 	return e

@@ -2,6 +2,7 @@ package vm
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"banger/internal/model"
@@ -30,7 +31,7 @@ func (s *Service) Get(ctx context.Context, id model.VMID) (View, error) {
 }
 
 func (s *Service) view(v model.VM) View {
-	view := View{VM: v, Dir: s.Dirs.VM(v.ID)}
+	view := View{VM: v, Dir: s.Dirs.VM(v.ID), Ports: published(v.Spec)}
 	s.mu.Lock()
 	e := s.entries[v.ID]
 	s.mu.Unlock()
@@ -40,6 +41,9 @@ func (s *Service) view(v model.VM) View {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	view.Handles = e.handles
+	if e.link.Address.IsValid() {
+		view.Ports = slices.Clone(e.ports)
+	}
 	if e.problem != "" {
 		view.LastError = e.problem
 	}

@@ -68,6 +68,7 @@ func (s *Service) reconcile(ctx context.Context, v model.VM) error {
 		return err
 	}
 	e.setProblem("")
+	h.Net = s.relink(ctx, e, v, h.Net)
 	if err := s.saveHandles(e, h); err != nil {
 		return err
 	}
@@ -123,6 +124,7 @@ func (s *Service) resume(e *entry, v model.VM, h model.Handles) {
 		s.askGuest(ctx, e, s.Limits.Stop)
 		err = s.finishStop(ctx, e, v, "")
 	default:
+		s.followPorts(e, v)
 		err = s.relearn(ctx, e, h)
 	}
 	if err != nil && s.ctx.Err() == nil {
@@ -148,6 +150,7 @@ func (s *Service) relearn(ctx context.Context, e *entry, h model.Handles) error 
 	if e.current() != l || h.Boot == g.Hello().BootID {
 		return nil
 	}
+	h = e.cachedHandles() // its ports may have changed meanwhile
 	h.Boot = g.Hello().BootID
 	return s.saveHandles(e, h)
 }

@@ -36,7 +36,7 @@ type Options struct {
 	Operations *operation.Runner
 	VMMs       []vmm.Driver // in order of preference
 	RootDisks  []rootdisk.Driver
-	Networks   []network.Driver
+	Networks   []network.Driver // in order of preference among those that carry a policy
 	Defaults   model.Spec
 	Limits     Limits
 	Log        *slog.Logger

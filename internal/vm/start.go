@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -113,6 +114,9 @@ func (s *Service) prepareBoot(ctx context.Context, v model.VM) (boot, error) {
 	if b.network, err = s.network(v.Network); err != nil {
 		return b, err
 	}
+	if err := s.portsAreFree(v.Spec.Ports); err != nil {
+		return b, err
+	}
 	b.features = b.driver.Features(ctx)
 	if b.features.Problem != "" {
 		return b, model.Errorf(model.ErrUnsupported, "cannot start %s: %s", v.Name, b.features.Problem)
@@ -146,11 +150,14 @@ func (s *Service) boot(ctx context.Context, e *entry, b boot, u *undo) error {
 	var h model.Handles
 
 	crash.At("start.network.before")
-	link, err := b.network.Set(ctx, id, network.Spec{Slot: b.vm.Slot, Policy: b.vm.Spec.Network, Dir: dir})
+	link, err := s.setLink(ctx, e, b.network, b.vm, published(b.vm.Spec))
 	if err != nil {
 		return err
 	}
-	u.add(func(ctx context.Context) error { return b.network.Clear(ctx, id, link.Handles) })
+	u.add(func(ctx context.Context) error {
+		e.clearLink()
+		return b.network.Clear(ctx, id, link.Handles)
+	})
 	h.Net = link.Handles
 	crash.At("start.network.after")
 
@@ -271,6 +278,7 @@ func (s *Service) finishStart(ctx context.Context, e *entry, v model.VM) error {
 		return s.failStart(ctx, e, err, nil)
 	}
 	crash.At("start.ready.after")
+	s.followPorts(e, v)
 	return nil
 }
 
@@ -287,7 +295,7 @@ func (s *Service) configure(ctx context.Context, e *entry, v model.VM) (string, 
 	if err != nil {
 		return "", bootError(v, l.why(causeOf(ctx, err)))
 	}
-	config, err := s.guestConfig(ctx, v)
+	config, err := s.guestConfig(ctx, v, e.currentLink())
 	if err != nil {
 		return "", err
 	}
@@ -320,7 +328,7 @@ func bootError(v model.VM, err error) error {
 	return model.Errorf(model.ErrUnavailable, "cannot start %s: %w; see: banger vm logs %s", v.Name, err, v.Name)
 }
 
-func (s *Service) guestConfig(ctx context.Context, v model.VM) (guest.Config, error) {
+func (s *Service) guestConfig(ctx context.Context, v model.VM, link network.Link) (guest.Config, error) {
 	image, err := s.Images.Image(ctx, string(v.Image))
 	if err != nil {
 		return guest.Config{}, err
@@ -331,7 +339,12 @@ func (s *Service) guestConfig(ctx context.Context, v model.VM) (guest.Config, er
 		Generation: v.Generation, Hostname: v.Name, MachineID: machineID(v.ID),
 		Join: model.JoinNone, WorkDisk: true, Modules: true, Init: image.Init, InitPath: image.InitPath,
 		Env: append(append([]string{}, image.Env...), v.Spec.Env...), User: image.User, Workdir: image.Workdir,
-		Time: time.Now(), Entropy: entropy,
+		Link: link, Time: time.Now(), Entropy: entropy,
+	}
+	if v.Spec.CA {
+		if c.CA, err = hostAuthorities(os.DirFS("/")); err != nil {
+			return c, err
+		}
 	}
 	if v.Spec.User != "" {
 		c.User = v.Spec.User

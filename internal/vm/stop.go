@@ -181,6 +181,7 @@ func (s *Service) end(ctx context.Context, e *entry, v model.VM) error {
 	if d, err := s.network(v.Network); err == nil {
 		errs = append(errs, d.Clear(ctx, v.ID, h.Net))
 	}
+	e.clearLink()
 	if d, err := s.rootDisk(v.RootDisk); err == nil {
 		errs = append(errs, d.Deactivate(ctx, v.ID, h.Disk))
 	}

@@ -29,7 +29,7 @@ func command(ctx context.Context, ts *testscript.TestScript, args []string) *exe
 	if len(args) == 0 {
 		ts.Fatalf("which command?")
 	}
-	cmd := exec.CommandContext(ctx, "/usr/bin/env", append([]string{"--"}, args...)...)
+	cmd := exec.CommandContext(ctx, "/usr/bin/env", append([]string{"--"}, inWorld(ts, args)...)...)
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Env = environment(ts)
 	cmd.WaitDelay = 10 * time.Second // a daemon that kept our pipes open must not hang the script
@@ -41,7 +41,7 @@ func environment(ts *testscript.TestScript) []string {
 	var env []string
 	for _, name := range []string{
 		"HOME", "PATH", "LANG", "TERM", "TMPDIR", "WORK", "STATE", "BIN", "XDG_STATE_HOME", "XDG_DATA_HOME",
-		"XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "NO_COLOR", "FROM_HOST",
+		"XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "NO_COLOR", "FROM_HOST", "E2E", "http_proxy",
 	} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
@@ -302,4 +302,28 @@ func within(ts *testscript.TestScript, args []string) (time.Duration, []string) 
 	limit, err := time.ParseDuration(opts["within"])
 	ts.Check(err)
 	return limit, rest
+}
+
+// cmdNetdPID puts netd's process id into a variable, NETD unless named: of the one that holds the lock.
+func cmdNetdPID(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 1 {
+		ts.Fatalf("usage: netdpid [VAR]")
+	}
+	var pid int
+	for end := time.Now().Add(time.Minute); pid == 0 && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		pid = lockHolder(filepath.Join(ts.Getenv("STATE"), "netd.lock"))
+	}
+	if pid == 0 {
+		ts.Fatalf("no netd runs")
+	}
+	ts.Setenv(append(args, "NETD")[0], strconv.Itoa(pid))
+}
+
+// cmdAnnounce shows the last line of a file to whoever runs the tests, also when they pass: `announce stdout`.
+func cmdAnnounce(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: announce FILE")
+	}
+	lines := strings.Split(strings.TrimSpace(ts.ReadFile(args[0])), "\n")
+	fmt.Fprintf(os.Stderr, "e2e: %s: %s\n", ts.Name(), lines[len(lines)-1])
 }

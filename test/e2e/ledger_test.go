@@ -35,6 +35,13 @@ func cleanUp(tb testing.TB, h host, env *testscript.Env) {
 			p.kill()
 		}
 	}
+	// netd shows neither its environment nor its directory: it is known by its lock.
+	if pid := lockHolder(filepath.Join(env.Getenv("STATE"), "netd.lock")); pid != 0 {
+		if p, err := openProcess(pid); err == nil && !p.waitGone(30*time.Second) {
+			tb.Errorf("left behind: banger-netd, process %d", pid)
+			p.kill()
+		}
+	}
 	for _, file := range vmFiles(env.WorkDir) {
 		tb.Errorf("left behind: %s", file)
 	}

@@ -15,6 +15,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if code, found := runRole(os.Args); found {
+		os.Exit(code)
+	}
 	flag.Parse()
 	os.Exit(runMain(m))
 }
@@ -72,6 +75,7 @@ func TestScripts(t *testing.T) {
 		Condition:          condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"alive":      cmdAlive,
+			"announce":   cmdAnnounce,
 			"background": cmdBackground,
 			"capture":    cmdCapture,
 			"daemonpid":  cmdDaemonPID,
@@ -80,12 +84,14 @@ func TestScripts(t *testing.T) {
 			"jsonfield":  cmdJSONField,
 			"kill9":      cmdKill9,
 			"owndata":    h.cmdOwnData,
+			"netdpid":    cmdNetdPID,
 			"parallel":   cmdParallel,
 			"signal":     cmdSignal,
 			"terminal":   cmdTerminal,
 			"waitbg":     cmdWaitBackground,
 			"waitfor":    cmdWaitFor,
 			"waitgone":   cmdWaitGone,
+			"world":      cmdWorld,
 		},
 	})
 }
@@ -96,12 +102,17 @@ func (h host) setup(env *testscript.Env) error {
 	if err := os.MkdirAll(home, 0o700); err != nil {
 		return err
 	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
 	for key, value := range map[string]string{
 		"HOME":            home,
 		"XDG_STATE_HOME":  filepath.Join(env.WorkDir, "state"),
 		"XDG_CONFIG_HOME": filepath.Join(env.WorkDir, "config"),
 		"STATE":           filepath.Join(env.WorkDir, "state", "banger"),
 		"BIN":             h.bin,
+		"E2E":             self,
 		"TERM":            "xterm",
 	} {
 		env.Setenv(key, value)
@@ -113,9 +124,12 @@ func (h host) setup(env *testscript.Env) error {
 	return nil
 }
 
-// condition answers [root], [kvm] and [unshare] in scripts; the last is whether a user and mount namespace can be had.
+// condition answers [root], [kvm], [world] and [unshare] in scripts; the last is whether a user and mount namespace can be
+// had.
 func condition(name string) (bool, error) {
 	switch name {
+	case "world":
+		return mayMakeWorlds(), nil
 	case "root":
 		return os.Geteuid() == 0, nil
 	case "kvm":
@@ -127,5 +141,5 @@ func condition(name string) (bool, error) {
 	case "unshare":
 		return exec.Command("unshare", "--user", "--map-root-user", "--mount", "true").Run() == nil, nil
 	}
-	return false, fmt.Errorf("%q is no condition: root, kvm, unshare", name)
+	return false, fmt.Errorf("%q is no condition: root, kvm, world, unshare", name)
 }

@@ -239,6 +239,7 @@ type ConfigureRequest struct {
 	Link          *Link                  `protobuf:"bytes,12,opt,name=link" json:"link,omitempty"`
 	Time          *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=time" json:"time,omitempty"`
 	Entropy       []byte                 `protobuf:"bytes,14,opt,name=entropy" json:"entropy,omitempty"`
+	Ca            []byte                 `protobuf:"bytes,30,opt,name=ca" json:"ca,omitempty"` // more certificate authorities for the root to trust, PEM
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -371,6 +372,13 @@ func (x *ConfigureRequest) GetEntropy() []byte {
 	return nil
 }
 
+func (x *ConfigureRequest) GetCa() []byte {
+	if x != nil {
+		return x.Ca
+	}
+	return nil
+}
+
 // Link is the guest's network interface. An empty MAC means that there is none.
 type Link struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -379,6 +387,7 @@ type Link struct {
 	Address       string                 `protobuf:"bytes,3,opt,name=address" json:"address,omitempty"` // with the prefix length
 	Gateway       string                 `protobuf:"bytes,4,opt,name=gateway" json:"gateway,omitempty"`
 	Dns           []string               `protobuf:"bytes,5,rep,name=dns" json:"dns,omitempty"`
+	Search        []string               `protobuf:"bytes,6,rep,name=search" json:"search,omitempty"` // domains that short names are tried in
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -444,6 +453,13 @@ func (x *Link) GetGateway() string {
 func (x *Link) GetDns() []string {
 	if x != nil {
 		return x.Dns
+	}
+	return nil
+}
+
+func (x *Link) GetSearch() []string {
+	if x != nil {
+		return x.Search
 	}
 	return nil
 }
@@ -1450,7 +1466,7 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\aboot_id\x18\x03 \x01(\tR\x06bootId\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x04 \x01(\x03R\n" +
-	"generation\"\xb7\x03\n" +
+	"generation\"\xc7\x03\n" +
 	"\x10ConfigureRequest\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x03R\n" +
@@ -1469,13 +1485,15 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\aworkdir\x18\v \x01(\tR\aworkdir\x12\"\n" +
 	"\x04link\x18\f \x01(\v2\x0e.agent.v1.LinkR\x04link\x12.\n" +
 	"\x04time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x18\n" +
-	"\aentropy\x18\x0e \x01(\fR\aentropy\"p\n" +
+	"\aentropy\x18\x0e \x01(\fR\aentropy\x12\x0e\n" +
+	"\x02ca\x18\x1e \x01(\fR\x02ca\"\x88\x01\n" +
 	"\x04Link\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\fR\x03mac\x12\x10\n" +
 	"\x03mtu\x18\x02 \x01(\rR\x03mtu\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x18\n" +
 	"\agateway\x18\x04 \x01(\tR\agateway\x12\x10\n" +
-	"\x03dns\x18\x05 \x03(\tR\x03dns\"\x13\n" +
+	"\x03dns\x18\x05 \x03(\tR\x03dns\x12\x16\n" +
+	"\x06search\x18\x06 \x03(\tR\x06search\"\x13\n" +
 	"\x11ConfigureResponse\"\x8d\x02\n" +
 	"\aCommand\x12\x19\n" +
 	"\x04argv\x18\x01 \x03(\tB\x05\xaa\x01\x02 \x03R\x04argv\x12\x17\n" +

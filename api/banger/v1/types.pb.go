@@ -46,7 +46,12 @@ type VM struct {
 	Env           []string               `protobuf:"bytes,19,rep,name=env,proto3" json:"env,omitempty"`
 	Workdir       string                 `protobuf:"bytes,20,opt,name=workdir,proto3" json:"workdir,omitempty"`
 	User          string                 `protobuf:"bytes,21,opt,name=user,proto3" json:"user,omitempty"`
-	Dir           string                 `protobuf:"bytes,22,opt,name=dir,proto3" json:"dir,omitempty"` // where its files are
+	Dir           string                 `protobuf:"bytes,22,opt,name=dir,proto3" json:"dir,omitempty"`                                      // where its files are
+	Ports         []*Port                `protobuf:"bytes,23,rep,name=ports,proto3" json:"ports,omitempty"`                                  // published and automatic ones; of a VM that does not run, what it will publish
+	HostPorts     []uint32               `protobuf:"varint,24,rep,packed,name=host_ports,json=hostPorts,proto3" json:"host_ports,omitempty"` // of the host's loopback, reachable from the guest
+	PortsAuto     bool                   `protobuf:"varint,25,opt,name=ports_auto,json=portsAuto,proto3" json:"ports_auto,omitempty"`        // what the guest listens on appears on the host
+	Proxy         bool                   `protobuf:"varint,26,opt,name=proxy,proto3" json:"proxy,omitempty"`                                 // it was given the proxy variables
+	Ca            bool                   `protobuf:"varint,27,opt,name=ca,proto3" json:"ca,omitempty"`                                       // it is given the host's extra certificates
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -233,6 +238,41 @@ func (x *VM) GetDir() string {
 		return x.Dir
 	}
 	return ""
+}
+
+func (x *VM) GetPorts() []*Port {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+func (x *VM) GetHostPorts() []uint32 {
+	if x != nil {
+		return x.HostPorts
+	}
+	return nil
+}
+
+func (x *VM) GetPortsAuto() bool {
+	if x != nil {
+		return x.PortsAuto
+	}
+	return false
+}
+
+func (x *VM) GetProxy() bool {
+	if x != nil {
+		return x.Proxy
+	}
+	return false
+}
+
+func (x *VM) GetCa() bool {
+	if x != nil {
+		return x.Ca
+	}
+	return false
 }
 
 // Handles are what is true of a VM now; empty when it does not run.
@@ -555,7 +595,7 @@ var File_banger_v1_types_proto protoreflect.FileDescriptor
 
 const file_banger_v1_types_proto_rawDesc = "" +
 	"\n" +
-	"\x15banger/v1/types.proto\x12\tbanger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9a\x05\n" +
+	"\x15banger/v1/types.proto\x12\tbanger.v1\x1a\x17banger/v1/network.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x06\n" +
 	"\x02VM\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -583,7 +623,14 @@ const file_banger_v1_types_proto_rawDesc = "" +
 	"\x03env\x18\x13 \x03(\tR\x03env\x12\x18\n" +
 	"\aworkdir\x18\x14 \x01(\tR\aworkdir\x12\x12\n" +
 	"\x04user\x18\x15 \x01(\tR\x04user\x12\x10\n" +
-	"\x03dir\x18\x16 \x01(\tR\x03dir\"H\n" +
+	"\x03dir\x18\x16 \x01(\tR\x03dir\x12%\n" +
+	"\x05ports\x18\x17 \x03(\v2\x0f.banger.v1.PortR\x05ports\x12\x1d\n" +
+	"\n" +
+	"host_ports\x18\x18 \x03(\rR\thostPorts\x12\x1d\n" +
+	"\n" +
+	"ports_auto\x18\x19 \x01(\bR\tportsAuto\x12\x14\n" +
+	"\x05proxy\x18\x1a \x01(\bR\x05proxy\x12\x0e\n" +
+	"\x02ca\x18\x1b \x01(\bR\x02ca\"H\n" +
 	"\aHandles\x12$\n" +
 	"\x03vmm\x18\x01 \x01(\v2\x12.banger.v1.ProcessR\x03vmm\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\"\x1b\n" +
@@ -636,20 +683,22 @@ var file_banger_v1_types_proto_goTypes = []any{
 	(*Image)(nil),                 // 3: banger.v1.Image
 	(*Kernel)(nil),                // 4: banger.v1.Kernel
 	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*Port)(nil),                  // 6: banger.v1.Port
 }
 var file_banger_v1_types_proto_depIdxs = []int32{
 	5, // 0: banger.v1.VM.created_at:type_name -> google.protobuf.Timestamp
 	5, // 1: banger.v1.VM.started_at:type_name -> google.protobuf.Timestamp
 	5, // 2: banger.v1.VM.used_at:type_name -> google.protobuf.Timestamp
 	1, // 3: banger.v1.VM.handles:type_name -> banger.v1.Handles
-	2, // 4: banger.v1.Handles.vmm:type_name -> banger.v1.Process
-	5, // 5: banger.v1.Image.created_at:type_name -> google.protobuf.Timestamp
-	5, // 6: banger.v1.Kernel.created_at:type_name -> google.protobuf.Timestamp
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	6, // 4: banger.v1.VM.ports:type_name -> banger.v1.Port
+	2, // 5: banger.v1.Handles.vmm:type_name -> banger.v1.Process
+	5, // 6: banger.v1.Image.created_at:type_name -> google.protobuf.Timestamp
+	5, // 7: banger.v1.Kernel.created_at:type_name -> google.protobuf.Timestamp
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_banger_v1_types_proto_init() }
@@ -657,6 +706,7 @@ func file_banger_v1_types_proto_init() {
 	if File_banger_v1_types_proto != nil {
 		return
 	}
+	file_banger_v1_network_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

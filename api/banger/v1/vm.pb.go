@@ -37,6 +37,12 @@ type VMSpec struct {
 	Env           []string               `protobuf:"bytes,8,rep,name=env" json:"env,omitempty"` // NAME=value
 	Workdir       string                 `protobuf:"bytes,9,opt,name=workdir" json:"workdir,omitempty"`
 	User          string                 `protobuf:"bytes,10,opt,name=user" json:"user,omitempty"`
+	Network       string                 `protobuf:"bytes,11,opt,name=network" json:"network,omitempty"` // the policy
+	Ports         []*Port                `protobuf:"bytes,12,rep,name=ports" json:"ports,omitempty"`
+	HostPorts     []uint32               `protobuf:"varint,13,rep,packed,name=host_ports,json=hostPorts" json:"host_ports,omitempty"`
+	PortsAuto     bool                   `protobuf:"varint,14,opt,name=ports_auto,json=portsAuto" json:"ports_auto,omitempty"`
+	Proxy         bool                   `protobuf:"varint,15,opt,name=proxy" json:"proxy,omitempty"`
+	Ca            bool                   `protobuf:"varint,16,opt,name=ca" json:"ca,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -139,6 +145,48 @@ func (x *VMSpec) GetUser() string {
 		return x.User
 	}
 	return ""
+}
+
+func (x *VMSpec) GetNetwork() string {
+	if x != nil {
+		return x.Network
+	}
+	return ""
+}
+
+func (x *VMSpec) GetPorts() []*Port {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+func (x *VMSpec) GetHostPorts() []uint32 {
+	if x != nil {
+		return x.HostPorts
+	}
+	return nil
+}
+
+func (x *VMSpec) GetPortsAuto() bool {
+	if x != nil {
+		return x.PortsAuto
+	}
+	return false
+}
+
+func (x *VMSpec) GetProxy() bool {
+	if x != nil {
+		return x.Proxy
+	}
+	return false
+}
+
+func (x *VMSpec) GetCa() bool {
+	if x != nil {
+		return x.Ca
+	}
+	return false
 }
 
 type CreateVMRequest struct {
@@ -1549,7 +1597,7 @@ var File_banger_v1_vm_proto protoreflect.FileDescriptor
 
 const file_banger_v1_vm_proto_rawDesc = "" +
 	"\n" +
-	"\x12banger/v1/vm.proto\x12\tbanger.v1\x1a\x19banger/v1/operation.proto\x1a\x15banger/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\"\xf4\x01\n" +
+	"\x12banger/v1/vm.proto\x12\tbanger.v1\x1a\x17banger/v1/network.proto\x1a\x19banger/v1/operation.proto\x1a\x15banger/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\"\x99\x03\n" +
 	"\x06VMSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05image\x18\x02 \x01(\tR\x05image\x12\x16\n" +
@@ -1562,7 +1610,15 @@ const file_banger_v1_vm_proto_rawDesc = "" +
 	"\x03env\x18\b \x03(\tR\x03env\x12\x18\n" +
 	"\aworkdir\x18\t \x01(\tR\aworkdir\x12\x12\n" +
 	"\x04user\x18\n" +
-	" \x01(\tR\x04user\"\x8d\x01\n" +
+	" \x01(\tR\x04user\x12\x18\n" +
+	"\anetwork\x18\v \x01(\tR\anetwork\x12%\n" +
+	"\x05ports\x18\f \x03(\v2\x0f.banger.v1.PortR\x05ports\x12\x1d\n" +
+	"\n" +
+	"host_ports\x18\r \x03(\rR\thostPorts\x12\x1d\n" +
+	"\n" +
+	"ports_auto\x18\x0e \x01(\bR\tportsAuto\x12\x14\n" +
+	"\x05proxy\x18\x0f \x01(\bR\x05proxy\x12\x0e\n" +
+	"\x02ca\x18\x10 \x01(\bR\x02ca\"\x8d\x01\n" +
 	"\x0fCreateVMRequest\x12%\n" +
 	"\x04spec\x18\x01 \x01(\v2\x11.banger.v1.VMSpecR\x04spec\x12\x14\n" +
 	"\x05start\x18\x02 \x01(\bR\x05start\x12\x14\n" +
@@ -1703,54 +1759,56 @@ var file_banger_v1_vm_proto_goTypes = []any{
 	(*SignalExecResponse)(nil),  // 23: banger.v1.SignalExecResponse
 	(*ResizeExecRequest)(nil),   // 24: banger.v1.ResizeExecRequest
 	(*ResizeExecResponse)(nil),  // 25: banger.v1.ResizeExecResponse
-	(*durationpb.Duration)(nil), // 26: google.protobuf.Duration
-	(*VM)(nil),                  // 27: banger.v1.VM
-	(*OperationEvent)(nil),      // 28: banger.v1.OperationEvent
+	(*Port)(nil),                // 26: banger.v1.Port
+	(*durationpb.Duration)(nil), // 27: google.protobuf.Duration
+	(*VM)(nil),                  // 28: banger.v1.VM
+	(*OperationEvent)(nil),      // 29: banger.v1.OperationEvent
 }
 var file_banger_v1_vm_proto_depIdxs = []int32{
-	0,  // 0: banger.v1.CreateVMRequest.spec:type_name -> banger.v1.VMSpec
-	26, // 1: banger.v1.StopVMRequest.grace:type_name -> google.protobuf.Duration
-	26, // 2: banger.v1.RestartVMRequest.grace:type_name -> google.protobuf.Duration
-	27, // 3: banger.v1.ListVMsResponse.vms:type_name -> banger.v1.VM
-	13, // 4: banger.v1.ResolveVMsResponse.resolutions:type_name -> banger.v1.VMResolution
-	27, // 5: banger.v1.VMResolution.vm:type_name -> banger.v1.VM
-	17, // 6: banger.v1.ExecRequest.start:type_name -> banger.v1.ExecStart
-	18, // 7: banger.v1.ExecStart.size:type_name -> banger.v1.TerminalSize
-	26, // 8: banger.v1.ExecStart.timeout:type_name -> google.protobuf.Duration
-	20, // 9: banger.v1.ExecResponse.started:type_name -> banger.v1.ExecStarted
-	21, // 10: banger.v1.ExecResponse.exit:type_name -> banger.v1.ExecExit
-	18, // 11: banger.v1.ResizeExecRequest.size:type_name -> banger.v1.TerminalSize
-	1,  // 12: banger.v1.VMService.Create:input_type -> banger.v1.CreateVMRequest
-	2,  // 13: banger.v1.VMService.HoldLease:input_type -> banger.v1.HoldLeaseRequest
-	4,  // 14: banger.v1.VMService.Start:input_type -> banger.v1.StartVMRequest
-	5,  // 15: banger.v1.VMService.Stop:input_type -> banger.v1.StopVMRequest
-	6,  // 16: banger.v1.VMService.Restart:input_type -> banger.v1.RestartVMRequest
-	7,  // 17: banger.v1.VMService.Kill:input_type -> banger.v1.KillVMRequest
-	8,  // 18: banger.v1.VMService.Delete:input_type -> banger.v1.DeleteVMRequest
-	9,  // 19: banger.v1.VMService.List:input_type -> banger.v1.ListVMsRequest
-	11, // 20: banger.v1.VMService.Resolve:input_type -> banger.v1.ResolveVMsRequest
-	14, // 21: banger.v1.VMService.Logs:input_type -> banger.v1.LogsVMRequest
-	16, // 22: banger.v1.VMService.Exec:input_type -> banger.v1.ExecRequest
-	22, // 23: banger.v1.VMService.SignalExec:input_type -> banger.v1.SignalExecRequest
-	24, // 24: banger.v1.VMService.ResizeExec:input_type -> banger.v1.ResizeExecRequest
-	28, // 25: banger.v1.VMService.Create:output_type -> banger.v1.OperationEvent
-	3,  // 26: banger.v1.VMService.HoldLease:output_type -> banger.v1.HoldLeaseResponse
-	28, // 27: banger.v1.VMService.Start:output_type -> banger.v1.OperationEvent
-	28, // 28: banger.v1.VMService.Stop:output_type -> banger.v1.OperationEvent
-	28, // 29: banger.v1.VMService.Restart:output_type -> banger.v1.OperationEvent
-	28, // 30: banger.v1.VMService.Kill:output_type -> banger.v1.OperationEvent
-	28, // 31: banger.v1.VMService.Delete:output_type -> banger.v1.OperationEvent
-	10, // 32: banger.v1.VMService.List:output_type -> banger.v1.ListVMsResponse
-	12, // 33: banger.v1.VMService.Resolve:output_type -> banger.v1.ResolveVMsResponse
-	15, // 34: banger.v1.VMService.Logs:output_type -> banger.v1.LogsVMResponse
-	19, // 35: banger.v1.VMService.Exec:output_type -> banger.v1.ExecResponse
-	23, // 36: banger.v1.VMService.SignalExec:output_type -> banger.v1.SignalExecResponse
-	25, // 37: banger.v1.VMService.ResizeExec:output_type -> banger.v1.ResizeExecResponse
-	25, // [25:38] is the sub-list for method output_type
-	12, // [12:25] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	26, // 0: banger.v1.VMSpec.ports:type_name -> banger.v1.Port
+	0,  // 1: banger.v1.CreateVMRequest.spec:type_name -> banger.v1.VMSpec
+	27, // 2: banger.v1.StopVMRequest.grace:type_name -> google.protobuf.Duration
+	27, // 3: banger.v1.RestartVMRequest.grace:type_name -> google.protobuf.Duration
+	28, // 4: banger.v1.ListVMsResponse.vms:type_name -> banger.v1.VM
+	13, // 5: banger.v1.ResolveVMsResponse.resolutions:type_name -> banger.v1.VMResolution
+	28, // 6: banger.v1.VMResolution.vm:type_name -> banger.v1.VM
+	17, // 7: banger.v1.ExecRequest.start:type_name -> banger.v1.ExecStart
+	18, // 8: banger.v1.ExecStart.size:type_name -> banger.v1.TerminalSize
+	27, // 9: banger.v1.ExecStart.timeout:type_name -> google.protobuf.Duration
+	20, // 10: banger.v1.ExecResponse.started:type_name -> banger.v1.ExecStarted
+	21, // 11: banger.v1.ExecResponse.exit:type_name -> banger.v1.ExecExit
+	18, // 12: banger.v1.ResizeExecRequest.size:type_name -> banger.v1.TerminalSize
+	1,  // 13: banger.v1.VMService.Create:input_type -> banger.v1.CreateVMRequest
+	2,  // 14: banger.v1.VMService.HoldLease:input_type -> banger.v1.HoldLeaseRequest
+	4,  // 15: banger.v1.VMService.Start:input_type -> banger.v1.StartVMRequest
+	5,  // 16: banger.v1.VMService.Stop:input_type -> banger.v1.StopVMRequest
+	6,  // 17: banger.v1.VMService.Restart:input_type -> banger.v1.RestartVMRequest
+	7,  // 18: banger.v1.VMService.Kill:input_type -> banger.v1.KillVMRequest
+	8,  // 19: banger.v1.VMService.Delete:input_type -> banger.v1.DeleteVMRequest
+	9,  // 20: banger.v1.VMService.List:input_type -> banger.v1.ListVMsRequest
+	11, // 21: banger.v1.VMService.Resolve:input_type -> banger.v1.ResolveVMsRequest
+	14, // 22: banger.v1.VMService.Logs:input_type -> banger.v1.LogsVMRequest
+	16, // 23: banger.v1.VMService.Exec:input_type -> banger.v1.ExecRequest
+	22, // 24: banger.v1.VMService.SignalExec:input_type -> banger.v1.SignalExecRequest
+	24, // 25: banger.v1.VMService.ResizeExec:input_type -> banger.v1.ResizeExecRequest
+	29, // 26: banger.v1.VMService.Create:output_type -> banger.v1.OperationEvent
+	3,  // 27: banger.v1.VMService.HoldLease:output_type -> banger.v1.HoldLeaseResponse
+	29, // 28: banger.v1.VMService.Start:output_type -> banger.v1.OperationEvent
+	29, // 29: banger.v1.VMService.Stop:output_type -> banger.v1.OperationEvent
+	29, // 30: banger.v1.VMService.Restart:output_type -> banger.v1.OperationEvent
+	29, // 31: banger.v1.VMService.Kill:output_type -> banger.v1.OperationEvent
+	29, // 32: banger.v1.VMService.Delete:output_type -> banger.v1.OperationEvent
+	10, // 33: banger.v1.VMService.List:output_type -> banger.v1.ListVMsResponse
+	12, // 34: banger.v1.VMService.Resolve:output_type -> banger.v1.ResolveVMsResponse
+	15, // 35: banger.v1.VMService.Logs:output_type -> banger.v1.LogsVMResponse
+	19, // 36: banger.v1.VMService.Exec:output_type -> banger.v1.ExecResponse
+	23, // 37: banger.v1.VMService.SignalExec:output_type -> banger.v1.SignalExecResponse
+	25, // 38: banger.v1.VMService.ResizeExec:output_type -> banger.v1.ResizeExecResponse
+	26, // [26:39] is the sub-list for method output_type
+	13, // [13:26] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_banger_v1_vm_proto_init() }
@@ -1758,6 +1816,7 @@ func file_banger_v1_vm_proto_init() {
 	if File_banger_v1_vm_proto != nil {
 		return
 	}
+	file_banger_v1_network_proto_init()
 	file_banger_v1_operation_proto_init()
 	file_banger_v1_types_proto_init()
 	file_banger_v1_vm_proto_msgTypes[16].OneofWrappers = []any{

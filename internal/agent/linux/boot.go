@@ -3,7 +3,6 @@ package linux
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strings"
 	"syscall"
@@ -133,37 +132,4 @@ func reapOrphans() error {
 			return fmt.Errorf("the agent ended")
 		}
 	}
-}
-
-// loadModules loads the early modules in the order of /modules.
-func loadModules() error {
-	list, err := os.ReadFile("/modules")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // all that is needed is built into this kernel
-	}
-	if err != nil {
-		return fmt.Errorf("cannot read the list of modules: %w", err)
-	}
-	for name := range strings.Lines(string(list)) {
-		if name = strings.TrimSpace(name); name == "" {
-			continue
-		}
-		if err := loadModule("/" + strings.TrimPrefix(name, "/")); err != nil {
-			return fmt.Errorf("cannot load the kernel module %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-func loadModule(path string) error {
-	file, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	err = unix.FinitModule(int(file.Fd()), "", 0)
-	if errors.Is(err, unix.EEXIST) {
-		return nil
-	}
-	return err
 }

@@ -72,6 +72,9 @@ func writeIdentity(c agent.Config) {
 	resolv := "# banger: this machine has no network\n"
 	if len(c.Link.DNS) > 0 {
 		resolv = "nameserver " + strings.Join(c.Link.DNS, "\nnameserver ") + "\n"
+		if len(c.Link.Search) > 0 {
+			resolv += "search " + strings.Join(c.Link.Search, " ") + "\n"
+		}
 	}
 	hosts := "127.0.0.1\tlocalhost\n127.0.1.1\t" + c.Hostname + "\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 	dir, err := openEtc()

@@ -71,6 +71,10 @@ func (s *System) Start(c agent.Command) (agent.Process, error) {
 		p.Close()
 		return nil, startError(name, err)
 	}
+	select {
+	case s.started <- struct{}{}:
+	default: // whoever watches has not looked since the last one
+	}
 	return p, nil
 }
 

@@ -15,8 +15,9 @@ import (
 
 // System is a real guest, seen from the agent's process. It implements agent.System.
 type System struct {
-	first  *os.File // orders to process 1
-	bootID string
+	first   *os.File // orders to process 1
+	bootID  string
+	started chan struct{} // holds one when a command was started
 
 	forking sync.Mutex // held while a command is started
 
@@ -31,7 +32,7 @@ func newSystem(first *os.File) (*System, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the boot id: %w", err)
 	}
-	return &System{first: first, bootID: strings.TrimSpace(string(id))}, nil
+	return &System{first: first, bootID: strings.TrimSpace(string(id)), started: make(chan struct{}, 1)}, nil
 }
 
 // BootID is the kernel's.
@@ -41,9 +42,6 @@ func (s *System) BootID() string { return s.bootID }
 func (s *System) Configure(_ context.Context, c agent.Config) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(c.Link.MAC) > 0 {
-		return model.Errorf(model.ErrUnsupported, "cannot set up the guest's network: this agent has only lo")
-	}
 	if err := setClock(c.Time); err != nil {
 		return err
 	}
@@ -61,7 +59,14 @@ func (s *System) Configure(_ context.Context, c agent.Config) error {
 		s.mounted = true
 	}
 	s.config = c
+	if len(c.Link.MAC) > 0 {
+		if err := raiseLink(c.Link); err != nil {
+			return err
+		}
+		keepManagersOff(c.Link)
+	}
 	writeIdentity(c)
+	trust(c.CA)
 	if !mounted {
 		return s.order(release(c))
 	}

@@ -32,6 +32,7 @@ type device struct {
 	VM     model.VMID
 	Slot   int
 	Policy string
+	Ports  []model.PortForward
 	Up     bool
 }
 
@@ -47,6 +48,9 @@ func NewFake(host string, fail func(call string, id model.VMID) error) *Fake {
 // Name implements network.Driver.
 func (*Fake) Name() string { return "fake" }
 
+// Carries implements network.Driver: it takes every policy.
+func (*Fake) Carries(string, bool) bool { return true }
+
 func (f *Fake) path(id model.VMID) string { return filepath.Join(f.host, "link-"+string(id)) }
 
 func (f *Fake) begin(ctx context.Context, call string, id model.VMID) error {
@@ -61,14 +65,18 @@ func (f *Fake) Set(ctx context.Context, id model.VMID, s network.Spec) (network.
 	if err := f.begin(ctx, "Set", id); err != nil {
 		return network.Link{}, err
 	}
-	if s.Policy != "none" && s.Policy != "public" {
-		return network.Link{}, model.Errorf(model.ErrInvalid, "cannot set the network policy %q: there is none of that name", s.Policy)
+	if _, err := model.ParsePolicy(s.Policy); err != nil {
+		return network.Link{}, err
 	}
 	d, err := f.load(id)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return network.Link{}, err
 	}
-	d.VM, d.Slot, d.Policy = id, s.Slot, s.Policy
+	ports, err := f.publish(id, d.Ports, s.Ports)
+	if err != nil {
+		return network.Link{}, err
+	}
+	d.VM, d.Slot, d.Policy, d.Ports = id, s.Slot, s.Policy, ports
 	if err := f.save(d); err != nil {
 		return network.Link{}, err
 	}
@@ -77,8 +85,41 @@ func (f *Fake) Set(ctx context.Context, id model.VMID, s network.Spec) (network.
 		MAC:     net.HardwareAddr{0x02, 0, 0, 0, byte(s.Slot >> 8), byte(s.Slot)},
 		MTU:     1500,
 		Address: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(s.Slot >> 8), byte(s.Slot)}), 16),
+		Ports:   ports,
 		Handles: model.NetHandles{Tap: filepath.Base(f.path(id))},
 	}, nil
+}
+
+// publish takes the host's ports: of the pretended host, so that any number is free but those of other links.
+func (f *Fake) publish(id model.VMID, had, want []model.PortForward) ([]model.PortForward, error) {
+	taken := map[uint16]bool{}
+	for _, other := range f.links() {
+		d, err := f.load(other)
+		if err != nil || other == id {
+			continue
+		}
+		for _, p := range d.Ports {
+			taken[p.HostPort] = true
+		}
+	}
+	ports := append([]model.PortForward(nil), want...)
+	for i, p := range ports {
+		for _, old := range had {
+			if p.HostPort == 0 && old.GuestPort == p.GuestPort && old.UDP == p.UDP {
+				ports[i].HostPort = old.HostPort
+			}
+		}
+		if taken[p.HostPort] {
+			return nil, model.Errorf(model.ErrExists, "cannot publish port %d of the host: something else has it", p.HostPort)
+		}
+		for free := uint16(40000); ports[i].HostPort == 0; free++ {
+			if !taken[free] {
+				ports[i].HostPort = free
+			}
+		}
+		taken[ports[i].HostPort] = true
+	}
+	return ports, nil
 }
 
 // Up implements network.Driver.
@@ -128,6 +169,9 @@ func (f *Fake) String() string {
 	for _, id := range f.links() {
 		d, err := f.load(id)
 		fmt.Fprintf(&b, "link %s slot %d policy %s up %v", id, d.Slot, d.Policy, d.Up)
+		for _, p := range d.Ports {
+			fmt.Fprintf(&b, " port %s", p)
+		}
 		if err != nil {
 			fmt.Fprintf(&b, " (%v)", err)
 		}

@@ -14,6 +14,7 @@ func TestFake(t *testing.T) {
 	Run(t, Harness{
 		New:    func(_ *testing.T, host string) network.Driver { return NewFake(host, nil) },
 		Policy: "public",
+		Ports:  true,
 		Has:    func(_ *testing.T, host string, id model.VMID) bool { return NewFake(host, nil).Has(id) },
 	})
 }

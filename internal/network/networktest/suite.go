@@ -17,6 +17,8 @@ type Harness struct {
 	New func(t *testing.T, host string) network.Driver
 	// Policy is one that the driver takes.
 	Policy string
+	// Ports says that it publishes ports.
+	Ports bool
 	// Has says whether the host holds the VM's link; nil for a driver that makes nothing.
 	Has func(t *testing.T, host string, id model.VMID) bool
 }
@@ -29,7 +31,10 @@ func Run(t *testing.T, h Harness) {
 	}{
 		{"SetTwiceIsOneLink", setTwice},
 		{"LinkIsAFunctionOfTheSlot", functionOfSlot},
+		{"ItCarriesItsPolicy", carries},
 		{"BadPolicyKeepsTheOld", badPolicy},
+		{"PortsComeAndGo", ports},
+		{"ATakenPortChangesNothing", takenPort},
 		{"UpTwice", upTwice},
 		{"ClearTwiceAndOfNothing", clearTwice},
 		{"ClearDisbelievesTheHint", lyingHint},
@@ -109,6 +114,77 @@ func badPolicy(t *testing.T, w *world) {
 	}
 	if after := w.set(t, id, 1); !reflect.DeepEqual(before, after) {
 		t.Errorf("%+v became %+v", before, after)
+	}
+}
+
+func carries(t *testing.T, w *world) {
+	if !w.Carries(w.h.Policy, w.h.Ports) {
+		t.Errorf("it does not carry %q", w.h.Policy)
+	}
+}
+
+// ports publishes one port after another on a live link. The host's port of the first stays what it was.
+func ports(t *testing.T, w *world) {
+	if !w.h.Ports {
+		t.Skip("this driver publishes none")
+	}
+	id, s := model.NewVMID(), w.spec(1)
+	want := func(n int) network.Link {
+		t.Helper()
+		link, err := w.Set(t.Context(), id, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(link.Ports) != n {
+			t.Fatalf("%d ports are published, want %d: %v", len(link.Ports), n, link.Ports)
+		}
+		for i, p := range link.Ports {
+			if p.HostPort == 0 || p.GuestPort != s.Ports[i].GuestPort || p.UDP != s.Ports[i].UDP {
+				t.Errorf("%s became %s", s.Ports[i], p)
+			}
+		}
+		return link
+	}
+	want(0)
+	s.Ports = []model.PortForward{{HostIP: model.Loopback(), GuestPort: 80}}
+	first := want(1).Ports[0]
+	s.Ports = append(s.Ports, model.PortForward{HostIP: model.Loopback(), GuestPort: 53, UDP: true})
+	if again := want(2).Ports[0]; again != first {
+		t.Errorf("%s became %s", first, again)
+	}
+	w.restart(t)
+	s.Ports[0] = first
+	want(2)
+	s.Ports = nil
+	want(0)
+}
+
+// takenPort wants a port that another VM has.
+func takenPort(t *testing.T, w *world) {
+	if !w.h.Ports {
+		t.Skip("this driver publishes none")
+	}
+	one, two := model.NewVMID(), model.NewVMID()
+	s := w.spec(1)
+	s.Ports = []model.PortForward{{HostIP: model.Loopback(), GuestPort: 80}}
+	first, err := w.Set(t.Context(), one, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := w.set(t, two, 2)
+	s = w.spec(2)
+	s.Ports = first.Ports
+	if _, err := w.Set(t.Context(), two, s); !errors.Is(err, model.ErrExists) {
+		t.Errorf("got %v, want ErrExists", err)
+	}
+	if after := w.set(t, two, 2); !reflect.DeepEqual(before, after) {
+		t.Errorf("%+v became %+v", before, after)
+	}
+	if err := w.Clear(t.Context(), one, first.Handles); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Set(t.Context(), two, s); err != nil {
+		t.Errorf("the port is not free again: %v", err)
 	}
 }
 

@@ -58,7 +58,7 @@ func Start(t T) *Daemon {
 	d.Operations = operation.NewRunner(&rows{}, log)
 	d.VMs = newVMs(d.Operations)
 	d.server = server.New(server.Options{
-		VMs: d.VMs, Images: d.Images, Operations: d.Operations, Log: log,
+		VMs: d.VMs, Networks: d.VMs, Images: d.Images, Operations: d.Operations, Log: log,
 		Status: func(context.Context) server.Status { return server.Status{Dirs: d.Dirs, VMM: "fake", Accel: "none"} },
 		Stop:   sync.OnceFunc(func() { close(d.Stopped) }),
 	})

@@ -27,7 +27,7 @@ type SystemOptions struct {
 //
 // The commands are true, false, echo, cat, yes, sleep, exit, printenv and pwd as one knows them; hostname prints the
 // configured name, put NAME TEXT writes a file to the disk, get NAME prints one, orphan SECONDS leaves a child that keeps
-// the output open. A login shell is cat.
+// the output open, listen PORT pretends to listen. A login shell is cat.
 type System struct {
 	options SystemOptions
 
@@ -37,6 +37,9 @@ type System struct {
 	running map[*task]bool
 	off     bool
 	gone    chan struct{} // closed when it is off
+
+	listening  []uint16
+	relistened chan struct{} // closed and replaced when listening changes
 }
 
 // NewSystem boots a fake guest.
@@ -44,7 +47,7 @@ func NewSystem(o SystemOptions) (*System, error) {
 	if o.BootID == "" {
 		o.BootID = string(model.NewVMID())
 	}
-	s := &System{options: o, disk: map[string]string{}, running: map[*task]bool{}, gone: make(chan struct{})}
+	s := &System{options: o, disk: map[string]string{}, running: map[*task]bool{}, gone: make(chan struct{}), relistened: make(chan struct{})}
 	if o.Disk == "" {
 		return s, nil
 	}

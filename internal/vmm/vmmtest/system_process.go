@@ -205,6 +205,7 @@ func builtins() map[string]builtin {
 		"get":      runGet,
 		"stty":     runStty,
 		"orphan":   runOrphan,
+		"listen":   runListen,
 	}
 }
 

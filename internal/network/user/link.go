@@ -1,0 +1,111 @@
+package user
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+
+	netdv1 "banger/api/netd/v1"
+	"banger/internal/model"
+	"banger/internal/network"
+)
+
+// mtu is the largest that QEMU's stream backend carries: its frames, with their headers, are at most 68 KiB long, and an
+// IPv4 packet at most 64 KiB.
+const mtu = 65520
+
+// The addresses are those of a range that is nobody's (RFC 2544, benchmarking), the same in every VM but for the slot.
+func gateway() netip.Addr { return netip.AddrFrom4([4]byte{198, 18, 0, 1}) }
+
+// maxSlot is the last one that has an address of its own in 198.18.0.0/15.
+const maxSlot = 1<<17 - 3
+
+// linkOf is the link of a VM: a function of the installation and the slot.
+func linkOf(instance model.InstanceID, s network.Spec) (network.Link, error) {
+	if s.Slot < 1 || s.Slot > maxSlot {
+		return network.Link{}, model.Errorf(model.ErrUnsupported, "cannot give the VM an address: its number %d is above %d", s.Slot, maxSlot)
+	}
+	host := s.Slot + 1 // slot 1 has the address after the gateway's
+	// The guest is alone in its network, so that whatever it sends goes to the gateway.
+	address := netip.AddrFrom4([4]byte{198, 18 + byte(host>>16), byte(host >> 8), byte(host)})
+	return network.Link{
+		Kind: network.LinkSocket, Socket: socketOf(s), MAC: hardwareAddress(instance, s.Slot), MTU: mtu,
+		Address: netip.PrefixFrom(address, 32), Gateway: gateway(), DNS: []netip.Addr{gateway()},
+	}, nil
+}
+
+// hardwareAddress is a locally administered address.
+func hardwareAddress(instance model.InstanceID, slot int) net.HardwareAddr {
+	sum := sha256.Sum256([]byte("banger mac " + instance))
+	return net.HardwareAddr{0x02, sum[0], sum[1], byte(slot >> 16), byte(slot >> 8), byte(slot)}
+}
+
+func portOf(id model.VMID, s network.Spec, link network.Link) *netdv1.Port {
+	p := &netdv1.Port{
+		VmId: string(id), Name: s.Name, Socket: link.Socket, Mac: link.MAC, Address: link.Address.String(),
+		Gateway: link.Gateway.String(), Mtu: uint32(link.MTU), Policy: s.Policy,
+	}
+	for _, f := range s.Ports {
+		p.Forwards = append(p.Forwards, &netdv1.Forward{
+			HostIp: f.HostIP.String(), HostPort: uint32(f.HostPort), GuestPort: uint32(f.GuestPort), Udp: f.UDP,
+		})
+	}
+	for _, port := range s.HostPorts {
+		p.HostPorts = append(p.HostPorts, uint32(port))
+	}
+	return p
+}
+
+// forwardsOf are the forwards that netd has taken, which must be those that were asked for.
+func forwardsOf(taken []*netdv1.Forward, asked []model.PortForward) ([]model.PortForward, error) {
+	var ports []model.PortForward
+	for i, f := range asked {
+		if i >= len(taken) || taken[i].GetGuestPort() != uint32(f.GuestPort) || taken[i].GetUdp() != f.UDP ||
+			taken[i].GetHostPort() == 0 || taken[i].GetHostPort() > 65535 {
+			return nil, model.Errorf(model.ErrUnavailable, "cannot publish %s: banger-netd did not say where it is", f)
+		}
+		f.HostPort = uint16(taken[i].GetHostPort())
+		ports = append(ports, f)
+	}
+	return ports, nil
+}
+
+// maxSearch is how many search domains the C library takes from a resolv.conf in old releases.
+const maxSearch = 6
+
+// searchDomains are those of the host, for the guest's short names.
+func searchDomains(policy string) []string {
+	if policy == model.PolicyNone {
+		return nil
+	}
+	file, err := os.Open("/etc/resolv.conf")
+	if err != nil {
+		return nil // a host without one has no short names either
+	}
+	defer file.Close()
+	return parseSearch(io.LimitReader(file, 64<<10))
+}
+
+// parseSearch reads resolv.conf(5): the last of its search and domain lines counts.
+func parseSearch(file io.Reader) []string {
+	var found []string
+	lines := bufio.NewScanner(file)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 2 || fields[0] != "search" && fields[0] != "domain" {
+			continue
+		}
+		found = nil
+		for _, domain := range fields[1:] {
+			plain := strings.Trim(strings.ToLower(domain), "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
+			if plain && domain != "." && len(domain) < 254 && len(found) < maxSearch {
+				found = append(found, domain)
+			}
+		}
+	}
+	return found
+}

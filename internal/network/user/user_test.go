@@ -1,0 +1,218 @@
+package user
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"banger/internal/dirs"
+	"banger/internal/model"
+	"banger/internal/network"
+	"banger/internal/network/networktest"
+	"banger/internal/procs"
+	"banger/internal/unixsocket"
+)
+
+// newDriver is a driver over the installation in host, whose netd is the test program run again.
+func newDriver(t *testing.T, host string) *Driver {
+	t.Helper()
+	program := filepath.Join(host, "fake-netd")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(self, program); err != nil && !errors.Is(err, os.ErrExist) {
+		t.Fatal(err)
+	}
+	d := New(Options{Dirs: dirs.Dirs{State: host}, Instance: "abcdefgh", Program: program, Log: slog.New(slog.DiscardHandler)})
+	t.Cleanup(func() {
+		if err := d.Sweep(context.Background(), nil); err != nil {
+			t.Error(err)
+		}
+		d.Close()
+	})
+	return d
+}
+
+// netdOf takes hold of the netd of an installation.
+func netdOf(t *testing.T, host string) *procs.Handle {
+	t.Helper()
+	conn, err := unixsocket.Dial(t.Context(), filepath.Join(host, "netd.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, pid, err := unixsocket.PeerCred(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := procs.Of(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := procs.Open(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	return h
+}
+
+func has(t *testing.T, d *Driver, id model.VMID) bool {
+	t.Helper()
+	_, err := d.Denied(t.Context(), id)
+	if err != nil && !errors.Is(err, model.ErrNotFound) {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+func TestSuite(t *testing.T) {
+	t.Parallel()
+	networktest.Run(t, networktest.Harness{
+		New:    func(t *testing.T, host string) network.Driver { return newDriver(t, host) },
+		Policy: "public",
+		Ports:  true,
+		Has:    func(t *testing.T, host string, id model.VMID) bool { return has(t, newDriver(t, host), id) },
+	})
+}
+
+func spec(host string, slot int) network.Spec {
+	return network.Spec{Slot: slot, Name: fmt.Sprintf("vm-%d", slot), Policy: "public", Dir: host}
+}
+
+func TestKilledNetdIsToldAgain(t *testing.T) {
+	t.Parallel()
+	host := t.TempDir()
+	d := newDriver(t, host)
+	one, two := model.NewVMID(), model.NewVMID()
+	s := spec(host, 1)
+	s.Ports = []model.PortForward{{HostIP: model.Loopback(), GuestPort: 80}}
+	if _, err := d.Set(t.Context(), one, s); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Set(t.Context(), two, spec(host, 2)); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		n := netdOf(t, host)
+		if err := n.Kill(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !has(t, d, one) || !has(t, d, two) {
+			t.Error("the new netd was not told of the VMs")
+		}
+		if n.Process() == netdOf(t, host).Process() {
+			t.Fatal("it was not killed")
+		}
+	}
+	// The host's port is the one that was taken at first.
+	s.Ports[0].HostPort = 40000
+	if link, err := d.Set(t.Context(), one, s); err != nil || link.Ports[0].HostPort != 40000 {
+		t.Errorf("%+v, %v", link.Ports, err)
+	}
+}
+
+func TestNetdOutlivesTheDaemonForItsVMs(t *testing.T) {
+	t.Parallel()
+	host := t.TempDir()
+	first := newDriver(t, host)
+	id := model.NewVMID()
+	if _, err := first.Set(t.Context(), id, spec(host, 1)); err != nil {
+		t.Fatal(err)
+	}
+	n := netdOf(t, host)
+	first.Close()
+	second := newDriver(t, host)
+	if !has(t, second, id) {
+		t.Error("the port is gone with the daemon")
+	}
+	if err := second.Clear(t.Context(), id, model.NetHandles{}); err != nil {
+		t.Fatal(err)
+	}
+	second.Close()
+	select {
+	case <-n.Done():
+	case <-time.After(30 * time.Second):
+		t.Error("netd goes on for nobody")
+	}
+}
+
+func TestOtherVersionIsReplaced(t *testing.T) {
+	t.Parallel()
+	host := t.TempDir()
+	if err := os.WriteFile(filepath.Join(host, "other-protocol"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := newDriver(t, host)
+	id := model.NewVMID()
+	if _, err := d.Set(t.Context(), id, spec(host, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if !has(t, d, id) {
+		t.Error("it has no port")
+	}
+}
+
+func TestNoNetd(t *testing.T) {
+	t.Parallel()
+	host := t.TempDir()
+	d := newDriver(t, host)
+	if err := d.Clear(t.Context(), model.NewVMID(), model.NetHandles{}); err != nil {
+		t.Errorf("Clear: %v", err)
+	}
+	if _, err := os.Lstat(filepath.Join(host, "netd.sock")); err == nil {
+		t.Error("a netd was started to clear nothing")
+	}
+	for program, want := range map[string]error{"/bin/true": model.ErrUnavailable, filepath.Join(host, "missing"): nil} {
+		d := New(Options{Dirs: dirs.Dirs{State: host}, Program: program, Log: slog.New(slog.DiscardHandler)})
+		_, err := d.Set(t.Context(), model.NewVMID(), spec(host, 1))
+		if err == nil || want != nil && !errors.Is(err, want) {
+			t.Errorf("%s: got %v, want %v", program, err, want)
+		}
+		d.Close()
+	}
+}
+
+func TestLinkBySlot(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for _, slot := range []int{1, 2, 254, 255, 65534, 65535, 65536, maxSlot} {
+		link, err := linkOf("abcdefgh", spec("/dir", slot))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := link.Address.Addr()
+		if seen[a.String()] || a == gateway() || a.As4()[0] != 198 || a.As4()[1] != 18 && a.As4()[1] != 19 {
+			t.Errorf("slot %d has %s", slot, a)
+		}
+		seen[a.String()] = true
+	}
+	for _, slot := range []int{0, -1, maxSlot + 1} {
+		if _, err := linkOf("abcdefgh", spec("/dir", slot)); !errors.Is(err, model.ErrUnsupported) {
+			t.Errorf("slot %d: %v", slot, err)
+		}
+	}
+}
+
+func TestSearchDomains(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][]string{
+		"nameserver 1.1.1.1\n":                           nil,
+		"domain a.example\nsearch b.example C.example\n": {"b.example", "C.example"},
+		"search .\n":                         nil,
+		"search good b;ad /x\n":              {"good"},
+		"# search x\nsearch a b c d e f g h": {"a", "b", "c", "d", "e", "f"},
+	} {
+		if got := parseSearch(strings.NewReader(text)); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package vm
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"banger/internal/model"
+	"banger/internal/network"
+)
+
+// pickNetwork returns the name of the driver for a VM like that.
+func (s *Service) pickNetwork(spec model.Spec) (string, error) {
+	policy := spec.Network
+	for _, d := range s.Networks {
+		if d.Carries(policy, hasPorts(spec)) {
+			return d.Name(), nil
+		}
+	}
+	return "", model.Errorf(model.ErrUnsupported, "cannot give a VM the network policy %q: no network driver of this banger carries it", policy)
+}
+
+func hasPorts(spec model.Spec) bool { return len(spec.Ports)+len(spec.HostPorts) > 0 }
+
+// setLink makes the VM's link what v says, with those ports, and remembers it. The caller holds the lock.
+func (s *Service) setLink(ctx context.Context, e *entry, d network.Driver, v model.VM, ports []model.Port) (network.Link, error) {
+	want := network.Spec{
+		Slot: v.Slot, Name: v.Name, Policy: v.Spec.Network, Dir: s.Dirs.VM(v.ID), HostPorts: v.Spec.HostPorts,
+	}
+	for _, p := range ports {
+		want.Ports = append(want.Ports, p.PortForward)
+	}
+	link, err := d.Set(ctx, v.ID, want)
+	if err != nil {
+		return link, err
+	}
+	ports = slices.Clone(ports)
+	for i := range min(len(ports), len(link.Ports)) {
+		ports[i].PortForward = link.Ports[i]
+	}
+	link.Handles.Ports = portsText(ports)
+	e.mu.Lock()
+	e.link, e.ports = link, ports
+	e.mu.Unlock()
+	return link, nil
+}
+
+// relink tells the network of an adopted VM anew, ports included, so that what lived on is not disturbed and what died
+// with the host's side comes back. A VM whose link cannot be made is listed with that problem. The caller holds the lock.
+func (s *Service) relink(ctx context.Context, e *entry, v model.VM, hint model.NetHandles) model.NetHandles {
+	d, err := s.network(v.Network)
+	if err == nil {
+		var link network.Link
+		if link, err = s.setLink(ctx, e, d, v, recalledPorts(v.Spec, hint.Ports)); err == nil {
+			return link.Handles
+		}
+	}
+	s.Log.Error("cannot set up an adopted VM's network", "vm", string(v.ID), "name", v.Name, "error", err)
+	e.setProblem("its network is down: " + err.Error())
+	return hint
+}
+
+func (e *entry) currentLink() network.Link {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.link
+}
+
+func (e *entry) currentPorts() []model.Port {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.ports)
+}
+
+func (e *entry) clearLink() {
+	e.mu.Lock()
+	e.link, e.ports = network.Link{}, nil
+	e.mu.Unlock()
+}
+
+// published are the ports that a VM's spec asks for.
+func published(spec model.Spec) []model.Port {
+	var ports []model.Port
+	for _, f := range spec.Ports {
+		ports = append(ports, model.Port{PortForward: f})
+	}
+	return ports
+}
+
+const autoMark = "*"
+
+// portsText and recalledPorts write the ports in force into the handles, and read them.
+func portsText(ports []model.Port) string {
+	words := make([]string, len(ports))
+	for i, p := range ports {
+		words[i] = p.String()
+		if p.Auto {
+			words[i] += autoMark
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// recalledPorts are the spec's ports with the host's ports that they had, and the automatic ones. The text is only a hint.
+func recalledPorts(spec model.Spec, text string) []model.Port {
+	ports := published(spec)
+	asked := func(f model.PortForward) bool {
+		return slices.ContainsFunc(ports, func(p model.Port) bool { return p.PortForward == f })
+	}
+	for word := range strings.FieldsSeq(text) {
+		plain, auto := strings.CutSuffix(word, autoMark)
+		f, err := model.ParsePort(plain)
+		switch {
+		case err != nil:
+		case auto && spec.PortsAuto && len(ports) < model.MaxPorts:
+			ports = append(ports, model.Port{PortForward: f, Auto: true})
+		case !auto && !asked(f):
+			for i, p := range ports {
+				if p.HostPort == 0 && p.HostIP == f.HostIP && p.GuestPort == f.GuestPort && p.UDP == f.UDP {
+					ports[i].PortForward = f
+					break
+				}
+			}
+		}
+	}
+	return ports
+}

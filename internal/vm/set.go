@@ -1,0 +1,134 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"banger/internal/crash"
+	"banger/internal/model"
+	"banger/internal/network"
+)
+
+// SetNetwork changes what a VM may reach, at once when it runs. When it fails, the policy before is in force. A VM that
+// was made without a network has no interface to give one to while it runs.
+func (s *Service) SetNetwork(ctx context.Context, id model.VMID, text string) error {
+	policy, err := model.ParsePolicy(text)
+	if err != nil {
+		return err
+	}
+	return s.change(ctx, id, func(v *model.VM, ports []model.Port) ([]model.Port, error) {
+		v.Spec.Network = policy.String()
+		return ports, nil
+	})
+}
+
+// change applies a change of a VM's network: the row first, which is the intent, then the link. One that fails leaves
+// both as they were. edit gets the row to change and the ports in force, and returns those that shall be.
+func (s *Service) change(ctx context.Context, id model.VMID, edit func(v *model.VM, ports []model.Port) ([]model.Port, error)) error {
+	e := s.entry(id)
+	if err := e.acquire(ctx); err != nil {
+		return err
+	}
+	defer e.unlock()
+	v, err := s.Store.VM(ctx, id)
+	if err != nil {
+		return err
+	}
+	rests := v.State == model.StateStopped || v.State == model.StateFailed
+	if !rests && v.State != model.StateRunning && v.State != model.StatePaused {
+		return stateError("change the network of", v)
+	}
+	ports := e.currentPorts()
+	if rests {
+		ports = published(v.Spec)
+	}
+	changed := v
+	changed.Spec.Ports = slices.Clone(v.Spec.Ports)
+	if ports, err = edit(&changed, ports); err != nil {
+		return err
+	}
+	if err := changed.Spec.Validate(); err != nil {
+		return err
+	}
+	if rests {
+		if changed.Network, err = s.pickNetwork(changed.Spec); err != nil {
+			return err
+		}
+		return s.Store.UpdateSpec(ctx, id, changed.Spec, changed.Network)
+	}
+	d, err := s.network(v.Network)
+	if err != nil {
+		return err
+	}
+	if !d.Carries(changed.Spec.Network, hasPorts(changed.Spec)) {
+		return model.Errorf(model.ErrState, "cannot give %s a network while it runs: it was started without an interface; run: banger vm stop %s; "+
+			"then this command again; then: banger vm start %s", v.Name, v.Name, v.Name)
+	}
+	crash.At("set.intent.before")
+	if err := s.Store.UpdateSpec(ctx, id, changed.Spec, v.Network); err != nil {
+		return err
+	}
+	crash.At("set.intent.after")
+	// From here on it is finished or taken back, whoever asked being there or not.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Limits.Teardown)
+	defer cancel()
+	if err := s.applyLink(ctx, e, d, changed, ports); err != nil {
+		return errors.Join(err, s.Store.UpdateSpec(ctx, id, v.Spec, v.Network))
+	}
+	crash.At("set.after")
+	return nil
+}
+
+// applyLink sets the link of a VM that runs and writes down what came of it. The caller holds the lock.
+func (s *Service) applyLink(ctx context.Context, e *entry, d network.Driver, v model.VM, ports []model.Port) error {
+	link, err := s.setLink(ctx, e, d, v, ports)
+	if err != nil {
+		return err
+	}
+	h := e.cachedHandles()
+	h.Net = link.Handles
+	if err := s.saveHandles(e, h); err != nil {
+		// They are a hint; what they would have told is true all the same.
+		s.Log.Warn("cannot write the handles", "vm", string(v.ID), "error", err)
+	}
+	e.notify()
+	return nil
+}
+
+// Denied lists what the policy of a running VM refused lately, newest first.
+func (s *Service) Denied(ctx context.Context, id model.VMID) ([]model.Denial, error) {
+	x, err := s.explainer(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return x.Denied(ctx, id)
+}
+
+// Check asks the policy of a running VM about one destination, host:port.
+func (s *Service) Check(ctx context.Context, id model.VMID, destination string, udp bool) (model.Verdict, error) {
+	x, err := s.explainer(ctx, id)
+	if err != nil {
+		return model.Verdict{}, err
+	}
+	return x.Check(ctx, id, destination, udp)
+}
+
+func (s *Service) explainer(ctx context.Context, id model.VMID) (network.Explainer, error) {
+	v, err := s.Store.VM(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if v.State != model.StateRunning && v.State != model.StatePaused {
+		return nil, stateError("ask the network of", v)
+	}
+	d, err := s.network(v.Network)
+	if err != nil {
+		return nil, err
+	}
+	x, ok := d.(network.Explainer)
+	if !ok {
+		return nil, model.Errorf(model.ErrUnsupported, "cannot explain the network of %s: its driver %s does not tell", v.Name, d.Name())
+	}
+	return x, nil
+}

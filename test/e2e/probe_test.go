@@ -1,0 +1,219 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// sendProbes sends, from the guest that it runs in, a packet for each probe, and writes for each that was answered
+// "answered PHASE/NAME". What arrived elsewhere is written down there.
+func sendProbes(out io.Writer, phase string) error {
+	s, err := newSender()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s.fd)
+	answered := make(chan string, 1024)
+	go s.listen(phase, answered)
+	for _, p := range frameProbes() {
+		for _, frame := range p.frames(s, phase+"/"+p.name) {
+			if err := s.send(frame); err != nil && !errors.Is(err, unix.EMSGSIZE) && !errors.Is(err, unix.EINVAL) {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+		}
+		fmt.Fprintf(out, "sent %s/%s\n", phase, p.name)
+	}
+	var wg sync.WaitGroup
+	for _, p := range socketProbes() {
+		wg.Go(func() {
+			if p.try(phase + "/" + p.name) {
+				answered <- phase + "/" + p.name
+			}
+		})
+		fmt.Fprintf(out, "sent %s/%s\n", phase, p.name)
+	}
+	wg.Wait()
+	late := time.After(2 * time.Second)
+	said := map[string]bool{}
+	for {
+		select {
+		case name := <-answered:
+			if !said[name] {
+				said[name] = true
+				fmt.Fprintf(out, "answered %s\n", name)
+			}
+		case <-late:
+			return nil
+		}
+	}
+}
+
+// sender sends frames from the guest's interface.
+type sender struct {
+	fd           int
+	index        int
+	mac, gateway net.HardwareAddr
+	address      netip.Addr
+}
+
+const (
+	guestGateway = "198.18.0.1"
+	otherGuest   = "198.18.0.3" // the second VM of the script
+	nobody       = "198.18.0.77"
+)
+
+func newSender() (*sender, error) {
+	s := &sender{}
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range all {
+		addresses, err := i.Addrs()
+		if err != nil || i.Flags&net.FlagLoopback != 0 || len(addresses) == 0 {
+			continue
+		}
+		s.index, s.mac = i.Index, i.HardwareAddr
+		s.address = netip.MustParsePrefix(addresses[0].String()).Addr()
+	}
+	if s.index == 0 {
+		return nil, errors.New("this machine has no network interface")
+	}
+	// The kernel learns the gateway's hardware address when it has something to send there.
+	c, err := net.Dial("udp4", guestGateway+":9")
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	for end := time.Now().Add(roleTimeout); s.gateway == nil; {
+		fmt.Fprintln(c)
+		time.Sleep(50 * time.Millisecond)
+		table, err := os.ReadFile("/proc/net/arp")
+		if err != nil {
+			return nil, err
+		}
+		for line := range strings.Lines(string(table)) {
+			if f := strings.Fields(line); len(f) > 3 && f[0] == guestGateway && f[2] != "0x0" {
+				s.gateway, _ = net.ParseMAC(f[3])
+			}
+		}
+		if time.Now().After(end) {
+			// Nobody answers, such as between one netd and the next: any address will do.
+			s.gateway = net.HardwareAddr{2, 0, 0, 0, 0, 1}
+		}
+	}
+	s.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(bits(unix.ETH_P_ALL)))
+	if err != nil {
+		return nil, err
+	}
+	return s, unix.Bind(s.fd, &unix.SockaddrLinklayer{Protocol: bits(unix.ETH_P_ALL), Ifindex: s.index})
+}
+
+func bits(n uint16) uint16 { return n<<8 | n>>8 }
+
+func (s *sender) send(frame []byte) error {
+	return unix.Sendto(s.fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: s.index})
+}
+
+// listen tells the names that come back: those in UDP payloads, of pings, and answers to ARP for nobody.
+func (s *sender) listen(phase string, answered chan<- string) {
+	buf := make([]byte, 128<<10)
+	for {
+		n, from, err := unix.Recvfrom(s.fd, buf, 0)
+		if err != nil {
+			return
+		}
+		ll, ok := from.(*unix.SockaddrLinklayer)
+		if !ok || ll.Pkttype == unix.PACKET_OUTGOING || n < 14 {
+			continue
+		}
+		frame := buf[:n]
+		if i := bytes.Index(frame, []byte(phase+"/")); i >= 0 && !isUnreachable(frame) {
+			name, _, _ := strings.Cut(string(frame[i:]), "\n")
+			answered <- name
+		}
+		if binary.BigEndian.Uint16(frame[12:]) == unix.ETH_P_ARP && n >= 42 && net.IP(frame[28:32]).String() == nobody {
+			answered <- phase + "/arp by another guest"
+		}
+	}
+}
+
+// isUnreachable says whether a frame is an ICMP error, which repeats what it is about.
+func isUnreachable(frame []byte) bool {
+	return len(frame) > 34 && frame[23] == unix.IPPROTO_ICMP && frame[34] != 0
+}
+
+// socketProbe is a probe by the guest's own kernel.
+type socketProbe struct {
+	name string
+	try  func(text string) bool
+}
+
+func connects(address string) func(string) bool {
+	return func(text string) bool {
+		c, err := net.DialTimeout("tcp4", address, 5*time.Second)
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		fmt.Fprintln(c, text)
+		_, err = c.Read(make([]byte, 16))
+		return err == nil
+	}
+}
+
+func resolvesTo(name, address string) func(string) bool {
+	return func(string) bool {
+		found, err := (&net.Resolver{PreferGo: true}).LookupHost(ctxFor(5*time.Second), name)
+		return err == nil && strings.Contains(" "+strings.Join(found, " ")+" ", " "+address+" ")
+	}
+}
+
+func ctxFor(d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	time.AfterFunc(d, cancel)
+	return ctx
+}
+
+func socketProbes() []socketProbe {
+	at := func(address string) func(string) bool { return connects(fmt.Sprintf("%s:%d", address, recordPort)) }
+	return []socketProbe{
+		{"allowed tcp", at("11.0.0.2")},
+		{"second tcp", at("11.0.0.3")},
+		{"tcp to the private network", at("10.9.0.2")},
+		{"tcp to the host", at("11.0.0.1")},
+		{"tcp to the host's private address", at("10.9.0.1")},
+		{"tcp to the provider's network", at("100.64.0.2")},
+		{"tcp to metadata", at("169.254.169.254")},
+		{"tcp to the gateway", at(guestGateway)},
+		{"tcp to another guest", at(otherGuest)},
+		{"tcp to 0.0.0.1", at("0.0.0.1")},
+		{"allowed name", resolvesTo("web.example", "11.0.0.2")},
+		{"private name", resolvesTo("lan.example", "10.9.0.2")},
+		{"metadata name", resolvesTo("meta.example", "169.254.169.254")},
+		{"loopback name", resolvesTo("loop.example", "127.0.0.1")},
+		{"host's name", resolvesTo("host.example", "11.0.0.1")},
+		{"other guest's name", resolvesTo("guest.example", otherGuest)},
+		{"private half of a name", resolvesTo("mixed.example", "10.9.0.2")},
+		{"rebinding name", func(text string) bool {
+			private := resolvesTo("rebind.example", "10.9.0.2")
+			first := private(text)
+			return private(text) || first
+		}},
+	}
+}

@@ -1,0 +1,133 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"time"
+)
+
+// runRole is what the test program does when it is run again under the name of a role, on the host or in a guest; found
+// is false for a test run. In scripts it is $E2E; in guests it is copied to.
+func runRole(args []string) (code int, found bool) {
+	if len(args) < 2 {
+		return 0, false
+	}
+	var err error
+	switch role, rest := args[1], args[2:]; role {
+	case "world": // DIR: the host's side of a world
+		err = runWorld(rest[0])
+	case "far": // DIR: the other one
+		err = runFar(rest[0])
+	case "record": // ADDRESS...: write down what comes, for ever
+		if err = record(os.Stdout, rest...); err == nil {
+			fmt.Println("recording")
+			select {}
+		}
+	case "say": // ADDRESS:PORT TEXT: print what is answered to a line
+		err = say(rest[0], strings.Join(rest[1:], " "))
+	case "hold": // ADDRESS:PORT: keep one connection busy, and count what comes back
+		err = hold(rest[0])
+	case "resolve": // NAME...: print the addresses of names
+		err = resolve(rest)
+	case "listen": // ADDRESS:PORT...: serve a page at each, for ever
+		err = servePages(rest)
+	case "probe": // PHASE ADDRESS: send every probe from this guest
+		err = sendProbes(os.Stdout, rest[0])
+	case "verdict": // FILE...: compare what was seen with what may be
+		err = verdict(os.Stdout, rest)
+	default:
+		return 0, false
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e "+args[1]+":", err)
+		return 1, true
+	}
+	return 0, true
+}
+
+const roleTimeout = 10 * time.Second
+
+func say(address, text string) error {
+	c, err := net.DialTimeout("tcp4", address, roleTimeout)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(roleTimeout))
+	fmt.Fprintln(c, text)
+	line, err := bufio.NewReader(c).ReadString('\n')
+	fmt.Print(line)
+	return err
+}
+
+// hold says "held N" for each line that came back over its one connection, five a second, and ends when that breaks.
+func hold(address string) error {
+	c, err := net.DialTimeout("tcp4", address, roleTimeout)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	in := bufio.NewReader(c)
+	for n := 1; ; n++ {
+		fmt.Fprintf(c, "line %d\n", n)
+		line, err := in.ReadString('\n')
+		if err != nil || line != fmt.Sprintf("line %d\n", n) {
+			return fmt.Errorf("broken after %d lines: %q, %w", n-1, line, err)
+		}
+		fmt.Printf("held %d\n", n)
+		time.Sleep(200 * time.Millisecond)
+	}
+}
+
+func resolve(names []string) error {
+	var failed error
+	for _, name := range names {
+		addresses, err := (&net.Resolver{PreferGo: true}).LookupHost(ctxFor(roleTimeout), name)
+		failed = errors.Join(failed, err)
+		fmt.Println(name, strings.Join(addresses, " "))
+	}
+	return failed
+}
+
+// servePages serves over HTTP, in the simplest way there is.
+func servePages(addresses []string) error {
+	for _, address := range addresses {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return err
+		}
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer c.Close()
+					_ = c.SetDeadline(time.Now().Add(roleTimeout))
+					in := bufio.NewReader(c)
+					for {
+						line, err := in.ReadString('\n')
+						if err != nil {
+							return
+						}
+						if strings.TrimSpace(line) == "" {
+							break
+						}
+					}
+					text := "page of " + address + "\n"
+					_, _ = io.WriteString(c, fmt.Sprintf("HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(text), text))
+				}()
+			}
+		}()
+	}
+	fmt.Println("listening")
+	select {}
+}

@@ -1,0 +1,103 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+)
+
+// What is expected of a probe in a phase.
+const (
+	mustNot = "must not arrive"
+	must    = "must arrive"
+	may     = "may arrive"
+)
+
+// expected is what the policy of a phase means for a probe. The phases:
+//
+//	public, again   the policy public; again is after a restart of netd
+//	list            the policy 11.0.0.2,*.example, which leaves the rest of the internet out
+//	none            the policy none
+//	flip, restart   while the policy changes between public and none, and while netd is killed
+func expected(phase, name string) string {
+	open := phase == "public" || phase == "again" || phase == "list"
+	unsure := phase == "flip" || phase == "restart"
+	switch {
+	case strings.HasPrefix(name, "fragments") && !strings.Contains(name, " to "), name == "a huge frame":
+		// A datagram in pieces, or in a frame with more behind it, is a datagram all the same; nothing depends on it.
+		if open || unsure {
+			return may
+		}
+	case strings.HasPrefix(name, "allowed"):
+		if open {
+			return must
+		}
+		if unsure {
+			return may
+		}
+	case strings.HasPrefix(name, "second"):
+		if phase == "public" || phase == "again" {
+			return must
+		}
+		if unsure {
+			return may
+		}
+	}
+	return mustNot
+}
+
+// verdict reads what the probes and the recorders wrote, and says which probes were unexpected.
+func verdict(out io.Writer, files []string) error {
+	var sent []string
+	arrived := map[string]string{}
+	for _, file := range files {
+		f, err := os.Open(file)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		lines := bufio.NewScanner(f)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			word, rest, _ := strings.Cut(lines.Text(), " ")
+			name, where, _ := strings.Cut(rest, " at ")
+			switch word {
+			case "sent":
+				sent = append(sent, name)
+			case "answered", "seen":
+				arrived[name] = strings.TrimSpace(word + " " + where)
+			}
+		}
+		if err := lines.Err(); err != nil {
+			return err
+		}
+	}
+	unexpected := 0
+	for name, how := range arrived {
+		if phase, probe, ok := strings.Cut(name, "/"); ok && !slices.Contains(sent, name) {
+			fmt.Fprintf(out, "unexpected: %s in phase %s was never sent, and was %s\n", probe, phase, how)
+			unexpected++
+		}
+	}
+	phases := map[string]bool{}
+	for _, name := range sent {
+		phase, probe, _ := strings.Cut(name, "/")
+		phases[phase] = true
+		how, came := arrived[name]
+		want := expected(phase, probe)
+		if came && want == mustNot || !came && want == must {
+			fmt.Fprintf(out, "unexpected: %s in phase %s %s: %s\n", probe, phase, want, how)
+			unexpected++
+		}
+	}
+	fmt.Fprintf(out, "%d probes in %d phases, %d unexpected\n", len(sent), len(phases), unexpected)
+	if unexpected > 0 || len(sent) == 0 {
+		return fmt.Errorf("%d of %d probes were unexpected", unexpected, len(sent))
+	}
+	return nil
+}
