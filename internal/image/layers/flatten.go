@@ -12,7 +12,8 @@ import (
 	"banger/internal/model"
 )
 
-// Flatten writes the layers, lowest first, as one tar to out. Nothing is written before all layers have been read once.
+// Flatten writes the layers, lowest first, as one tar to out. But for Options.Once, nothing is written before all layers
+// have been read once.
 func Flatten(ctx context.Context, out io.Writer, ls []Layer, o Options) (Summary, error) {
 	if err := o.check(ls); err != nil {
 		return Summary{}, err
@@ -20,6 +21,11 @@ func Flatten(ctx context.Context, out io.Writer, ls []Layer, o Options) (Summary
 	ctx, cancel := context.WithCancel(ctx)
 	b := &budget{limits: o.Limits}
 	f := &flattening{layers: ls, options: o, tree: newTree(b), found: make([]scanned, len(ls))}
+	if o.Once && len(ls) == 1 {
+		defer cancel()
+		err := f.once(ctx, b, out)
+		return f.sum, err
+	}
 	first := f.scanAll(ctx, b)
 	defer func() {
 		cancel()
@@ -43,7 +49,7 @@ func Flatten(ctx context.Context, out io.Writer, ls []Layer, o Options) (Summary
 		f.found[i].records = nil
 	}
 	f.sum.Read = b.stream.Load()
-	if err := f.write(ctx, out); err != nil {
+	if err := f.write(ctx, newWriter(ctx, out, &f.sum)); err != nil {
 		return Summary{}, err
 	}
 	return f.sum, nil
@@ -121,7 +127,7 @@ func (f *flattening) progress() func(int) {
 }
 
 // write writes the merged tree.
-func (f *flattening) write(ctx context.Context, out io.Writer) error {
+func (f *flattening) write(ctx context.Context, w *writer) error {
 	t, rules := f.tree, f.options.Rules
 	if rules.Drop != nil {
 		t.drop(t.root, "", rules.Drop)
@@ -134,7 +140,6 @@ func (f *flattening) write(ctx context.Context, out io.Writer) error {
 		return model.Errorf(model.ErrInvalid, "cannot take the image: %w", err)
 	}
 	t.summarize(&f.sum)
-	w := newWriter(ctx, out, &f.sum)
 	if err := w.tree(t.root); err != nil {
 		return err
 	}
@@ -170,7 +175,7 @@ func (f *flattening) contents(ctx context.Context, w *writer, layer int, files [
 }
 
 func invalid(err error) error {
-	if model.KindOf(err) != nil {
+	if err == nil || model.KindOf(err) != nil {
 		return err
 	}
 	return model.Errorf(model.ErrInvalid, "%w", err)

@@ -1,6 +1,6 @@
 // Package layers merges the layers of an image into one tar stream that the ext4 writer can take as it is.
 //
-// The layers are read twice. The first reading makes an index of every name: what each layer adds, hides and replaces,
+// The layers are read twice, if they are several. The first reading makes an index of every name: what each layer adds, hides and replaces,
 // merged the way overlayfs and containerd would apply it. The second one copies the contents that are still there after
 // all. Nothing is unpacked, no content is held in memory, and what comes out has each name once, parents before
 // children, files before their hard links, and no name below a symbolic link.
@@ -8,6 +8,7 @@ package layers
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"banger/internal/image/tarfilter"
@@ -31,9 +32,16 @@ type Options struct {
 	// Scratch is a directory for the contents of compressed layers between the two readings, in files without a name. With
 	// "" they are decompressed twice.
 	Scratch string
+	// Once asks to read a single layer only once, and to write its files while it is read. A layer that overwrites itself
+	// cannot be taken so: Flatten then returns ErrTwice, and the caller starts over with a new output and without Once.
+	// Several layers are read as without it.
+	Once bool
 	// Progress is told the compressed bytes of all layers read so far, or nil. It is called from one goroutine at a time.
 	Progress func(bytes int64)
 }
+
+// ErrTwice says that what was written is of no use, since the layer has to be read twice. See Options.Once.
+var ErrTwice = errors.New("the layer overwrites itself, and must be read twice")
 
 // Summary is what the image has that its user must know.
 type Summary struct {

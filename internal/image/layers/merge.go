@@ -9,13 +9,21 @@ import (
 // merge applies the records of the next layer. A whiteout hides what lower layers have, wherever it stands among the
 // entries of its own; of these a later one counts.
 func (t *tree) merge(records []record) error {
-	t.layer++
-	t.pending, t.stashed = nil, nil
+	t.begin()
 	for i := range records {
 		if err := t.apply(&records[i]); err != nil {
 			return err
 		}
 	}
+	return t.end()
+}
+
+func (t *tree) begin() {
+	t.layer++
+	t.pending, t.stashed = nil, nil
+}
+
+func (t *tree) end() error {
 	for _, n := range t.pending {
 		if !n.attached() {
 			continue // something else took its name

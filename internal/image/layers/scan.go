@@ -21,7 +21,8 @@ type scanner struct {
 	layer  int
 	budget *budget
 	tell   func(int)
-	dir    string // for the spool, or ""
+	dir    string                                   // for the spool, or ""
+	each   func(r *record, content io.Reader) error // takes the entries instead of a list of them, or nil
 	found  scanned
 	files  int64
 	buf    []byte
@@ -90,23 +91,22 @@ func (s *scanner) entry(h *tar.Header, content io.Reader) error {
 	if rec.does == skip {
 		return nil
 	}
+	held := rec.holdsContent()
+	if held {
+		if err := s.budget.file(rec.inode.size); err != nil {
+			return err
+		}
+		rec.inode.layer, rec.inode.at = uint16(s.layer), s.files
+		s.files++
+	}
+	if s.each != nil {
+		return s.each(&rec, content)
+	}
 	s.found.records = append(s.found.records, rec)
-	if (rec.does != put && rec.does != stash) || !rec.inode.hasContent() {
+	if !held || s.found.spool == nil {
 		return nil
 	}
-	return s.content(rec.inode, content)
-}
-
-func (s *scanner) content(i *inode, content io.Reader) (err error) {
-	if err := s.budget.file(i.size); err != nil {
-		return err
-	}
-	i.layer, i.at = uint16(s.layer), s.files
-	s.files++
-	if s.found.spool == nil {
-		return nil
-	}
-	if i.at, err = s.found.spool.keep(content, i.size, s.buf, s.zeros); err != nil {
+	if rec.inode.at, err = s.found.spool.keep(content, rec.inode.size, s.buf, s.zeros); err != nil {
 		return broken(err, len(s.found.records))
 	}
 	return nil

@@ -15,6 +15,7 @@ type tree struct {
 	// linked to.
 	pending []*node
 	stashed map[string]*inode
+	last    *node // that was put here
 }
 
 // node is one name. The image's directories are nodes; other files are inodes, which several nodes may share.
@@ -22,6 +23,7 @@ type node struct {
 	name     string
 	parent   *node // nil for the root
 	inode    *inode
+	written  *inode           // what this name was written as already, or nil
 	children map[string]*node // of a directory, made with its first one
 	layer    uint16           // that put it here, or said what it is
 	seen     uint16           // of a directory: the last layer that has something in it
@@ -80,7 +82,7 @@ func (t *tree) put(parent *node, name string, i *inode) (*node, error) {
 		parent.children = map[string]*node{}
 	}
 	n := &node{name: strings.Clone(name), parent: parent, inode: i, layer: t.layer, seen: t.layer}
-	parent.children[n.name] = n
+	parent.children[n.name], t.last = n, n
 	return n, nil
 }
 
