@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -65,7 +66,8 @@ func (m image) String() string {
 	first := map[*ref]string{}
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(m)) {
-		fmt.Fprintf(&b, "%s %s", name, m[name])
+		quoted := strconv.Quote(name)
+		fmt.Fprintf(&b, "%s %s", quoted[1:len(quoted)-1], m[name])
 		if other, ok := first[m[name]]; ok {
 			fmt.Fprintf(&b, " == %s", other)
 		} else {
