@@ -28,8 +28,9 @@ const epoch = "1700000000"
 // journalMiB is small on purpose: the journal is a ring, and a VM's own layer grows by the whole of it.
 const journalMiB = "32"
 
-// maxWriter is the most that the writer may make; it reserves metadata for that size.
-const maxWriter = 16 << 30
+// maxWriter is the most that the writer may make; it reserves metadata for that size. It is above what package layers
+// lets through by default.
+const maxWriter = 48 << 30
 
 // Written is a file system as the writer leaves it: it still needs Finish or Seal.
 type Written struct {
@@ -44,7 +45,11 @@ func Write(ctx context.Context, path string, stream io.Reader) (Written, error) 
 	}
 	sum := sha256.New()
 	source := io.TeeReader(reader{ctx, stream}, sum)
-	err = tar2ext4.ConvertTarToExt4(source, file, tar2ext4.MaximumDiskSize(maxWriter))
+	out := newHoles(file)
+	err = tar2ext4.ConvertTarToExt4(source, out, tar2ext4.MaximumDiskSize(maxWriter))
+	if err == nil {
+		err = out.fill()
+	}
 	if err == nil {
 		_, err = io.Copy(io.Discard, source) // the end marker belongs to the sum
 	}

@@ -3,7 +3,6 @@ package layers
 import (
 	"archive/tar"
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -12,8 +11,6 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/gzip"
-
-	"banger/internal/image/ext4"
 )
 
 // programs is a tar of about size bytes that compresses as programs do, three to one.
@@ -92,22 +89,4 @@ func BenchmarkConvert(b *testing.B) {
 			})
 		}
 	}
-}
-
-// convert writes an ext4 file of layers, as an import does.
-func convert(t testing.TB, path string, ls []Layer, o Options) (ext4.Written, Summary) {
-	t.Helper()
-	r, w := io.Pipe()
-	done := make(chan Summary, 1)
-	go func() {
-		sum, err := Flatten(context.Background(), w, ls, o)
-		w.CloseWithError(err)
-		done <- sum
-	}()
-	written, err := ext4.Write(context.Background(), path, r)
-	r.CloseWithError(err)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return written, <-done
 }

@@ -66,6 +66,12 @@ func (o Options) check(ls []Layer) error {
 	if len(ls) == 0 {
 		return model.Errorf(model.ErrInvalid, "cannot take the image: it has no layers")
 	}
+	var known int64
+	for _, layer := range ls {
+		if known += min(layer.Size, l.Bytes); known > l.Bytes || layer.Size > l.Bytes {
+			return overLimit(limitBytes, l.Bytes, "its layers are larger than %d bytes even as they are", l.Bytes)
+		}
+	}
 	return nil
 }
 

@@ -20,7 +20,7 @@ type Layer struct {
 	// and gives the same bytes each time. The first stream is read to its end, so that a cache behind it is whole; a
 	// later one may be closed before that.
 	Open func(ctx context.Context) (io.ReadCloser, error)
-	Size int64 // compressed, 0 when it is not known
+	Size int64 // of the stream as it is opened, 0 when it is not known; one beyond the limit is refused unread
 }
 
 // Options say what to do beside merging. The zero Options have no limits, and so refuse everything: see DefaultLimits.
@@ -45,7 +45,7 @@ var ErrTwice = errors.New("the layer overwrites itself, and must be read twice")
 
 // Summary is what the image has that its user must know.
 type Summary struct {
-	Entries int   // of the merged tree, without padding
+	Entries int   // of the merged tree, without its root and without padding
 	Bytes   int64 // of the contents that it kept
 	Read    int64 // of all layers, uncompressed
 	// Init is the init program's name as it has to be called, such as "/sbin/init", and InitProgram the file that this

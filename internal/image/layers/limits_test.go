@@ -257,7 +257,9 @@ func TestFailuresAndCancel(t *testing.T) {
 			t.Errorf("a consumer that fails (once %t): %v", once, err)
 		}
 	}
-	fails := Layer{Open: func(context.Context) (io.ReadCloser, error) { return nil, model.Errorf(model.ErrNotFound, "no such blob") }}
+	fails := Layer{Open: func(context.Context) (io.ReadCloser, error) {
+		return nil, model.Errorf(model.ErrNotFound, "no such blob")
+	}}
 	if _, err := Flatten(t.Context(), io.Discard, []Layer{fails}, Options{Limits: DefaultLimits()}); !errors.Is(err, model.ErrNotFound) {
 		t.Errorf("a layer that cannot be opened: %v", err)
 	}

@@ -31,6 +31,8 @@ type ref struct {
 func fileOf(h *tar.Header, content string) *ref {
 	r := &ref{kind: h.Typeflag, mode: h.Mode & 0o7777, uid: h.Uid, gid: h.Gid, time: max(h.ModTime.UnixNano(), 0), content: content}
 	switch h.Typeflag {
+	case tar.TypeGNUSparse:
+		r.kind = tar.TypeReg
 	case tar.TypeSymlink:
 		r.link, r.mode = h.Linkname, 0o777
 	case tar.TypeChar, tar.TypeBlock:

@@ -148,7 +148,9 @@ func (w *writer) name(full string, n *node) error {
 }
 
 func (w *writer) header(name string, i *inode) error {
-	w.sum.Entries++
+	if name != "." {
+		w.sum.Entries++
+	}
 	h := &tar.Header{
 		Typeflag: i.kind, Name: name, Linkname: i.link, Size: i.size, Mode: int64(i.mode), Uid: int(i.uid), Gid: int(i.gid),
 		ModTime: time.Unix(i.sec, int64(i.nsec)), Devmajor: int64(i.major), Devminor: int64(i.minor),
