@@ -30,7 +30,8 @@ func Flatten(ctx context.Context, out io.Writer, ls []Layer, o Options) (Summary
 	defer func() {
 		cancel()
 		for i := range first {
-			<-first[i]
+			for range first[i] { // until it is closed
+			}
 		}
 		for _, found := range f.found {
 			if found.spool != nil {

@@ -11,6 +11,9 @@ import (
 func (t *tree) merge(records []record) error {
 	t.begin()
 	for i := range records {
+		t.hideFirst(&records[i])
+	}
+	for i := range records {
 		if err := t.apply(&records[i]); err != nil {
 			return err
 		}
@@ -72,6 +75,26 @@ func (t *tree) apply(r *record) error {
 		_, err = t.put(dir, base, r.inode)
 	}
 	return err
+}
+
+// hideFirst applies a whiteout before the other entries of its layer, so that none of them lands below a symbolic link that
+// it hides. Only where no link leads to it: such a link may be about to be replaced.
+func (t *tree) hideFirst(r *record) {
+	if r.does != hide && r.does != opaque {
+		return
+	}
+	dir, base := r.name, ""
+	if r.does == hide {
+		dir, base = split(r.name)
+	}
+	p, err := t.find(dir)
+	switch {
+	case err != nil || len(p.missing) > 0 || p.links > 0:
+	case r.does == hide:
+		t.hide(p.at.children[base])
+	default:
+		t.prune(p.at)
+	}
 }
 
 func (t *tree) applyRoot(r *record) error {

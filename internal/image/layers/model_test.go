@@ -194,20 +194,11 @@ func (m *reference) hide(top string, itself bool) {
 const undecided = 1
 
 func (m *reference) apply(data []byte) error {
-	r := tar.NewReader(bytes.NewReader(data))
-	for {
-		h, err := r.Next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		content, err := io.ReadAll(r)
-		if err != nil {
-			return err
-		}
-		if err := m.entry(h, string(content)); err != nil {
+	for _, e := range entriesOf(data) {
+		m.hideFirst(e.h.Name)
+	}
+	for _, e := range entriesOf(data) {
+		if err := m.entry(e.h, e.content); err != nil {
 			return err
 		}
 	}
@@ -221,6 +212,49 @@ func (m *reference) apply(data []byte) error {
 		}
 	}
 	return nil
+}
+
+type tarEntry struct {
+	h       *tar.Header
+	content string
+}
+
+// entriesOf reads a tar that the tests made.
+func entriesOf(data []byte) (all []tarEntry) {
+	for r := tar.NewReader(bytes.NewReader(data)); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			return all
+		}
+		if err != nil {
+			panic(err)
+		}
+		content, err := io.ReadAll(r)
+		if err != nil {
+			panic(err)
+		}
+		all = append(all, tarEntry{h, string(content)})
+	}
+}
+
+// hideFirst applies a whiteout in a directory that is plainly there in the layers below.
+func (m *reference) hideFirst(name string) {
+	name, err := clean(name)
+	dir, base := split(name)
+	hidden, whiteout := strings.CutPrefix(base, ".wh.")
+	if err != nil || !whiteout {
+		return
+	}
+	for at := dir; at != "."; at, _ = split(at) {
+		if r := m.image[at]; r == nil || r.kind != tar.TypeDir {
+			return
+		}
+	}
+	if base == ".wh..wh..opq" {
+		m.hide(dir, false)
+	} else {
+		m.hide(join(dir, hidden), true)
+	}
 }
 
 func (m *reference) decide(name string, seen map[string]bool) (*ref, error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -57,8 +58,8 @@ func (r raw) bytes() []byte {
 		sum++
 	}
 	copy(b[148:156], fmt.Sprintf("%06o\x00 ", sum))
-	b = append(b, r.content...)
-	return append(b, make([]byte, (512-len(r.content)%512)%512)...)
+	padding := make([]byte, (512-len(r.content)%512)%512)
+	return slices.Concat(b, []byte(r.content), padding)
 }
 
 // tarOf joins raw entries, and ends the archive.

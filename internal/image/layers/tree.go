@@ -100,13 +100,13 @@ const maxLinks = 40
 type place struct {
 	at      *node
 	missing []string
+	links   int // symbolic links on the way
 }
 
 // find follows a name through the tree's symbolic links, as the guest's kernel would with the image as its root: nothing
 // leads above the root. Unlike there, a name that does not exist can be gone through, since it may be made.
 func (t *tree) find(name string) (place, error) {
 	p := place{at: t.root}
-	links := 0
 	for rest := name; rest != ""; {
 		var part string
 		part, rest, _ = strings.Cut(rest, "/")
@@ -124,7 +124,7 @@ func (t *tree) find(name string) (place, error) {
 		case child.isDir():
 			p.at = child
 		case child.inode.kind == tar.TypeSymlink:
-			if links++; links > maxLinks {
+			if p.links++; p.links > maxLinks {
 				return p, fmt.Errorf("%.80q goes through more than %d symbolic links", name, maxLinks)
 			}
 			if strings.HasPrefix(child.inode.link, "/") {
@@ -133,7 +133,7 @@ func (t *tree) find(name string) (place, error) {
 			rest = child.inode.link + "/" + rest
 		// A layer's directory hides the file of a lower layer. Within one layer, or through a link that meant the file,
 		// there is no telling what is meant.
-		case links == 0 && child.layer != t.layer:
+		case p.links == 0 && child.layer != t.layer:
 			p.missing = append(p.missing, part)
 		default:
 			return p, fmt.Errorf("%.80q goes through %.80q, which is not a directory", name, child.path())
