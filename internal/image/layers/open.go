@@ -27,6 +27,9 @@ type stream struct {
 
 // open begins a layer. tell, which may be nil, is told each read of compressed bytes.
 func (l Layer) open(ctx context.Context, b *budget, tell func(int)) (*stream, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	source, err := l.Open(ctx)
 	if err != nil {
 		return nil, err
