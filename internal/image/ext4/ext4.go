@@ -28,9 +28,8 @@ const epoch = "1700000000"
 // journalMiB is small on purpose: the journal is a ring, and a VM's own layer grows by the whole of it.
 const journalMiB = "32"
 
-// maxWriter is the most that the writer may make; it reserves metadata for that size. It is above what package layers
-// lets through by default.
-const maxWriter = 48 << 30
+// maxWriter is the most that the writer may make; it reserves metadata for that size.
+const maxWriter = 64 << 30
 
 // Written is a file system as the writer leaves it: it still needs Finish or Seal.
 type Written struct {
