@@ -228,7 +228,7 @@ type tarEntry struct {
 func entriesOf(data []byte) (all []tarEntry) {
 	for r := tar.NewReader(bytes.NewReader(data)); ; {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return all
 		}
 		if err != nil {
