@@ -239,6 +239,7 @@ type ConfigureRequest struct {
 	Link          *Link                  `protobuf:"bytes,12,opt,name=link,proto3" json:"link,omitempty"`
 	Time          *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=time,proto3" json:"time,omitempty"`
 	Entropy       []byte                 `protobuf:"bytes,14,opt,name=entropy,proto3" json:"entropy,omitempty"`
+	StopSignal    int32                  `protobuf:"varint,30,opt,name=stop_signal,json=stopSignal,proto3" json:"stop_signal,omitempty"` // what asks the main command to end; 0 for TERM
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -371,6 +372,13 @@ func (x *ConfigureRequest) GetEntropy() []byte {
 	return nil
 }
 
+func (x *ConfigureRequest) GetStopSignal() int32 {
+	if x != nil {
+		return x.StopSignal
+	}
+	return 0
+}
+
 // Link is the guest's network interface. An empty MAC means that there is none.
 type Link struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -497,6 +505,7 @@ type Command struct {
 	Cols          uint32                 `protobuf:"varint,8,opt,name=cols,proto3" json:"cols,omitempty"`
 	Timeout       *durationpb.Duration   `protobuf:"bytes,9,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	Shell         bool                   `protobuf:"varint,10,opt,name=shell,proto3" json:"shell,omitempty"` // argv is empty: the user's login shell
+	Main          bool                   `protobuf:"varint,30,opt,name=main,proto3" json:"main,omitempty"`   // a stop of the guest asks this one first
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -597,6 +606,13 @@ func (x *Command) GetTimeout() *durationpb.Duration {
 func (x *Command) GetShell() bool {
 	if x != nil {
 		return x.Shell
+	}
+	return false
+}
+
+func (x *Command) GetMain() bool {
+	if x != nil {
+		return x.Main
 	}
 	return false
 }
@@ -1450,7 +1466,7 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\aboot_id\x18\x03 \x01(\tR\x06bootId\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x04 \x01(\x03R\n" +
-	"generation\"\xb7\x03\n" +
+	"generation\"\xd8\x03\n" +
 	"\x10ConfigureRequest\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x03R\n" +
@@ -1469,14 +1485,16 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\aworkdir\x18\v \x01(\tR\aworkdir\x12\"\n" +
 	"\x04link\x18\f \x01(\v2\x0e.agent.v1.LinkR\x04link\x12.\n" +
 	"\x04time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x18\n" +
-	"\aentropy\x18\x0e \x01(\fR\aentropy\"p\n" +
+	"\aentropy\x18\x0e \x01(\fR\aentropy\x12\x1f\n" +
+	"\vstop_signal\x18\x1e \x01(\x05R\n" +
+	"stopSignal\"p\n" +
 	"\x04Link\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\fR\x03mac\x12\x10\n" +
 	"\x03mtu\x18\x02 \x01(\rR\x03mtu\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x18\n" +
 	"\agateway\x18\x04 \x01(\tR\agateway\x12\x10\n" +
 	"\x03dns\x18\x05 \x03(\tR\x03dns\"\x13\n" +
-	"\x11ConfigureResponse\"\xf8\x01\n" +
+	"\x11ConfigureResponse\"\x8c\x02\n" +
 	"\aCommand\x12\x12\n" +
 	"\x04argv\x18\x01 \x03(\tR\x04argv\x12\x10\n" +
 	"\x03env\x18\x02 \x03(\tR\x03env\x12\x18\n" +
@@ -1488,7 +1506,8 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x04cols\x18\b \x01(\rR\x04cols\x123\n" +
 	"\atimeout\x18\t \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12\x14\n" +
 	"\x05shell\x18\n" +
-	" \x01(\bR\x05shell\"K\n" +
+	" \x01(\bR\x05shell\x12\x12\n" +
+	"\x04main\x18\x1e \x01(\bR\x04main\"K\n" +
 	"\fStartRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12+\n" +
 	"\acommand\x18\x02 \x01(\v2\x11.agent.v1.CommandR\acommand\"\x0f\n" +

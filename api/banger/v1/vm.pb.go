@@ -37,6 +37,11 @@ type VMSpec struct {
 	Env           []string               `protobuf:"bytes,8,rep,name=env,proto3" json:"env,omitempty"` // NAME=value
 	Workdir       string                 `protobuf:"bytes,9,opt,name=workdir,proto3" json:"workdir,omitempty"`
 	User          string                 `protobuf:"bytes,10,opt,name=user,proto3" json:"user,omitempty"`
+	Pull          string                 `protobuf:"bytes,20,opt,name=pull,proto3" json:"pull,omitempty"`                             // when the image is pulled: missing (the default), always or never
+	Platform      string                 `protobuf:"bytes,21,opt,name=platform,proto3" json:"platform,omitempty"`                     // of a pulled image; empty for linux/amd64
+	Insecure      bool                   `protobuf:"varint,22,opt,name=insecure,proto3" json:"insecure,omitempty"`                    // the registry may speak plain HTTP or have an unknown certificate
+	LeaseMain     bool                   `protobuf:"varint,23,opt,name=lease_main,json=leaseMain,proto3" json:"lease_main,omitempty"` // lease it when the image has a main command; the result's leased tells
+	StartMain     bool                   `protobuf:"varint,24,opt,name=start_main,json=startMain,proto3" json:"start_main,omitempty"` // once it is started, start the image's main command and leave it to itself
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -139,6 +144,41 @@ func (x *VMSpec) GetUser() string {
 		return x.User
 	}
 	return ""
+}
+
+func (x *VMSpec) GetPull() string {
+	if x != nil {
+		return x.Pull
+	}
+	return ""
+}
+
+func (x *VMSpec) GetPlatform() string {
+	if x != nil {
+		return x.Platform
+	}
+	return ""
+}
+
+func (x *VMSpec) GetInsecure() bool {
+	if x != nil {
+		return x.Insecure
+	}
+	return false
+}
+
+func (x *VMSpec) GetLeaseMain() bool {
+	if x != nil {
+		return x.LeaseMain
+	}
+	return false
+}
+
+func (x *VMSpec) GetStartMain() bool {
+	if x != nil {
+		return x.StartMain
+	}
+	return false
 }
 
 type CreateVMRequest struct {
@@ -985,6 +1025,7 @@ type ExecStart struct {
 	Size          *TerminalSize          `protobuf:"bytes,8,opt,name=size,proto3" json:"size,omitempty"`
 	Timeout       *durationpb.Duration   `protobuf:"bytes,9,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	Shell         bool                   `protobuf:"varint,10,opt,name=shell,proto3" json:"shell,omitempty"` // argv is empty: run the user's login shell
+	Main          bool                   `protobuf:"varint,20,opt,name=main,proto3" json:"main,omitempty"`   // argv goes to the image's entrypoint; without argv, its own command runs, or the shell when it has none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1085,6 +1126,13 @@ func (x *ExecStart) GetTimeout() *durationpb.Duration {
 func (x *ExecStart) GetShell() bool {
 	if x != nil {
 		return x.Shell
+	}
+	return false
+}
+
+func (x *ExecStart) GetMain() bool {
+	if x != nil {
+		return x.Main
 	}
 	return false
 }
@@ -1548,7 +1596,7 @@ var File_banger_v1_vm_proto protoreflect.FileDescriptor
 
 const file_banger_v1_vm_proto_rawDesc = "" +
 	"\n" +
-	"\x12banger/v1/vm.proto\x12\tbanger.v1\x1a\x19banger/v1/operation.proto\x1a\x15banger/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\"\xf4\x01\n" +
+	"\x12banger/v1/vm.proto\x12\tbanger.v1\x1a\x19banger/v1/operation.proto\x1a\x15banger/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\"\xfe\x02\n" +
 	"\x06VMSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05image\x18\x02 \x01(\tR\x05image\x12\x16\n" +
@@ -1561,7 +1609,14 @@ const file_banger_v1_vm_proto_rawDesc = "" +
 	"\x03env\x18\b \x03(\tR\x03env\x12\x18\n" +
 	"\aworkdir\x18\t \x01(\tR\aworkdir\x12\x12\n" +
 	"\x04user\x18\n" +
-	" \x01(\tR\x04user\"\x8d\x01\n" +
+	" \x01(\tR\x04user\x12\x12\n" +
+	"\x04pull\x18\x14 \x01(\tR\x04pull\x12\x1a\n" +
+	"\bplatform\x18\x15 \x01(\tR\bplatform\x12\x1a\n" +
+	"\binsecure\x18\x16 \x01(\bR\binsecure\x12\x1d\n" +
+	"\n" +
+	"lease_main\x18\x17 \x01(\bR\tleaseMain\x12\x1d\n" +
+	"\n" +
+	"start_main\x18\x18 \x01(\bR\tstartMain\"\x8d\x01\n" +
 	"\x0fCreateVMRequest\x12%\n" +
 	"\x04spec\x18\x01 \x01(\v2\x11.banger.v1.VMSpecR\x04spec\x12\x14\n" +
 	"\x05start\x18\x02 \x01(\bR\x05start\x12\x14\n" +
@@ -1607,7 +1662,7 @@ const file_banger_v1_vm_proto_rawDesc = "" +
 	"\x05stdin\x18\x02 \x01(\fH\x00R\x05stdin\x12!\n" +
 	"\vstdin_close\x18\x03 \x01(\bH\x00R\n" +
 	"stdinCloseB\t\n" +
-	"\arequest\"\x94\x02\n" +
+	"\arequest\"\xa8\x02\n" +
 	"\tExecStart\x12\x13\n" +
 	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12\x12\n" +
 	"\x04argv\x18\x02 \x03(\tR\x04argv\x12\x10\n" +
@@ -1619,7 +1674,8 @@ const file_banger_v1_vm_proto_rawDesc = "" +
 	"\x04size\x18\b \x01(\v2\x17.banger.v1.TerminalSizeR\x04size\x123\n" +
 	"\atimeout\x18\t \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12\x14\n" +
 	"\x05shell\x18\n" +
-	" \x01(\bR\x05shell\"6\n" +
+	" \x01(\bR\x05shell\x12\x12\n" +
+	"\x04main\x18\x14 \x01(\bR\x04main\"6\n" +
 	"\fTerminalSize\x12\x12\n" +
 	"\x04rows\x18\x01 \x01(\rR\x04rows\x12\x12\n" +
 	"\x04cols\x18\x02 \x01(\rR\x04cols\"\xad\x01\n" +
