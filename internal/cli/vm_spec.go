@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"slices"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -10,8 +12,13 @@ import (
 
 // specFlags describe a new VM; run and create share them.
 type specFlags struct {
-	name    string
-	image   string
+	name  string
+	image string
+	pull  string
+
+	platform string
+	insecure bool
+
 	kernel  string
 	vmm     string
 	vcpus   countFlag
@@ -27,7 +34,10 @@ func addSpec(a *app, cmd *cobra.Command, f *specFlags) {
 	fs := cmd.Flags()
 	f.flags = fs
 	fs.StringVar(&f.name, "name", "", "name of the VM, and of its host; random when not given")
-	fs.StringVar(&f.image, "image", "", "image to start from (default "+model.DefaultImage+")")
+	fs.StringVar(&f.image, "image", "", "image to start from, pulled when it is a reference and not here (default "+model.DefaultImage+", or the promoted one)")
+	fs.StringVar(&f.pull, "pull", "", "when to pull the image: `always`, missing or never (default missing)")
+	addPlatform(cmd, &f.platform)
+	addInsecure(cmd, &f.insecure)
 	fs.StringVar(&f.kernel, "kernel", "", "kernel to boot (default "+model.DefaultKernel+")")
 	fs.StringVar(&f.vmm, "vmm", "", "what runs it (default: the best this host has)")
 	fs.Var(&f.vcpus, "vcpu", "virtual processors")
@@ -38,6 +48,7 @@ func addSpec(a *app, cmd *cobra.Command, f *specFlags) {
 	fs.StringVarP(&f.workdir, "workdir", "w", "", "directory that commands start in")
 	fs.StringVarP(&f.user, "user", "u", "", "user that commands run as, `NAME` or UID[:GID]")
 	completeFlag(cmd, "image", a.completeImages)
+	complete(cmd, "pull", pullPolicies()...)
 	completeFlag(cmd, "kernel", a.completeKernels)
 }
 
@@ -51,13 +62,16 @@ func (f *specFlags) request(a *app) (client.CreateRequest, error) {
 			return client.CreateRequest{}, err
 		}
 	}
+	if f.pull != "" && !slices.Contains(pullPolicies(), f.pull) {
+		return client.CreateRequest{}, usagef("--pull %s: always, missing and never are possible", f.pull)
+	}
 	env := a.environment(f.env)
 	// The rules for a VM's context are a command's; any command will do to ask.
 	if err := (model.ExecSpec{Argv: []string{"true"}, Env: env, Workdir: f.workdir, User: f.user}).Validate(); err != nil {
 		return client.CreateRequest{}, err
 	}
 	return client.CreateRequest{
-		Name: f.name, Image: f.image, Kernel: f.kernel, VMM: f.vmm,
+		Name: f.name, Image: f.image, Pull: f.pull, Platform: f.platform, Insecure: f.insecure, Kernel: f.kernel, VMM: f.vmm,
 		VCPUs: int(f.vcpus), MemoryBytes: int64(f.memory), DiskBytes: int64(f.disk),
 		Env: env, Workdir: f.workdir, User: f.user,
 	}, nil

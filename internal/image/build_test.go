@@ -60,7 +60,7 @@ func TestEnsureBuildsOnce(t *testing.T) {
 func TestUnknown(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, fakeRecipe{})
-	if _, err := b.EnsureImage(t.Context(), "fedora", model.Discard); !errors.Is(err, model.ErrNotFound) {
+	if _, err := b.Obtain(t.Context(), Want{Ref: "fedora", Policy: PullNever}, model.Discard); !errors.Is(err, model.ErrNotFound) {
 		t.Errorf("image: %v", err)
 	}
 	if _, err := b.EnsureKernel(t.Context(), "fedora", model.Discard); !errors.Is(err, model.ErrNotFound) {

@@ -49,7 +49,7 @@ func (s *Service) EnsureKernel(ctx context.Context, ref string, report model.Rep
 		return found, err
 	}
 	made, err := s.buildKernel(ctx, ref, report)
-	return made, s.explain(ctx, err, "kernel", ref)
+	return made, s.explain(ctx, err, "build kernel "+ref)
 }
 
 // needsKernel says whether the default kernel, looked up with err, must be made. There is no command that makes a kernel

@@ -24,6 +24,7 @@ func (s *Service) Sweep(ctx context.Context) error {
 	return errors.Join(
 		s.alone(s.locksDir(), func() error { return errors.Join(s.sweepBlobs(ctx, kindImage), s.sweepBlobs(ctx, kindKernel)) }),
 		s.alone(s.downloadsDir(), s.sweepDownloads),
+		s.alone(s.layersDir(), s.layerCache().Sweep),
 		s.sweepInitrds(),
 	)
 }

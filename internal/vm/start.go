@@ -333,6 +333,10 @@ func (s *Service) guestConfig(ctx context.Context, v model.VM) (guest.Config, er
 		Env: append(append([]string{}, image.Env...), v.Spec.Env...), User: image.User, Workdir: image.Workdir,
 		Time: time.Now(), Entropy: entropy,
 	}
+	if image.StopSignal != "" {
+		// It was checked when the image was made; without one the command gets TERM, as all others do.
+		c.StopSignal, _ = model.ParseSignal(image.StopSignal)
+	}
 	if v.Spec.User != "" {
 		c.User = v.Spec.User
 	}

@@ -29,7 +29,7 @@ const epoch = "1700000000"
 const journalMiB = "32"
 
 // maxWriter is the most that the writer may make; it reserves metadata for that size.
-const maxWriter = 16 << 30
+const maxWriter = 64 << 30
 
 // Written is a file system as the writer leaves it: it still needs Finish or Seal.
 type Written struct {
@@ -52,6 +52,15 @@ func Write(ctx context.Context, path string, stream io.Reader) (Written, error) 
 		return Written{}, err
 	}
 	return Written{UUID: uuid(sum.Sum(nil))}, nil
+}
+
+// Salted returns w with a UUID that also depends on salt: images of the same files that are used differently must not be
+// the same image.
+func (w Written) Salted(salt []byte) Written {
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%s\n", w.UUID)
+	sum.Write(salt)
+	return Written{UUID: uuid(sum.Sum(nil))}
 }
 
 // Finish makes the file at path an ordinary writable file system of size bytes, sparse, with a journal, and ready for
