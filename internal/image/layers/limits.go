@@ -2,6 +2,7 @@ package layers
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"banger/internal/model"
 )
@@ -24,22 +25,6 @@ func DefaultLimits() Limits {
 	}
 }
 
-// LimitError says which limit an image went over. It is of the kind model.ErrInvalid.
-type LimitError struct {
-	Limit string // its key in config.toml, below [images]: "max-entries"
-	Max   int64
-	What  string // what was over it: "the layers hold"
-	Unit  string // "bytes"
-}
-
-func (e *LimitError) Error() string {
-	return fmt.Sprintf("cannot take the image: %s more than %d %s; if you trust it, raise %s below [images] in config.toml",
-		e.What, e.Max, e.Unit, e.Limit)
-}
-
-// Unwrap gives the error its kind.
-func (e *LimitError) Unwrap() error { return model.ErrInvalid }
-
 // The keys of the limits in config.toml.
 const (
 	limitBytes   = "max-bytes"
@@ -50,3 +35,57 @@ const (
 	limitLayers  = "max-layers"
 	limitIndex   = "max-index"
 )
+
+// LimitError says which limit an image went over. It is of the kind model.ErrInvalid.
+type LimitError struct {
+	Limit string // its key in config.toml, below [images]: "max-entries"
+	Max   int64
+	What  string // "the layers have more than 2000000 entries"
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("cannot take the image: %s; if you trust it, raise %s below [images] in config.toml", e.What, e.Limit)
+}
+
+// Unwrap gives the error its kind.
+func (e *LimitError) Unwrap() error { return model.ErrInvalid }
+
+func overLimit(key string, limit int64, format string, args ...any) error {
+	return &LimitError{Limit: key, Max: limit, What: fmt.Sprintf(format, args...)}
+}
+
+// ratioFloor is how much a layer may hold however well it is compressed: a few zeros are in many honest layers.
+const ratioFloor = 16 * model.MiB
+
+// budget counts what all layers of an image have taken of its limits. Layers are read at the same time.
+type budget struct {
+	limits                          Limits
+	stream, content, entries, index atomic.Int64
+}
+
+// read counts bytes of a layer's uncompressed stream.
+func (b *budget) read(n int64) error {
+	if b.stream.Add(n) > b.limits.Bytes {
+		return overLimit(limitBytes, b.limits.Bytes, "its layers are larger than %d bytes uncompressed", b.limits.Bytes)
+	}
+	return nil
+}
+
+// file counts the size that a file has once its holes are filled.
+func (b *budget) file(size int64) error {
+	if size > b.limits.Bytes || b.content.Add(size) > b.limits.Bytes {
+		return overLimit(limitBytes, b.limits.Bytes, "its files hold more than %d bytes", b.limits.Bytes)
+	}
+	return nil
+}
+
+// entry counts one entry, or a directory that one implies, with so many bytes of text to remember.
+func (b *budget) entry(text int) error {
+	if b.entries.Add(1) > int64(b.limits.Entries) {
+		return overLimit(limitEntries, int64(b.limits.Entries), "its layers have more than %d entries", b.limits.Entries)
+	}
+	if b.index.Add(int64(text)) > b.limits.Index {
+		return overLimit(limitIndex, b.limits.Index, "the names in its layers take more than %d bytes", b.limits.Index)
+	}
+	return nil
+}

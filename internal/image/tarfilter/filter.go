@@ -15,16 +15,9 @@ import (
 	"time"
 )
 
-// PadDir holds the padding; the finishing of the image removes it.
-const PadDir = ".pad"
-
 const (
-	maxName      = 255       // of one path component, the file system's limit
-	maxXattrs    = 3 << 10   // of one file, below the ext4 writer's one block
-	maxTimestamp = 1 << 33   // the year 2242, within what ext4 holds
-	blockSize    = 4096      // of the ext4 writer
-	groupSize    = 128 << 20 // of one ext4 block group
-	groupInodes  = 8192      // what mke2fs gives a group by default
+	maxName   = 255  // of one path component, the file system's limit
+	blockSize = 4096 // of the ext4 writer, and the limit of a link's target
 )
 
 // Limits cap what a stream may ask for. All are required.
@@ -116,7 +109,7 @@ func (f *filter) entry(h *tar.Header, content io.Reader) error {
 func (f *filter) write(h *tar.Header, content io.Reader) error {
 	f.sum.Entries++
 	f.sum.Bytes += h.Size
-	f.blocks += (h.Size + blockSize - 1) / blockSize
+	f.blocks += Blocks(h.Size)
 	switch {
 	case f.sum.Entries > f.limits.Entries:
 		return fmt.Errorf("the tar stream has more than %d entries", f.limits.Entries)
@@ -140,7 +133,7 @@ func (f *filter) header(name string, h *tar.Header) (*tar.Header, error) {
 	}
 	out := &tar.Header{
 		Typeflag: h.Typeflag, Name: name, Mode: h.Mode & 0o7777, Uid: h.Uid, Gid: h.Gid,
-		ModTime: saneTime(h.ModTime), Format: tar.FormatPAX,
+		ModTime: Time(h.ModTime), Format: tar.FormatPAX,
 	}
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeGNUSparse:
@@ -166,10 +159,12 @@ func (f *filter) header(name string, h *tar.Header) (*tar.Header, error) {
 	}
 	var err error
 	if out.Typeflag != tar.TypeLink {
-		out.PAXRecords, err = xattrs(name, h.PAXRecords)
+		if out.PAXRecords, _, err = Attributes(out.Typeflag, h.PAXRecords); err != nil {
+			return nil, fmt.Errorf("%q has %w", name, err)
+		}
 	}
 	f.kinds[name] = out.Typeflag
-	return out, err
+	return out, nil
 }
 
 // checkName refuses names over the limits, names used before, and names below something that is no directory.
@@ -219,24 +214,11 @@ func (f *filter) end() error {
 		}
 	}
 	if f.rules.PadInodes {
-		if err := f.pad(); err != nil {
+		if err := Pad(f.out, f.sum.Entries, f.blocks); err != nil {
 			return err
 		}
 	}
 	return f.out.Close()
-}
-
-// pad adds empty files until there is an inode for each that mke2fs would have made. The ext4 writer makes only as many
-// as there are files, and growing the file system later keeps that ratio.
-func (f *filter) pad() error {
-	groups := f.blocks*blockSize/groupSize + 1
-	for i := int64(f.sum.Entries); i < groups*groupInodes; i++ {
-		h := &tar.Header{Typeflag: tar.TypeReg, Name: fmt.Sprintf("%s/%d", PadDir, i), Mode: 0o600, ModTime: time.Unix(0, 0)}
-		if err := f.out.WriteHeader(h); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // clean makes a name relative to the root, with nothing above it: "." for the root itself.
@@ -245,33 +227,4 @@ func clean(name string) string {
 		return name
 	}
 	return "."
-}
-
-// saneTime keeps a time within what ext4 holds: the writer would store the years before 1970 as ones after 2378.
-func saneTime(t time.Time) time.Time {
-	return time.Unix(min(max(t.Unix(), 0), maxTimestamp), 0)
-}
-
-// xattrs keeps the extended attributes that mean the same on any machine. ACLs would come out unreadable (the writer
-// stores the kernel's form of them, ext4 wants another), security labels belong to the host's policy, and trusted ones
-// would steer a guest's overlays.
-func xattrs(name string, records map[string]string) (map[string]string, error) {
-	const prefix = "SCHILY.xattr."
-	var kept map[string]string
-	total := 0
-	for key, value := range records {
-		attr, ok := strings.CutPrefix(key, prefix)
-		if !ok || (attr != "security.capability" && !strings.HasPrefix(attr, "user.")) {
-			continue
-		}
-		if kept == nil {
-			kept = map[string]string{}
-		}
-		kept[key] = value
-		total += len(attr) + len(value)
-	}
-	if total > maxXattrs {
-		return nil, fmt.Errorf("%q has more than %d bytes of extended attributes", name, maxXattrs)
-	}
-	return kept, nil
 }

@@ -1,0 +1,329 @@
+package layers
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// image is a tree as a map of clean names, "." among them. Names of one file share the pointer.
+type image map[string]*ref
+
+// ref is one file of the reference model.
+type ref struct {
+	kind       byte
+	mode       int64
+	uid, gid   int
+	time       int64
+	link       string
+	major      int64
+	minor      int64
+	attributes string
+	content    string
+}
+
+func fileOf(h *tar.Header, content string) *ref {
+	r := &ref{kind: h.Typeflag, mode: h.Mode & 0o7777, uid: h.Uid, gid: h.Gid, time: max(h.ModTime.UnixNano(), 0), content: content}
+	switch h.Typeflag {
+	case tar.TypeSymlink:
+		r.link, r.mode = h.Linkname, 0o777
+	case tar.TypeChar, tar.TypeBlock:
+		r.major, r.minor = h.Devmajor, h.Devminor
+	}
+	for _, k := range slices.Sorted(maps.Keys(h.PAXRecords)) {
+		if strings.HasPrefix(k, "SCHILY.xattr.user.") || (strings.HasSuffix(k, "security.capability") && r.kind == tar.TypeReg) {
+			r.attributes += k[len("SCHILY.xattr."):] + "=" + h.PAXRecords[k] + " "
+		}
+	}
+	return r
+}
+
+func (r *ref) String() string {
+	s := fmt.Sprintf("%c %o %d:%d @%d", r.kind, r.mode, r.uid, r.gid, r.time)
+	if r.link != "" {
+		s += " -> " + r.link
+	}
+	if r.major != 0 || r.minor != 0 {
+		s += fmt.Sprintf(" dev %d,%d", r.major, r.minor)
+	}
+	if r.attributes != "" {
+		s += " " + r.attributes
+	}
+	if r.content != "" {
+		s += fmt.Sprintf(" %q", r.content[:min(len(r.content), 40)])
+	}
+	return s
+}
+
+// String has a line for each name, with the first name of the same file.
+func (m image) String() string {
+	first := map[*ref]string{}
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		fmt.Fprintf(&b, "%s %s", name, m[name])
+		if other, ok := first[m[name]]; ok {
+			fmt.Fprintf(&b, " == %s", other)
+		} else {
+			first[m[name]] = name
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// reference merges layers slowly and plainly, to compare with.
+type reference struct {
+	image image
+	from  map[string]int // the layer that put or described a name
+	used  map[string]int // the last layer that has something in a directory
+	layer int
+}
+
+var errReference = errors.New("the reference refuses this")
+
+func merged(tars ...[]byte) (image, error) {
+	m := &reference{image: image{}, from: map[string]int{}, used: map[string]int{}}
+	m.set(".", &ref{kind: tar.TypeDir, mode: 0o755})
+	for _, data := range tars {
+		m.layer++
+		if err := m.apply(data); err != nil {
+			return nil, err
+		}
+	}
+	return m.image, nil
+}
+
+func (m *reference) set(name string, r *ref) {
+	m.image[name], m.from[name], m.used[name] = r, m.layer, m.layer
+}
+
+func (m *reference) delete(name string) {
+	for n := range m.image {
+		if n == name || strings.HasPrefix(n, name+"/") {
+			delete(m.image, n)
+		}
+	}
+}
+
+func join(dir, base string) string {
+	if dir == "." {
+		return base
+	}
+	return dir + "/" + base
+}
+
+// real is where a directory's name leads to, whether it is there or not.
+func (m *reference) real(name string) (string, error) {
+	at, links := ".", 0
+	for todo := strings.Split(name, "/"); len(todo) > 0; {
+		part := todo[0]
+		todo = todo[1:]
+		if part == "" || part == "." {
+			continue
+		}
+		if part == ".." {
+			at, _ = split(at)
+			continue
+		}
+		next := join(at, part)
+		r := m.image[next]
+		switch {
+		case r == nil || r.kind == tar.TypeDir:
+			at = next
+		case r.kind == tar.TypeSymlink:
+			if links++; links > 40 {
+				return "", errReference
+			}
+			if r.link[0] == '/' {
+				at = "."
+			}
+			todo = append(strings.Split(r.link, "/"), todo...)
+		case links == 0 && m.from[next] < m.layer:
+			at = next // a file below, which a directory of this layer hides
+		default:
+			return "", errReference
+		}
+	}
+	return at, nil
+}
+
+// dir makes a directory and those above it.
+func (m *reference) dir(name string) (string, error) {
+	name, err := m.real(name)
+	if err != nil {
+		return "", err
+	}
+	for at := name; ; at, _ = split(at) {
+		if r := m.image[at]; r == nil || r.kind != tar.TypeDir {
+			m.set(at, &ref{kind: tar.TypeDir, mode: 0o755})
+		}
+		m.used[at] = m.layer
+		if at == "." {
+			return name, nil
+		}
+	}
+}
+
+// hide takes what lower layers have at and below a name.
+func (m *reference) hide(top string, itself bool) {
+	for n, r := range m.image {
+		inside := strings.HasPrefix(n, top+"/") || (top == "." && n != ".")
+		if !inside && (n != top || !itself) {
+			continue
+		}
+		switch {
+		case r.kind == tar.TypeDir && m.used[n] == m.layer:
+			if m.from[n] < m.layer {
+				m.set(n, &ref{kind: tar.TypeDir, mode: 0o755})
+			}
+		case m.from[n] < m.layer:
+			delete(m.image, n)
+		}
+	}
+}
+
+const undecided = 1
+
+func (m *reference) apply(data []byte) error {
+	r := tar.NewReader(bytes.NewReader(data))
+	for {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		content, err := io.ReadAll(r)
+		if err != nil {
+			return err
+		}
+		if err := m.entry(h, string(content)); err != nil {
+			return err
+		}
+	}
+	for name, r := range m.image {
+		if r.kind == undecided {
+			target, err := m.decide(name, map[string]bool{})
+			if err != nil {
+				return err
+			}
+			m.image[name] = target
+		}
+	}
+	return nil
+}
+
+func (m *reference) decide(name string, seen map[string]bool) (*ref, error) {
+	if seen[name] {
+		return nil, errReference
+	}
+	seen[name] = true
+	r := m.image[name]
+	if r == nil || r.kind == tar.TypeDir {
+		return nil, errReference
+	}
+	if r.kind != undecided {
+		return r, nil
+	}
+	target, err := m.target(r.link)
+	if err != nil {
+		return nil, err
+	}
+	return m.decide(target, seen)
+}
+
+func (m *reference) target(name string) (string, error) {
+	dir, base := split(name)
+	dir, err := m.real(dir)
+	return join(dir, base), err
+}
+
+func clean(name string) (string, error) {
+	var parts []string
+	for _, p := range strings.Split(name, "/") {
+		switch p {
+		case "", ".":
+		case "..":
+			if len(parts) == 0 {
+				return "", errReference
+			}
+			parts = parts[:len(parts)-1]
+		default:
+			parts = append(parts, p)
+		}
+	}
+	if len(parts) == 0 {
+		return ".", nil
+	}
+	return strings.Join(parts, "/"), nil
+}
+
+func (m *reference) entry(h *tar.Header, content string) error {
+	name, err := clean(h.Name)
+	if err != nil {
+		return err
+	}
+	if name == "." {
+		if h.Typeflag != tar.TypeDir {
+			return errReference
+		}
+		m.set(".", fileOf(h, ""))
+		return nil
+	}
+	dir, base := split(name)
+	if strings.Contains(dir, ".wh.") {
+		return errReference
+	}
+	if dir, err = m.dir(dir); err != nil {
+		return err
+	}
+	name = join(dir, base)
+	switch hidden, whiteout := strings.CutPrefix(base, ".wh."); {
+	case base == ".wh..wh..opq":
+		m.hide(dir, false)
+		return nil
+	case whiteout && (hidden == "" || hidden == "." || hidden == ".."):
+		return errReference
+	case whiteout:
+		m.hide(join(dir, hidden), true)
+		return nil
+	}
+	switch old := m.image[name]; {
+	case h.Typeflag == tar.TypeChar && h.Devmajor == 0 && h.Devminor == 0:
+		m.delete(name)
+	case h.Typeflag == tar.TypeLink:
+		return m.link(name, h.Linkname)
+	case h.Typeflag == tar.TypeDir && old != nil && old.kind == tar.TypeDir:
+		m.set(name, fileOf(h, ""))
+	default:
+		m.delete(name)
+		m.set(name, fileOf(h, content))
+	}
+	return nil
+}
+
+func (m *reference) link(name, to string) error {
+	to, err := clean(to)
+	if err != nil {
+		return err
+	}
+	target, err := m.target(to)
+	r := m.image[target]
+	switch usable := err == nil && r != nil && r.kind != tar.TypeDir && r.kind != undecided; {
+	case usable && target == name:
+		return nil
+	case usable && m.from[target] == m.layer:
+		m.delete(name)
+		m.set(name, r)
+	default:
+		m.delete(name)
+		m.set(name, &ref{kind: undecided, link: to})
+	}
+	return nil
+}

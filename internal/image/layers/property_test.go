@@ -1,0 +1,95 @@
+package layers
+
+import (
+	"archive/tar"
+	"bytes"
+	"fmt"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// drawLayer makes a layer of a few names that are likely to meet each other: the rules differ only where they do.
+func drawLayer(t *rapid.T) []byte {
+	component := rapid.SampledFrom([]string{"a", "b", "c"})
+	name := rapid.Custom(func(t *rapid.T) string {
+		n := component.Draw(t, "name")
+		for range rapid.IntRange(0, 2).Draw(t, "depth") {
+			n += "/" + component.Draw(t, "below")
+		}
+		return n
+	})
+	target := rapid.OneOf(name, rapid.SampledFrom([]string{"..", "../a", "/b", "/", ".", "../../c", "a/../b", "no/../a"}))
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	for i := range rapid.IntRange(0, 9).Draw(t, "entries") {
+		h := &tar.Header{
+			Typeflag: tar.TypeReg, Name: name.Draw(t, "entry"), Format: tar.FormatPAX, ModTime: time.Unix(int64(i), 0),
+			Mode: rapid.Int64Range(0, 0o7777).Draw(t, "mode"), Uid: rapid.IntRange(0, 9).Draw(t, "uid"),
+		}
+		dir, base := split(h.Name)
+		switch rapid.IntRange(0, 11).Draw(t, "kind") {
+		case 0, 1, 2:
+			h.Typeflag = tar.TypeDir
+		case 3, 4:
+			h.Typeflag, h.Linkname = tar.TypeSymlink, target.Draw(t, "target")
+		case 5, 6:
+			h.Typeflag, h.Linkname = tar.TypeLink, name.Draw(t, "target")
+		case 7:
+			h.Name = join(dir, ".wh."+base)
+		case 8:
+			h.Name = join(dir, ".wh..wh..opq")
+		case 9:
+			h.Typeflag, h.Devmajor = tar.TypeChar, rapid.Int64Range(0, 1).Draw(t, "device")
+		default:
+			h.Size = int64(rapid.IntRange(0, 3).Draw(t, "size"))
+		}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		content := fmt.Sprintf("%03d", rapid.IntRange(0, 999).Draw(t, "content"))
+		if _, err := w.Write([]byte(content[:h.Size])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// TestRandomLayersMergeAsTheReference holds the tree, with its shortcuts, against the map without any.
+func TestRandomLayersMergeAsTheReference(t *testing.T) {
+	t.Parallel()
+	scratch, refused, right := t.TempDir(), 0, 0
+	rapid.Check(t, func(rt *rapid.T) {
+		var tars [][]byte
+		for range rapid.IntRange(1, 4).Draw(rt, "layers") {
+			tars = append(tars, drawLayer(rt))
+		}
+		o := Options{Limits: DefaultLimits()}
+		ls := blobs(tars...)
+		if rapid.Bool().Draw(rt, "gzip") {
+			o.Scratch = scratch
+			for i, data := range tars {
+				ls[i] = blob(gzipped(t, data))
+			}
+		}
+		var out bytes.Buffer
+		_, err := Flatten(t.Context(), &out, ls, o)
+		want, refuses := merged(tars...)
+		if (err != nil) != (refuses != nil) {
+			rt.Fatalf("error %v, the reference has %v:\n%s", err, refuses, want)
+		}
+		if err != nil {
+			refused++
+			return
+		}
+		right++
+		if got := parse(t, out.Bytes()); got.String() != want.String() {
+			rt.Fatalf("got\n%s\nthe reference has\n%s", got, want)
+		}
+	})
+	t.Logf("%d stacks merged, %d refused by both", right, refused)
+}
