@@ -40,7 +40,7 @@ func (s *Service) flatten(ctx context.Context, dir string, work scratch, ls []la
 	if err != nil {
 		return model.Image{}, err
 	}
-	size, err := rootSize(file)
+	size, err := rootSize(file, s.rootBytes)
 	if err != nil {
 		return model.Image{}, err
 	}
@@ -73,7 +73,7 @@ func flattenTo(ctx context.Context, file string, ls []layers.Layer, o layers.Opt
 	if m.err != nil && (err == nil || !errors.Is(m.err, err)) && !errors.Is(m.err, context.Canceled) {
 		err = m.err
 	}
-	if m.sum.Entries == 0 && err == nil {
+	if m.sum.Entries <= 1 && m.sum.Bytes == 0 && err == nil { // the root itself
 		err = model.Errorf(model.ErrInvalid, "cannot take the image: it holds no file")
 	}
 	return written, m.sum, err
@@ -93,12 +93,12 @@ func initOf(c oci.Config, sum layers.Summary) (model.InitMode, string) {
 }
 
 // rootSize is the size that a root disk gets: the usual one, or as much again as the content takes where that is more.
-func rootSize(file string) (int64, error) {
+func rootSize(file string, usual int64) (int64, error) {
 	info, err := os.Stat(file)
 	if err != nil {
 		return 0, err
 	}
-	return max(rootBytes, (2*info.Size()+model.GiB-1)/model.GiB*model.GiB), nil
+	return max(usual, (2*info.Size()+model.GiB-1)/model.GiB*model.GiB), nil
 }
 
 // byteProgressOf is byteProgress with an end that is known.

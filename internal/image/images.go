@@ -99,7 +99,7 @@ func measure(ctx context.Context, path string) (d model.Digest, size, disk int64
 	if err := sparse.Punch(ctx, file); err != nil {
 		return "", 0, 0, err
 	}
-	if d, err = sparse.Digest(ctx, file); err != nil {
+	if d, err = sparse.DataDigest(ctx, file); err != nil {
 		return "", 0, 0, err
 	}
 	info, err := file.Stat()

@@ -50,9 +50,10 @@ type Service struct {
 	log     *slog.Logger
 	limits  layers.Limits
 	// Tests put others in place of what follows.
-	recipe   recipe
-	keychain authn.Keychain
-	wait     time.Duration // before a registry is asked a second time
+	recipe    recipe
+	keychain  authn.Keychain
+	wait      time.Duration // before a registry is asked a second time
+	rootBytes int64         // the least size of a root
 
 	mu          sync.Mutex
 	agentKnown  fileIdentity // the agent whose digest agentDigest is
@@ -72,7 +73,7 @@ type Options struct {
 func New(o Options) *Service {
 	return &Service{
 		dirs: o.Dirs, catalog: o.Catalog, agent: o.Agent, log: o.Log, limits: o.Limits,
-		recipe: debian{}, keychain: authn.DefaultKeychain, wait: 500 * time.Millisecond,
+		recipe: debian{}, keychain: authn.DefaultKeychain, wait: 500 * time.Millisecond, rootBytes: rootBytes,
 	}
 }
 

@@ -34,7 +34,7 @@ func (s *Service) VerifyContent(ctx context.Context, d model.Digest) error {
 	}
 	for file, want := range m.Files {
 		path := filepath.Join(s.blobDir(kind, d), file)
-		got, err := digestFile(ctx, path)
+		got, err := digestFile(ctx, path, want.Data)
 		if err != nil {
 			return err
 		}
@@ -135,11 +135,14 @@ func checkFile(path string, size int64) error {
 	return nil
 }
 
-func digestFile(ctx context.Context, path string) (model.Digest, error) {
+func digestFile(ctx context.Context, path string, data bool) (model.Digest, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer file.Close()
+	if data {
+		return sparse.DataDigest(ctx, file)
+	}
 	return sparse.Digest(ctx, file)
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Digest is the SHA-256 of a file's bytes, written sha256:<64 hex digits>.
+// Digest is a SHA-256 of a file's content, written sha256:<64 hex digits>.
 type Digest string
 
 // Hex returns the digits without the algorithm, for file names.

@@ -92,7 +92,10 @@ func isMember(name string) bool {
 	}
 	name = strings.TrimPrefix(name, "blobs/sha256/")
 	first, rest, _ := strings.Cut(name, "/")
-	first = strings.TrimSuffix(strings.TrimSuffix(first, ".json"), ".tar")
+	first = strings.TrimPrefix(first, "sha256:") // as some tools call the configuration
+	for _, suffix := range []string{".json", ".gz", ".tar"} {
+		first = strings.TrimSuffix(first, suffix)
+	}
 	switch rest {
 	case "", "json", "layer.tar", "VERSION":
 		return model.Digest("sha256:" + first).Valid()

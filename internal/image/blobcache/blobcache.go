@@ -90,6 +90,7 @@ type writer struct {
 	file     *claim.Claim
 	blob     Blob
 	at       int64
+	most     int64 // that at ever was
 	sum      hash.Hash
 	progress func(more int64)
 }
@@ -109,7 +110,11 @@ func (w *writer) fetch(ctx context.Context, from Source) (progressed bool, err e
 			return false, err
 		}
 	}
-	begin := w.at
+	// A source that always begins anew and always breaks off at the same place gets nowhere.
+	defer func() {
+		progressed = progressed || w.at > w.most
+		w.most = max(w.most, w.at)
+	}()
 	buf := make([]byte, 256<<10)
 	for {
 		n, err := body.Read(buf)
@@ -121,11 +126,11 @@ func (w *writer) fetch(ctx context.Context, from Source) (progressed bool, err e
 		}
 		switch {
 		case errors.Is(err, io.EOF) && w.at < w.blob.Size:
-			return w.at > begin, fmt.Errorf("the layer ended early: %w", io.ErrUnexpectedEOF)
+			return false, fmt.Errorf("the layer ended early: %w", io.ErrUnexpectedEOF)
 		case errors.Is(err, io.EOF):
 			return true, nil
 		case err != nil:
-			return w.at > begin, err
+			return false, err
 		}
 	}
 }
