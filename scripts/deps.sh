@@ -23,6 +23,7 @@ gcc                      gcc
 libc6-dev                /usr/include/stdio.h
 qemu-utils               qemu-img
 procps                   pgrep
+busybox-static           /bin/busybox
 '
 
 case "${1:-}" in
