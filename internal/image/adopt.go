@@ -54,6 +54,9 @@ func (s *Service) adopt(ctx context.Context, kind string) error {
 
 func (s *Service) insertAdopted(ctx context.Context, m manifest) error {
 	if m.Image != nil {
+		if m.Image.Platform == "" { // of an earlier version, which knew no other
+			m.Image.Platform = "linux/amd64"
+		}
 		return s.catalog.InsertImage(ctx, model.Image(*m.Image))
 	}
 	return s.catalog.InsertKernel(ctx, model.Kernel(*m.Kernel))

@@ -60,11 +60,13 @@ func whoami(args []string) error {
 	return err
 }
 
-// wait writes the name of the first signal that comes to a file.
+// wait writes the name of the first signal that comes to a file. Another one beside it says that it waits.
 func wait(file string) error {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
-	fmt.Println("ready")
+	if err := os.WriteFile(file+".ready", []byte("ready\n"), 0o644); err != nil {
+		return err
+	}
 	got := (<-signals).(syscall.Signal)
 	return os.WriteFile(file, []byte(unix.SignalName(got)+"\n"), 0o644)
 }
