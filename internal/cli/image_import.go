@@ -40,7 +40,7 @@ A root file system needs a --name; of an image's archive it is the one that is i
 }
 
 func addPlatform(cmd *cobra.Command, platform *string) {
-	cmd.Flags().StringVar(platform, "platform", "", "which of several the image is for: `linux/amd64` or linux/386")
+	cmd.Flags().StringVar(platform, "platform", "", "`PLATFORM` of the image where there are several: linux/amd64 (the default) or linux/386")
 	complete(cmd, "platform", "linux/amd64", "linux/386")
 }
 

@@ -26,7 +26,7 @@ Logins are docker's and podman's: docker login HOST. A VM with --image REFERENCE
 	}
 	addPlatform(cmd, &r.Platform)
 	addInsecure(cmd, &r.Insecure)
-	cmd.Flags().StringVar(&r.Policy, "policy", "", "when to ask the registry: `always`, missing or never")
+	cmd.Flags().StringVar(&r.Policy, "policy", "", "`WHEN` to ask the registry: always (the default), missing or never")
 	complete(cmd, "policy", pullPolicies()...)
 	return cmd
 }

@@ -35,7 +35,7 @@ func addSpec(a *app, cmd *cobra.Command, f *specFlags) {
 	f.flags = fs
 	fs.StringVar(&f.name, "name", "", "name of the VM, and of its host; random when not given")
 	fs.StringVar(&f.image, "image", "", "image to start from, pulled when it is a reference and not here (default "+model.DefaultImage+", or the promoted one)")
-	fs.StringVar(&f.pull, "pull", "", "when to pull the image: `always`, missing or never (default missing)")
+	fs.StringVar(&f.pull, "pull", "", "`WHEN` to pull the image: missing (the default), always or never")
 	addPlatform(cmd, &f.platform)
 	addInsecure(cmd, &f.insecure)
 	fs.StringVar(&f.kernel, "kernel", "", "kernel to boot (default "+model.DefaultKernel+")")

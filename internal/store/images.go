@@ -86,7 +86,7 @@ func (s *Store) NameImage(ctx context.Context, name string, digest model.Digest)
 			return err
 		}
 		if n == 0 {
-			return model.Errorf(model.ErrNotFound, "there is no image %s", digest.Short())
+			return model.Errorf(model.ErrNotFound, "cannot name an image %s: there is no image %s; see: banger image list", name, digest.Short())
 		}
 		return nameImage(ctx, tx, name, digest)
 	})

@@ -160,7 +160,7 @@ func treeListing() string {
 	}
 	lines := []string{
 		dir("/t", 0o755, 0, 0),
-		"/t/absolute 120644 0:0 -> /t/kept",
+		"/t/absolute 120777 0:0 -> /t/kept",
 		file("/t/again", 0o640, 12, 34, 2, "kept\n"),
 		dir("/t/becomes-dir", 0o700, 0, 0),
 		file("/t/becomes-file", 0o644, 0, 0, 1, "file\n"),
@@ -176,7 +176,7 @@ func treeListing() string {
 		"/t/fifo 010644 0:0",
 		file("/t/kept", 0o640, 12, 34, 2, "kept\n"),
 		file("/t/late-target", 0o600, 0, 0, 2, "late\n"),
-		"/t/lib 120644 0:0 -> usrlib",
+		"/t/lib 120777 0:0 -> usrlib",
 		file("/t/link-to-changed", 0o644, 0, 0, 1, "old\n"),
 		dir("/t/opaque", 0o755, 0, 0),
 		file("/t/opaque/new", 0o644, 0, 0, 1, "new\n"),
