@@ -44,7 +44,11 @@ func Write(ctx context.Context, path string, stream io.Reader) (Written, error) 
 	}
 	sum := sha256.New()
 	source := io.TeeReader(reader{ctx, stream}, sum)
-	err = tar2ext4.ConvertTarToExt4(source, file, tar2ext4.MaximumDiskSize(maxWriter))
+	out := newHoles(file)
+	err = tar2ext4.ConvertTarToExt4(source, out, tar2ext4.MaximumDiskSize(maxWriter))
+	if err == nil {
+		err = out.fill()
+	}
 	if err == nil {
 		_, err = io.Copy(io.Discard, source) // the end marker belongs to the sum
 	}

@@ -12,7 +12,8 @@ import (
 	"banger/internal/model"
 )
 
-// Flatten writes the layers, lowest first, as one tar to out. Nothing is written before all layers have been read once.
+// Flatten writes the layers, lowest first, as one tar to out. But for Options.Once, nothing is written before all layers
+// have been read once.
 func Flatten(ctx context.Context, out io.Writer, ls []Layer, o Options) (Summary, error) {
 	if err := o.check(ls); err != nil {
 		return Summary{}, err
@@ -20,11 +21,17 @@ func Flatten(ctx context.Context, out io.Writer, ls []Layer, o Options) (Summary
 	ctx, cancel := context.WithCancel(ctx)
 	b := &budget{limits: o.Limits}
 	f := &flattening{layers: ls, options: o, tree: newTree(b), found: make([]scanned, len(ls))}
+	if o.Once && len(ls) == 1 {
+		defer cancel()
+		err := f.once(ctx, b, out)
+		return f.sum, err
+	}
 	first := f.scanAll(ctx, b)
 	defer func() {
 		cancel()
 		for i := range first {
-			<-first[i]
+			for range first[i] { // until it is closed
+			}
 		}
 		for _, found := range f.found {
 			if found.spool != nil {
@@ -43,7 +50,7 @@ func Flatten(ctx context.Context, out io.Writer, ls []Layer, o Options) (Summary
 		f.found[i].records = nil
 	}
 	f.sum.Read = b.stream.Load()
-	if err := f.write(ctx, out); err != nil {
+	if err := f.write(ctx, newWriter(ctx, out, &f.sum)); err != nil {
 		return Summary{}, err
 	}
 	return f.sum, nil
@@ -59,6 +66,12 @@ func (o Options) check(ls []Layer) error {
 	}
 	if len(ls) == 0 {
 		return model.Errorf(model.ErrInvalid, "cannot take the image: it has no layers")
+	}
+	var known int64
+	for _, layer := range ls {
+		if known += min(layer.Size, l.Bytes); known > l.Bytes || layer.Size > l.Bytes {
+			return overLimit(limitBytes, l.Bytes, "its layers are larger than %d bytes even as they are", l.Bytes)
+		}
 	}
 	return nil
 }
@@ -121,7 +134,7 @@ func (f *flattening) progress() func(int) {
 }
 
 // write writes the merged tree.
-func (f *flattening) write(ctx context.Context, out io.Writer) error {
+func (f *flattening) write(ctx context.Context, w *writer) error {
 	t, rules := f.tree, f.options.Rules
 	if rules.Drop != nil {
 		t.drop(t.root, "", rules.Drop)
@@ -134,7 +147,6 @@ func (f *flattening) write(ctx context.Context, out io.Writer) error {
 		return model.Errorf(model.ErrInvalid, "cannot take the image: %w", err)
 	}
 	t.summarize(&f.sum)
-	w := newWriter(ctx, out, &f.sum)
 	if err := w.tree(t.root); err != nil {
 		return err
 	}
@@ -170,7 +182,7 @@ func (f *flattening) contents(ctx context.Context, w *writer, layer int, files [
 }
 
 func invalid(err error) error {
-	if model.KindOf(err) != nil {
+	if err == nil || model.KindOf(err) != nil {
 		return err
 	}
 	return model.Errorf(model.ErrInvalid, "%w", err)

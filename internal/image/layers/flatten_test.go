@@ -47,6 +47,8 @@ func mergeCases() []mergeCase {
 		{"an opaque root", [][]string{l("f a", "f b/c"), l("f x", "f .wh..wh..opq")}, l("x 0 644")},
 		{"opaque below a replaced link", [][]string{l("f usr/lib/a", "s lib usr/lib"), l("d lib", "f lib/.wh..wh..opq", "f lib/n")}, l("lib 5 644", "lib/n 0 644", "usr 5 755 implied", "usr/lib 5 755 implied", "usr/lib/a 0 644")},
 		{"a whiteout is for one layer", [][]string{l("f a one"), l("f .wh.a"), l("f a three")}, l("a 0 644 three")},
+		{"a whiteout of a link, and names below", [][]string{l("s a c", "d c"), l("f a/x hi", "f .wh.a")}, l("a 5 755 implied", "a/x 0 644 hi", "c 5 644")},
+		{"the same, the other way round", [][]string{l("s a c", "d c"), l("f .wh.a", "f a/x hi")}, l("a 5 755 implied", "a/x 0 644 hi", "c 5 644")},
 		{"a file over a directory", [][]string{l("d d", "f d/a"), l("f d x")}, l("d 0 644 x")},
 		{"a directory over a file", [][]string{l("f d x"), l("d d", "f d/a")}, l("d 5 644", "d/a 0 644")},
 		{"an implied directory over a file", [][]string{l("f d x"), l("f d/a")}, l("d 5 755 implied", "d/a 0 644")},

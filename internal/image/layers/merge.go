@@ -9,13 +9,24 @@ import (
 // merge applies the records of the next layer. A whiteout hides what lower layers have, wherever it stands among the
 // entries of its own; of these a later one counts.
 func (t *tree) merge(records []record) error {
-	t.layer++
-	t.pending, t.stashed = nil, nil
+	t.begin()
+	for i := range records {
+		t.hideFirst(&records[i])
+	}
 	for i := range records {
 		if err := t.apply(&records[i]); err != nil {
 			return err
 		}
 	}
+	return t.end()
+}
+
+func (t *tree) begin() {
+	t.layer++
+	t.pending, t.stashed = nil, nil
+}
+
+func (t *tree) end() error {
 	for _, n := range t.pending {
 		if !n.attached() {
 			continue // something else took its name
@@ -64,6 +75,26 @@ func (t *tree) apply(r *record) error {
 		_, err = t.put(dir, base, r.inode)
 	}
 	return err
+}
+
+// hideFirst applies a whiteout before the other entries of its layer, so that none of them lands below a symbolic link that
+// it hides. Only where no link leads to it: such a link may be about to be replaced.
+func (t *tree) hideFirst(r *record) {
+	if r.does != hide && r.does != opaque {
+		return
+	}
+	dir, base := r.name, ""
+	if r.does == hide {
+		dir, base = split(r.name)
+	}
+	p, err := t.find(dir)
+	switch {
+	case err != nil || len(p.missing) > 0 || p.links > 0:
+	case r.does == hide:
+		t.hide(p.at.children[base])
+	default:
+		t.prune(p.at)
+	}
 }
 
 func (t *tree) applyRoot(r *record) error {

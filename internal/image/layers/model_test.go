@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -30,6 +31,8 @@ type ref struct {
 func fileOf(h *tar.Header, content string) *ref {
 	r := &ref{kind: h.Typeflag, mode: h.Mode & 0o7777, uid: h.Uid, gid: h.Gid, time: max(h.ModTime.UnixNano(), 0), content: content}
 	switch h.Typeflag {
+	case tar.TypeGNUSparse:
+		r.kind = tar.TypeReg
 	case tar.TypeSymlink:
 		r.link, r.mode = h.Linkname, 0o777
 	case tar.TypeChar, tar.TypeBlock:
@@ -65,7 +68,8 @@ func (m image) String() string {
 	first := map[*ref]string{}
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(m)) {
-		fmt.Fprintf(&b, "%s %s", name, m[name])
+		quoted := strconv.Quote(name)
+		fmt.Fprintf(&b, "%s %s", quoted[1:len(quoted)-1], m[name])
 		if other, ok := first[m[name]]; ok {
 			fmt.Fprintf(&b, " == %s", other)
 		} else {
@@ -190,20 +194,11 @@ func (m *reference) hide(top string, itself bool) {
 const undecided = 1
 
 func (m *reference) apply(data []byte) error {
-	r := tar.NewReader(bytes.NewReader(data))
-	for {
-		h, err := r.Next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		content, err := io.ReadAll(r)
-		if err != nil {
-			return err
-		}
-		if err := m.entry(h, string(content)); err != nil {
+	for _, e := range entriesOf(data) {
+		m.hideFirst(e.h.Name)
+	}
+	for _, e := range entriesOf(data) {
+		if err := m.entry(e.h, e.content); err != nil {
 			return err
 		}
 	}
@@ -217,6 +212,49 @@ func (m *reference) apply(data []byte) error {
 		}
 	}
 	return nil
+}
+
+type tarEntry struct {
+	h       *tar.Header
+	content string
+}
+
+// entriesOf reads a tar that the tests made.
+func entriesOf(data []byte) (all []tarEntry) {
+	for r := tar.NewReader(bytes.NewReader(data)); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			return all
+		}
+		if err != nil {
+			panic(err)
+		}
+		content, err := io.ReadAll(r)
+		if err != nil {
+			panic(err)
+		}
+		all = append(all, tarEntry{h, string(content)})
+	}
+}
+
+// hideFirst applies a whiteout in a directory that is plainly there in the layers below.
+func (m *reference) hideFirst(name string) {
+	name, err := clean(name)
+	dir, base := split(name)
+	hidden, whiteout := strings.CutPrefix(base, ".wh.")
+	if err != nil || !whiteout {
+		return
+	}
+	for at := dir; at != "."; at, _ = split(at) {
+		if r := m.image[at]; r == nil || r.kind != tar.TypeDir {
+			return
+		}
+	}
+	if base == ".wh..wh..opq" {
+		m.hide(dir, false)
+	} else {
+		m.hide(join(dir, hidden), true)
+	}
 }
 
 func (m *reference) decide(name string, seen map[string]bool) (*ref, error) {

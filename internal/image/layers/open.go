@@ -27,6 +27,9 @@ type stream struct {
 
 // open begins a layer. tell, which may be nil, is told each read of compressed bytes.
 func (l Layer) open(ctx context.Context, b *budget, tell func(int)) (*stream, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	source, err := l.Open(ctx)
 	if err != nil {
 		return nil, err
@@ -37,7 +40,7 @@ func (l Layer) open(ctx context.Context, b *budget, tell func(int)) (*stream, er
 	plain, err := s.decompress(in)
 	if err != nil {
 		source.Close()
-		return nil, err
+		return nil, broken(err, 0)
 	}
 	s.ahead = readAhead(&capped{in: plain, raw: raw, budget: b, compressed: s.compressed})
 	return s, nil
@@ -95,12 +98,20 @@ func (c *counted) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := c.in.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = &sourceError{err}
+	}
 	c.n.Add(int64(n))
 	if c.tell != nil {
 		c.tell(n)
 	}
 	return n, err
 }
+
+// sourceError is a failure to get at a layer, which says nothing about the layer.
+type sourceError struct{ error }
+
+func (e *sourceError) Unwrap() error { return e.error }
 
 // capped ends a layer that grows beyond what is allowed.
 type capped struct {

@@ -3,7 +3,9 @@ package layers
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -30,11 +32,11 @@ func drawLayer(t *rapid.T) []byte {
 		}
 		dir, base := split(h.Name)
 		switch rapid.IntRange(0, 11).Draw(t, "kind") {
-		case 0, 1, 2:
+		case 0, 1, 2, 6:
 			h.Typeflag = tar.TypeDir
 		case 3, 4:
 			h.Typeflag, h.Linkname = tar.TypeSymlink, target.Draw(t, "target")
-		case 5, 6:
+		case 5:
 			h.Typeflag, h.Linkname = tar.TypeLink, name.Draw(t, "target")
 		case 7:
 			h.Name = join(dir, ".wh."+base)
@@ -62,7 +64,7 @@ func drawLayer(t *rapid.T) []byte {
 // TestRandomLayersMergeAsTheReference holds the tree, with its shortcuts, against the map without any.
 func TestRandomLayersMergeAsTheReference(t *testing.T) {
 	t.Parallel()
-	scratch, refused, right := t.TempDir(), 0, 0
+	scratch, refused, right, twice := t.TempDir(), 0, 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		var tars [][]byte
 		for range rapid.IntRange(1, 4).Draw(rt, "layers") {
@@ -77,7 +79,14 @@ func TestRandomLayersMergeAsTheReference(t *testing.T) {
 			}
 		}
 		var out bytes.Buffer
+		o.Once = rapid.Bool().Draw(rt, "once")
 		_, err := Flatten(t.Context(), &out, ls, o)
+		if errors.Is(err, ErrTwice) {
+			twice++
+			o.Once = false
+			out.Reset()
+			_, err = Flatten(t.Context(), &out, ls, o)
+		}
 		want, refuses := merged(tars...)
 		if (err != nil) != (refuses != nil) {
 			rt.Fatalf("error %v, the reference has %v:\n%s", err, refuses, want)
@@ -91,5 +100,37 @@ func TestRandomLayersMergeAsTheReference(t *testing.T) {
 			rt.Fatalf("got\n%s\nthe reference has\n%s", got, want)
 		}
 	})
-	t.Logf("%d stacks merged, %d refused by both", right, refused)
+	t.Logf("%d stacks merged, %d refused by both; %d could not be read once", right, refused, twice)
+}
+
+// TestWhiteoutsMayStandAnywhere holds that only a layer's other entries have an order.
+func TestWhiteoutsMayStandAnywhere(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		lower := drawLayer(rt)
+		if _, err := merged(lower); err != nil {
+			return
+		}
+		var entries []string
+		for _, name := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a/a", "a/b/c", "b/a", "b/b", "c/a", "c/b/a"}), 1, 5, rapid.ID[string]).Draw(rt, "files") {
+			entries = append(entries, "f "+name+" new")
+		}
+		whiteouts := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"f .wh.a", "f .wh.b", "f .wh.c", "f .wh..wh..opq"}), 1, 3, rapid.ID[string]).Draw(rt, "whiteouts")
+		mixed := slices.Clone(entries)
+		for _, w := range whiteouts {
+			mixed = slices.Insert(mixed, rapid.IntRange(0, len(mixed)).Draw(rt, "place"), w)
+		}
+		var first string
+		for i, lines := range [][]string{
+			append(slices.Clone(whiteouts), entries...), append(slices.Clone(entries), whiteouts...), mixed,
+		} {
+			got, _, err := ways()[0].flat(t, Options{}, lower, archive(t, lines...))
+			text := fmt.Sprint(got, err != nil)
+			if i == 0 {
+				first = text
+			} else if text != first {
+				rt.Fatalf("one order\n%s\nanother\n%s", first, text)
+			}
+		}
+	})
 }

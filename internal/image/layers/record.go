@@ -32,6 +32,7 @@ const (
 // inode is a file of whatever type, apart from its names.
 type inode struct {
 	attributes   map[string]string // PAX records
+	home         *node             // the name under which it was written already, or nil
 	link         string            // target of a symbolic link; of a hard link while it is one
 	size         int64
 	at           int64 // where the content is: an offset in the layer's spool, or which of the layer's files it is
@@ -46,6 +47,11 @@ type inode struct {
 }
 
 func (i *inode) hasContent() bool { return i.kind == tar.TypeReg && i.size > 0 }
+
+// holdsContent says whether a content follows the entry that the image may need.
+func (r *record) holdsContent() bool {
+	return (r.does == put || r.does == stash) && r.inode.hasContent()
+}
 
 // The devices that ext4 can name.
 const (

@@ -25,7 +25,7 @@ func (f *flattening) reread(ctx context.Context, w *writer, layer int, files []f
 		if err != nil {
 			return f.failed(ctx, layer, changed(err))
 		}
-		if (rec.does != put && rec.does != stash) || !rec.inode.hasContent() {
+		if !rec.holdsContent() {
 			continue
 		}
 		if at == files[0].inode.at {

@@ -18,14 +18,16 @@ type scanned struct {
 
 // scanner reads one layer for the first time.
 type scanner struct {
-	layer  int
-	budget *budget
-	tell   func(int)
-	dir    string // for the spool, or ""
-	found  scanned
-	files  int64
-	buf    []byte
-	zeros  []byte
+	layer       int
+	budget      *budget
+	tell        func(int)
+	dir         string                                   // for the spool, or ""
+	each        func(r *record, content io.Reader) error // takes the entries instead of a list of them, or nil
+	found       scanned
+	files       int64
+	entriesRead int
+	buf         []byte
+	zeros       []byte
 }
 
 func (s *scanner) scan(ctx context.Context, l Layer) (found scanned, err error) {
@@ -50,7 +52,7 @@ func (s *scanner) scan(ctx context.Context, l Layer) (found scanned, err error) 
 	}
 	// Behind the end marker there is padding. Whoever keeps or checks the layer on its way needs that too.
 	if _, err := io.Copy(io.Discard, in); err != nil {
-		return scanned{}, broken(err, len(s.found.records))
+		return scanned{}, broken(err, s.entriesRead)
 	}
 	if s.found.spool != nil {
 		err = s.found.spool.seal()
@@ -66,7 +68,7 @@ func (s *scanner) entries(in io.Reader) error {
 			return nil
 		}
 		if err != nil {
-			return broken(err, len(s.found.records))
+			return broken(err, s.entriesRead)
 		}
 		if err := s.entry(h, r); err != nil {
 			return err
@@ -83,6 +85,7 @@ func (s *scanner) entry(h *tar.Header, content io.Reader) error {
 		}
 		return model.Errorf(model.ErrInvalid, "%.80q is %w", h.Name, err)
 	}
+	s.entriesRead++
 	s.found.dropped += dropped
 	if err := s.budget.entry(rec.text()); err != nil {
 		return err
@@ -90,33 +93,32 @@ func (s *scanner) entry(h *tar.Header, content io.Reader) error {
 	if rec.does == skip {
 		return nil
 	}
+	held := rec.holdsContent()
+	if held {
+		if err := s.budget.file(rec.inode.size); err != nil {
+			return err
+		}
+		rec.inode.layer, rec.inode.at = uint16(s.layer), s.files
+		s.files++
+	}
+	if s.each != nil {
+		return s.each(&rec, content)
+	}
 	s.found.records = append(s.found.records, rec)
-	if (rec.does != put && rec.does != stash) || !rec.inode.hasContent() {
+	if !held || s.found.spool == nil {
 		return nil
 	}
-	return s.content(rec.inode, content)
-}
-
-func (s *scanner) content(i *inode, content io.Reader) (err error) {
-	if err := s.budget.file(i.size); err != nil {
-		return err
-	}
-	i.layer, i.at = uint16(s.layer), s.files
-	s.files++
-	if s.found.spool == nil {
-		return nil
-	}
-	if i.at, err = s.found.spool.keep(content, i.size, s.buf, s.zeros); err != nil {
-		return broken(err, len(s.found.records))
+	if rec.inode.at, err = s.found.spool.keep(content, rec.inode.size, s.buf, s.zeros); err != nil {
+		return broken(err, s.entriesRead)
 	}
 	return nil
 }
 
 // broken explains a stream that ends too early or is none.
 func broken(err error, entries int) error {
-	var limit *LimitError
+	var source *sourceError
 	switch {
-	case errors.As(err, &limit), model.KindOf(err) != nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, &source), model.KindOf(err) != nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case entries == 0:
 		return model.Errorf(model.ErrCorrupt, "it is no tar archive, or a broken one: %w", err)

@@ -15,6 +15,7 @@ type tree struct {
 	// linked to.
 	pending []*node
 	stashed map[string]*inode
+	last    *node // that was put here
 }
 
 // node is one name. The image's directories are nodes; other files are inodes, which several nodes may share.
@@ -22,6 +23,7 @@ type node struct {
 	name     string
 	parent   *node // nil for the root
 	inode    *inode
+	written  *inode           // what this name was written as already, or nil
 	children map[string]*node // of a directory, made with its first one
 	layer    uint16           // that put it here, or said what it is
 	seen     uint16           // of a directory: the last layer that has something in it
@@ -80,7 +82,7 @@ func (t *tree) put(parent *node, name string, i *inode) (*node, error) {
 		parent.children = map[string]*node{}
 	}
 	n := &node{name: strings.Clone(name), parent: parent, inode: i, layer: t.layer, seen: t.layer}
-	parent.children[n.name] = n
+	parent.children[n.name], t.last = n, n
 	return n, nil
 }
 
@@ -98,13 +100,13 @@ const maxLinks = 40
 type place struct {
 	at      *node
 	missing []string
+	links   int // symbolic links on the way
 }
 
 // find follows a name through the tree's symbolic links, as the guest's kernel would with the image as its root: nothing
 // leads above the root. Unlike there, a name that does not exist can be gone through, since it may be made.
 func (t *tree) find(name string) (place, error) {
 	p := place{at: t.root}
-	links := 0
 	for rest := name; rest != ""; {
 		var part string
 		part, rest, _ = strings.Cut(rest, "/")
@@ -122,7 +124,7 @@ func (t *tree) find(name string) (place, error) {
 		case child.isDir():
 			p.at = child
 		case child.inode.kind == tar.TypeSymlink:
-			if links++; links > maxLinks {
+			if p.links++; p.links > maxLinks {
 				return p, fmt.Errorf("%.80q goes through more than %d symbolic links", name, maxLinks)
 			}
 			if strings.HasPrefix(child.inode.link, "/") {
@@ -131,7 +133,7 @@ func (t *tree) find(name string) (place, error) {
 			rest = child.inode.link + "/" + rest
 		// A layer's directory hides the file of a lower layer. Within one layer, or through a link that meant the file,
 		// there is no telling what is meant.
-		case links == 0 && child.layer != t.layer:
+		case p.links == 0 && child.layer != t.layer:
 			p.missing = append(p.missing, part)
 		default:
 			return p, fmt.Errorf("%.80q goes through %.80q, which is not a directory", name, child.path())

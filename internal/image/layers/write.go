@@ -33,6 +33,7 @@ type writer struct {
 	links map[*inode][]string // further names of files with several
 	copy  []byte
 	block int64
+	early int // names that were written before the tree was whole and are not yet found in it
 }
 
 // file is a name whose content is still to be written.
@@ -77,11 +78,14 @@ func (w *writer) tree(root *node) error {
 	if n := root.children[lostFound]; n != nil && !n.isDir() {
 		return model.Errorf(model.ErrInvalid, "cannot take the image: its /%s is not a directory, as the file system's own is", lostFound)
 	}
-	if err := w.header(".", root.inode); err != nil {
+	if err := w.name(".", root); err != nil {
 		return err
 	}
 	if err := w.below(root, ""); err != nil {
 		return err
+	}
+	if w.early != 0 {
+		return ErrTwice // a name is gone again
 	}
 	slices.SortStableFunc(w.files, func(a, b file) int {
 		return cmp.Or(cmp.Compare(a.inode.layer, b.inode.layer), cmp.Compare(a.inode.at, b.inode.at))
@@ -111,6 +115,15 @@ func (w *writer) below(dir *node, prefix string) error {
 // name writes one name, or notes it where the content must come first.
 func (w *writer) name(full string, n *node) error {
 	i := n.inode
+	switch {
+	case n.written != nil && n.written != i:
+		return ErrTwice
+	case n.written != nil:
+		w.early--
+		return nil
+	case i.home != nil:
+		return w.link(full, i.home.path())
+	}
 	if n.isDir() || i.names == 1 {
 		if i.hasContent() {
 			w.files = append(w.files, file{n, i})
@@ -135,7 +148,9 @@ func (w *writer) name(full string, n *node) error {
 }
 
 func (w *writer) header(name string, i *inode) error {
-	w.sum.Entries++
+	if name != "." {
+		w.sum.Entries++
+	}
 	h := &tar.Header{
 		Typeflag: i.kind, Name: name, Linkname: i.link, Size: i.size, Mode: int64(i.mode), Uid: int(i.uid), Gid: int(i.gid),
 		ModTime: time.Unix(i.sec, int64(i.nsec)), Devmajor: int64(i.major), Devminor: int64(i.minor),
@@ -169,6 +184,8 @@ func (w *writer) content(f file, content io.Reader) error {
 	if err := w.header(name, f.inode); err != nil {
 		return err
 	}
+	w.sum.Bytes += f.inode.size
+	w.block += tarfilter.Blocks(f.inode.size)
 	for left := f.inode.size; left > 0; {
 		if err := w.ctx.Err(); err != nil {
 			return err
@@ -182,8 +199,6 @@ func (w *writer) content(f file, content io.Reader) error {
 		}
 		left -= int64(len(part))
 	}
-	w.sum.Bytes += f.inode.size
-	w.block += tarfilter.Blocks(f.inode.size)
 	for _, other := range w.links[f.inode] {
 		if err := w.link(other, name); err != nil {
 			return err
