@@ -15,6 +15,9 @@ import (
 // buildsLock is held shared by whoever makes or removes a blob, and by the programs it runs, and exclusively by Sweep.
 const buildsLock = "builds"
 
+// nameLock begins the names of those locks that one asker has for what a name means.
+const nameLock = "name-"
+
 func (s *Service) locksDir() string     { return filepath.Join(s.dirs.Data, "locks") }
 func (s *Service) downloadsDir() string { return filepath.Join(s.dirs.Cache, "downloads") }
 func (s *Service) layersDir() string    { return filepath.Join(s.dirs.Cache, "layers") }
@@ -40,5 +43,5 @@ func (s *Service) claimName(ctx context.Context, name string) (*claim.Claim, err
 	if err := os.MkdirAll(s.locksDir(), 0o700); err != nil {
 		return nil, err
 	}
-	return claim.Take(ctx, filepath.Join(s.locksDir(), fmt.Sprintf("name-%x", sha256.Sum256([]byte(name)))))
+	return claim.Take(ctx, filepath.Join(s.locksDir(), fmt.Sprintf(nameLock+"%x", sha256.Sum256([]byte(name)))))
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/atomicfile"
+	"banger/internal/image/claim"
 	"banger/internal/model"
 )
 
@@ -26,6 +27,7 @@ func (s *Service) Sweep(ctx context.Context) error {
 		s.alone(s.downloadsDir(), s.sweepDownloads),
 		s.alone(s.layersDir(), s.layerCache().Sweep),
 		s.sweepInitrds(),
+		claim.Sweep(s.locksDir(), nameLock),
 	)
 }
 

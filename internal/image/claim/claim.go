@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -58,6 +60,35 @@ func (c *Claim) Drop() error {
 		err = errors.Join(err, cerr)
 	}
 	return err
+}
+
+// Sweep removes the claims in dir, by the beginning of their names, that killed processes left.
+func Sweep(dir, prefix string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), prefix) && e.Type().IsRegular() {
+			err = errors.Join(err, sweep(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
+}
+
+func sweep(path string) error {
+	file, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil || !isAt(file, path) {
+		return nil // somebody has it
+	}
+	return os.Remove(path)
 }
 
 func isAt(file *os.File, path string) bool {
