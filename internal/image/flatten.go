@@ -73,7 +73,7 @@ func flattenTo(ctx context.Context, file string, ls []layers.Layer, o layers.Opt
 	if m.err != nil && (err == nil || !errors.Is(m.err, err)) && !errors.Is(m.err, context.Canceled) {
 		err = m.err
 	}
-	if m.sum.Entries <= 1 && m.sum.Bytes == 0 && err == nil { // the root itself
+	if m.sum.Entries == 0 && err == nil {
 		err = model.Errorf(model.ErrInvalid, "cannot take the image: it holds no file")
 	}
 	return written, m.sum, err
