@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -12,8 +13,6 @@ const (
 
 	// orphanGrace is how long an output is followed after the command's end when something else keeps it open.
 	orphanGrace = 100 * time.Millisecond
-	// settle is how long a read may wait for bytes that are there already.
-	settle = 20 * time.Millisecond
 	// pipeCapacity is the most that the command itself can have left in a pipe.
 	pipeCapacity = 64 << 10
 )
@@ -46,18 +45,40 @@ func (c *command) pump(o *output, r Reader) {
 	}
 }
 
-// drain keeps what the command itself left in the pipe: a slow reader of its output may have kept us from it.
+// drain keeps what the command itself left in the pipe: a slow reader of its output, or a processor that others were busy
+// with, may have kept us from it until after the deadline.
 func (c *command) drain(o *output, r Reader, buf []byte) {
 	for total := 0; total < pipeCapacity; {
-		r.SetReadDeadline(time.Now().Add(settle))
-		n, err := r.Read(buf)
-		if n > 0 {
-			c.keep(o, buf[:n])
-		}
-		if total += n; err != nil {
+		n := readNow(r, buf)
+		if n == 0 {
 			return
 		}
+		c.keep(o, buf[:n])
+		total += n
 	}
+}
+
+// readNow reads what is there at this moment, 0 bytes when nothing is. It asks the kernel and no clock: on a starved
+// processor any deadline can be over before the read that it was set for has begun. What is no file holds nothing.
+func readNow(r Reader, b []byte) (n int) {
+	file, ok := r.(syscall.Conn)
+	if !ok {
+		return 0
+	}
+	r.SetReadDeadline(time.Time{}) // one that is over refuses every read
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = raw.Read(func(fd uintptr) bool { // fails when the file is closed: then nothing is there
+		for {
+			var err error
+			if n, err = syscall.Read(int(fd), b); !errors.Is(err, syscall.EINTR) {
+				return true
+			}
+		}
+	})
+	return max(n, 0)
 }
 
 // discard reads r to its end, into nothing.

@@ -3,139 +3,183 @@
 package image
 
 import (
+	"bufio"
+	"bytes"
+	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"banger/internal/crash"
-	"banger/internal/hosttool"
 	"banger/internal/model"
+	"banger/internal/store"
 )
 
-// making are the points that whatever makes an image passes.
-func making() []string {
-	return []string{
-		"image.build.before-digest", "image.draft.after", "image.draft.before", "image.publish.after-row",
-		"image.publish.before-rename", "image.publish.before-row",
-	}
-}
+// crashDir in the environment is where TestImageLife works, for a process whose files are looked at after its death.
+const crashDir = "BANGER_TEST_IMAGE_CRASH"
 
-// passed are the points that each job passes.
-func passed() map[string][]string {
-	return map[string][]string{
-		"pull": append(making(), "image.layer.before-rename", "image.layer.after-rename", "image.layer.before-rename#3", "image.layer.after-rename#3",
-			"image.pull.before-layers", "image.pull.after-layers", "image.flatten.before-finish"),
-		"import":   append(making(), "image.import.spooled", "image.flatten.before-finish"),
-		"register": append(making(), "image.register.copied"),
-		"delete":   {"image.delete.before-mark", "image.delete.before-row", "image.delete.after-row"},
+// TestImageLife makes a kernel and an image and deletes the image, over the real store, as a daemon does. It is also what
+// runs in the processes that are killed.
+func TestImageLife(t *testing.T) {
+	dir := os.Getenv(crashDir)
+	if dir == "" {
+		dir = t.TempDir()
 	}
-}
-
-// TestEveryPointIsPassed keeps a new point from being forgotten.
-func TestEveryPointIsPassed(t *testing.T) {
-	t.Parallel()
-	for _, point := range crash.Points() {
-		if !strings.HasPrefix(point, "image.") || strings.HasPrefix(point, "image.kernel.") || point == "image.build.before-finish" {
-			continue // the recipes of Debian, which need a mirror
-		}
-		known := false
-		for _, points := range passed() {
-			known = known || slices.Contains(points, point)
-		}
-		if !known {
-			t.Errorf("no job is killed at %s", point)
-		}
-	}
-}
-
-// TestKilledAtAnyPoint kills a process at each point of each job. The next one finds a whole image or none, sweeps the
-// rest, and does the job.
-func TestKilledAtAnyPoint(t *testing.T) {
-	t.Parallel()
-	needFinishing(t)
-	r := newRegistry(t)
-	inputs := t.TempDir()
-	archive, disk := filepath.Join(inputs, "image.tar"), filepath.Join(inputs, "root.ext4")
-	if err := os.WriteFile(archive, savedByDocker(t, "a:1", twoLayers(1)), 0o600); err != nil {
+	if err := imageLife(t.Context(), dir); err != nil {
 		t.Fatal(err)
 	}
-	tool, err := hosttool.Find("mke2fs", "e2fsprogs")
+}
+
+// over opens the store and the service below dir, as a daemon does at its start.
+func over(ctx context.Context, dir string) (bench, *store.Store, error) {
+	rows, err := store.Open(ctx, filepath.Join(dir, "banger.db"))
 	if err != nil {
-		t.Skip(err)
+		return bench{}, nil, err
 	}
-	if out, err := exec.CommandContext(t.Context(), tool, "-q", "-t", "ext4", disk, "64M").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	b := bench{builds: &atomic.Int64{}}
+	b.Service = New(Options{
+		Dirs: Dirs{Data: filepath.Join(dir, "data"), Cache: filepath.Join(dir, "cache")}, Catalog: rows, Agent: os.Args[0], Log: slog.New(slog.DiscardHandler),
+	})
+	b.recipe = crashRecipe{fakeRecipe{builds: b.builds}}
+	return b, rows, errors.Join(b.Adopt(ctx), b.Sweep(ctx))
+}
+
+// crashRecipe also passes the points inside the real recipe, with its files half made.
+type crashRecipe struct{ fakeRecipe }
+
+func (r crashRecipe) image(ctx context.Context, dir string, work scratch, report model.Report) (model.Image, error) {
+	if err := os.WriteFile(filepath.Join(dir, rootFile), []byte("half"), 0o600); err != nil {
+		return model.Image{}, err
 	}
-	jobs := map[string]string{"pull": "pull " + r.Push("a:1", twoLayers(1)), "import": "import " + archive, "register": "register " + disk, "delete": "delete mine"}
-	for verb, points := range passed() {
-		for _, point := range points {
-			t.Run(verb+" "+point, func(t *testing.T) {
+	crash.At("image.build.before-finish")
+	return r.fakeRecipe.image(ctx, dir, work, report)
+}
+
+func (r crashRecipe) kernel(ctx context.Context, dir string, work scratch, report model.Report) (model.Kernel, error) {
+	if err := os.WriteFile(filepath.Join(work.dir, "package.deb"), []byte("half"), 0o600); err != nil {
+		return model.Kernel{}, err
+	}
+	crash.At("image.kernel.before-modules")
+	return r.fakeRecipe.kernel(ctx, dir, work, report)
+}
+
+// imageLife says on standard output what is promised after each step.
+func imageLife(ctx context.Context, dir string) error {
+	b, rows, err := over(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	if _, err := b.EnsureKernel(ctx, model.DefaultKernel, model.Discard); err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stdout, "kernel")
+	if _, err := b.EnsureImage(ctx, model.DefaultImage, model.Discard); err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stdout, "image")
+	fmt.Fprintln(os.Stdout, "deleting")
+	if _, err := b.DeleteImage(ctx, model.DefaultImage); err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stdout, "deleted")
+	return nil
+}
+
+func TestAProcessKilledAtAnyPointOfAnImagesLifeLeaksNothing(t *testing.T) {
+	t.Parallel()
+	walked := 0
+	for _, point := range crash.Points() {
+		if !strings.HasPrefix(point, "image.") || ofAJob(point) {
+			continue
+		}
+		walked++
+		// A point that the kernel's build passes first is walked again in the image's.
+		for nth := 1; nth <= passes(point); nth++ {
+			t.Run(fmt.Sprintf("%s#%d", point, nth), func(t *testing.T) {
 				t.Parallel()
-				killed(t, jobs[verb], point, disk)
+				walk(t, point, nth)
 			})
 		}
 	}
+	if walked == 0 {
+		t.Fatal("there is no point to walk")
+	}
 }
 
-func killed(t *testing.T, job, point, disk string) {
+func passes(point string) int {
+	if strings.HasPrefix(point, "image.draft.") || strings.HasPrefix(point, "image.publish.") {
+		return 2
+	}
+	return 1
+}
+
+func walk(t *testing.T, point string, nth int) {
 	dir := t.TempDir()
-	s, rows, err := overStore(t.Context(), dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	deletes := strings.HasPrefix(job, "delete")
-	if deletes {
-		err = s.job(t.Context(), "register "+disk)
-	}
-	if err := errors.Join(err, rows.Close()); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), jobVariable+"="+job, dirVariable+"="+dir, crash.Env+"="+point)
-	out, err := cmd.CombinedOutput()
+	cmd := exec.Command(os.Args[0], "-test.run", "^TestImageLife$")
+	cmd.Env = append(os.Environ(), crashDir+"="+dir, fmt.Sprintf("%s=%s#%d", crash.Env, point, nth))
+	var complaint bytes.Buffer
+	cmd.Stderr = &complaint
+	out, err := cmd.Output()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		t.Fatalf("it was not killed: %v: %s", err, out)
+		t.Fatalf("the process did not die there: %v, %s", err, complaint.String())
 	}
-	if s, rows, err = overStore(t.Context(), dir); err != nil {
+	var promised []string
+	for lines := bufio.NewScanner(bytes.NewReader(out)); lines.Scan(); {
+		promised = append(promised, lines.Text())
+	}
+	afterwards(t, dir, promised)
+}
+
+// afterwards is the next process: it finds all that was promised whole, and nothing else, and can make what is missing.
+func afterwards(t *testing.T, dir string, promised []string) {
+	b, rows, err := over(t.Context(), dir)
+	if err != nil {
 		t.Fatal(err)
 	}
 	defer rows.Close()
-	b := bench{Service: s}
-	if err := errors.Join(s.Adopt(t.Context()), s.Sweep(t.Context())); err != nil {
-		t.Fatal(err)
-	}
-	if left := b.traces(t); len(left) > 0 {
-		t.Errorf("left %v", left)
-	}
-	all, err := s.Images(t.Context())
+	images, err := b.Images(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, i := range all {
-		if err := s.VerifyContent(t.Context(), i.Digest); err != nil {
+	kernels, err := b.Kernels(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slices.Contains(promised, "kernel") && len(kernels) != 1 {
+		t.Errorf("the kernel that was made is gone: %v", kernels)
+	}
+	if slices.Contains(promised, "image") && !slices.Contains(promised, "deleting") && len(images) != 1 {
+		t.Errorf("the image that was made is gone: %v", images)
+	}
+	if slices.Contains(promised, "deleted") && len(images) != 0 {
+		t.Errorf("the image that was deleted is there: %v", images)
+	}
+	for _, i := range images {
+		if err := b.VerifyContent(t.Context(), i.Digest); err != nil {
 			t.Error(err)
 		}
 	}
-	if blobs := b.left(t); len(blobs) != len(all) {
-		t.Errorf("%d rows, but %v", len(all), blobs)
+	for _, k := range kernels {
+		if err := b.VerifyContent(t.Context(), k.Digest); err != nil {
+			t.Error(err)
+		}
 	}
-	if err := s.job(t.Context(), job); err != nil && !(deletes && errors.Is(err, model.ErrNotFound)) {
-		t.Errorf("the next one: %v", err)
+	if left := b.left(t); len(left) != len(images)+len(kernels) {
+		t.Errorf("files %v for %d images and %d kernels", left, len(images), len(kernels))
 	}
-	if left := b.traces(t); len(left) > 0 {
-		t.Errorf("the next one left %v", left)
-	}
-	want := 1
-	if deletes {
-		want = 0
-	}
-	if all, err := s.Images(t.Context()); err != nil || len(all) != want {
-		t.Errorf("in the end %v, %v", all, err)
+	_, kerr := b.EnsureKernel(t.Context(), model.DefaultKernel, model.Discard)
+	_, ierr := b.EnsureImage(t.Context(), model.DefaultImage, model.Discard)
+	if err := errors.Join(kerr, ierr); err != nil {
+		t.Errorf("afterwards: %v", err)
 	}
 }

@@ -33,7 +33,7 @@ func (s *vmService) Exec(ctx context.Context, stream bangerv1connect.VMServiceEx
 		return err
 	}
 	// It ends with the client's side of the stream, at the latest when this handler's return closes that.
-	go feed(stream, p)
+	go feed(stream, p, start.GetStdin())
 	return drain(stream, p)
 }
 
@@ -49,10 +49,10 @@ func (s *vmService) enroll(p vm.Process) (leave func()) {
 	}
 }
 
-// feed passes the command its input. Once the command takes no more, the rest is read and dropped, as a pipe whose reader
-// has gone would be, so that a client in the middle of sending gets to hear of the exit.
-func feed(stream bangerv1connect.VMServiceExecServerStream, p vm.Process) {
-	open := true
+// feed passes the command its input, when it is open to any: telling one without of the end would only make the guest
+// work beside it. Once the command takes no more, the rest is read and dropped, as a pipe whose reader has gone would be, so
+// that a client in the middle of sending gets to hear of the exit.
+func feed(stream bangerv1connect.VMServiceExecServerStream, p vm.Process, open bool) {
 	closeInput := func() {
 		if open {
 			open = false

@@ -267,6 +267,44 @@ func TestFullDisk(t *testing.T) {
 	create(t, s, "box")
 }
 
+// TestFullDiskWithoutReserve takes the reserve away for good: what frees space is still written, again and again.
+func TestFullDiskWithoutReserve(t *testing.T) {
+	t.Parallel()
+	dir := testenv.SmallDisk(t, 4<<20)
+	path := closed(t, dir)
+	s, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := os.Remove(s.reservePath()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "ballast"), make([]byte, 8<<20), 0o600); err == nil {
+		t.Fatal("the disk is not full")
+	}
+	vms, err := s.VMs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.SetState(t.Context(), vms[0].ID, Transition{To: model.StateStopped}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 300 { // of several pages each: more than the journal holds before it starts over
+		for _, to := range []model.State{model.StateStarting, model.StateRunning, model.StateStopping, model.StateStopped} {
+			if _, err := s.SetState(t.Context(), vms[0].ID, Transition{To: to}); err != nil {
+				t.Fatalf("round %d, %s: %v", i, to, err)
+			}
+		}
+	}
+	if _, err := s.SetState(t.Context(), vms[0].ID, Transition{To: model.StateDeleting}); err != nil {
+		t.Error(err)
+	}
+	if err := s.DeleteVM(t.Context(), vms[0].ID); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestOpenOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	dir := testenv.SmallDisk(t, 4<<20)

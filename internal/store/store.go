@@ -59,6 +59,7 @@ func (s *Store) prepare(ctx context.Context) error {
 	if err := migrate(ctx, s.db); err != nil {
 		return err
 	}
+	s.growJournal()
 	s.reserve()
 	return nil
 }
@@ -80,9 +81,9 @@ func connect(path, mode string) (*sql.DB, error) {
 		"_pragma": {
 			"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "trusted_schema(0)",
 			"temp_store(MEMORY)",
-			"cache_size(-256)",        // KiB per connection: all rows of a busy installation fit
-			"wal_autocheckpoint(128)", // pages: a journal of half a MiB, not of four
-			"journal_size_limit(1048576)",
+			"cache_size(-256)",            // KiB per connection: all rows of a busy installation fit
+			"wal_autocheckpoint(128)",     // pages: a journal of half a MiB, not of four
+			"journal_size_limit(1048576)", // journalBytes
 		},
 	}.Encode()}
 	connector, err := sqlite.NewConnector(dsn.String())

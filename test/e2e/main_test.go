@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -127,7 +128,7 @@ func (h host) setup(env *testscript.Env) error {
 	return nil
 }
 
-// condition answers [root] and [kvm] in scripts.
+// condition answers [root], [kvm] and [unshare] in scripts; the last is whether a user and mount namespace can be had.
 func condition(name string) (bool, error) {
 	switch name {
 	case "root":
@@ -138,6 +139,8 @@ func condition(name string) (bool, error) {
 			f.Close()
 		}
 		return err == nil, nil
+	case "unshare":
+		return exec.Command("unshare", "--user", "--map-root-user", "--mount", "true").Run() == nil, nil
 	}
-	return false, fmt.Errorf("%q is no condition: root, kvm", name)
+	return false, fmt.Errorf("%q is no condition: root, kvm, unshare", name)
 }
