@@ -66,11 +66,11 @@ func savedByDocker(t *testing.T, tag string, image v1.Image) []byte {
 			t.Fatal(err)
 		}
 		dir := fmt.Sprintf("%x", sha256.Sum256([]byte{byte(n)}))
-		real := fmt.Sprintf("%x", sha256.Sum256([]byte{byte(n), 1}))
+		other := fmt.Sprintf("%x", sha256.Sum256([]byte{byte(n), 1}))
 		files = append(files,
 			imagetest.File{Name: dir + "/", Type: tar.TypeDir}, imagetest.File{Name: dir + "/VERSION", Content: "1.0"},
-			imagetest.File{Name: dir + "/layer.tar", Type: tar.TypeSymlink, Link: "../" + real + "/layer.tar"},
-			imagetest.File{Name: real + "/layer.tar", Content: string(data)})
+			imagetest.File{Name: dir + "/layer.tar", Type: tar.TypeSymlink, Link: "../" + other + "/layer.tar"},
+			imagetest.File{Name: other + "/layer.tar", Content: string(data)})
 		names = append(names, dir+"/layer.tar")
 	}
 	saved["Layers"] = names

@@ -52,9 +52,9 @@ func (s *imageService) Build(ctx context.Context, r *bangerv1.BuildImageRequest,
 }
 
 // operate makes an image in an operation and tells the client how it goes.
-func (s *imageService) operate(ctx context.Context, kind, subject string, send eventSender, make func(ctx context.Context, report model.Report) (model.Image, error)) error {
+func (s *imageService) operate(ctx context.Context, kind, subject string, send eventSender, produce func(ctx context.Context, report model.Report) (model.Image, error)) error {
 	op, err := s.operations.Start(ctx, kind, subject, "", func(ctx context.Context, op *operation.Operation) error {
-		i, err := make(ctx, op.Report)
+		i, err := produce(ctx, op.Report)
 		if err != nil {
 			return err
 		}

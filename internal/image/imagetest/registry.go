@@ -4,7 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -48,7 +48,7 @@ type Registry struct {
 
 // NewRegistry starts a registry. The caller closes it.
 func NewRegistry() *Registry {
-	r := &Registry{requests: map[string]int{}, inside: registry.New(registry.Logger(log.New(io.Discard, "", 0)))}
+	r := &Registry{requests: map[string]int{}, inside: registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)))}
 	r.Server = httptest.NewServer(r)
 	r.Host = r.Listener.Addr().String()
 	return r
@@ -56,9 +56,9 @@ func NewRegistry() *Registry {
 
 // NewTLSRegistry starts one with a certificate that nobody has signed.
 func NewTLSRegistry() *Registry {
-	r := &Registry{requests: map[string]int{}, inside: registry.New(registry.Logger(log.New(io.Discard, "", 0)))}
+	r := &Registry{requests: map[string]int{}, inside: registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)))}
 	r.Server = httptest.NewUnstartedServer(r)
-	r.Config.ErrorLog = log.New(io.Discard, "", 0)
+	r.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
 	r.StartTLS()
 	r.Host = r.Listener.Addr().String()
 	return r

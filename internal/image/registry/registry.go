@@ -216,11 +216,11 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 		return errors.New("it redirects for ever")
 	}
 	host := req.URL.Hostname()
-	addr, err := netip.ParseAddr(host)
-	if host == via[0].URL.Hostname() || err != nil {
+	if host == via[0].URL.Hostname() {
 		return nil
 	}
-	if addr = addr.Unmap(); addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsUnspecified() {
+	addr, err := netip.ParseAddr(host)
+	if addr = addr.Unmap(); err == nil && (addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsUnspecified()) {
 		return fmt.Errorf("it redirects to %s, an address of this network", addr)
 	}
 	return nil
