@@ -13,6 +13,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"banger/internal/image/layers/layerstest"
 )
 
 // entry writes a tar header from a few words:
@@ -157,7 +159,7 @@ func ways() []way {
 }
 
 // flat runs Flatten over tars and parses what comes out.
-func (w way) flat(t testing.TB, o Options, tars ...[]byte) (image, Summary, error) {
+func (w way) flat(t testing.TB, o Options, tars ...[]byte) (layerstest.Image, Summary, error) {
 	t.Helper()
 	var ls []Layer
 	for _, data := range tars {
@@ -184,9 +186,9 @@ func (w way) flat(t testing.TB, o Options, tars ...[]byte) (image, Summary, erro
 }
 
 // parse reads a flattened tar and checks what the ext4 writer needs of it.
-func parse(t testing.TB, data []byte) image {
+func parse(t testing.TB, data []byte) layerstest.Image {
 	t.Helper()
-	m := image{}
+	m := layerstest.Image{}
 	for r := tar.NewReader(bytes.NewReader(data)); ; {
 		h, err := r.Next()
 		if err == io.EOF {
@@ -202,16 +204,16 @@ func parse(t testing.TB, data []byte) image {
 		if m[h.Name] != nil {
 			t.Fatalf("%q is there twice", h.Name)
 		}
-		if dir, _ := split(h.Name); h.Name != "." && (m[dir] == nil || m[dir].kind != tar.TypeDir) {
+		if dir, _ := split(h.Name); h.Name != "." && (m[dir] == nil || m[dir].Kind != tar.TypeDir) {
 			t.Fatalf("%q comes before its directory, or below something else", h.Name)
 		}
 		if h.Typeflag == tar.TypeLink {
-			if m[h.Linkname] == nil || m[h.Linkname].kind == tar.TypeDir {
+			if m[h.Linkname] == nil || m[h.Linkname].Kind == tar.TypeDir {
 				t.Fatalf("%q comes before what it is linked to, %q", h.Name, h.Linkname)
 			}
 			m[h.Name] = m[h.Linkname]
 			continue
 		}
-		m[h.Name] = fileOf(h, string(content))
+		m[h.Name] = layerstest.FileOf(h, string(content))
 	}
 }

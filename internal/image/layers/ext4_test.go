@@ -16,6 +16,7 @@ import (
 
 	"banger/internal/hosttool"
 	"banger/internal/image/ext4"
+	"banger/internal/image/layers/layerstest"
 )
 
 // convert writes an ext4 file of layers, as an import does.
@@ -72,7 +73,7 @@ func (f fileSystem) ask(request string) string {
 }
 
 // file reads back what the reference says of a file.
-func (f fileSystem) file(name string) (r ref, inode string) {
+func (f fileSystem) file(name string) (r layerstest.File, inode string) {
 	f.t.Helper()
 	text := f.ask(fmt.Sprintf("stat \"/%s\"", name))
 	part := func(expr string) string {
@@ -82,24 +83,24 @@ func (f fileSystem) file(name string) (r ref, inode string) {
 		return ""
 	}
 	kinds := map[string]byte{"regular": '0', "directory": '5', "symlink": '2', "character": '3', "block": '4', "FIFO": '6'}
-	r.kind = kinds[part(`Type: (\w+)`)]
-	fmt.Sscanf(part(`Mode:\s+(\d+)`), "%o", &r.mode)
+	r.Kind = kinds[part(`Type: (\w+)`)]
+	fmt.Sscanf(part(`Mode:\s+(\d+)`), "%o", &r.Mode)
 	var uid, gid int64 // shown with a sign
 	fmt.Sscan(part(`User:\s+(-?\d+)`), &uid)
 	fmt.Sscan(part(`Group:\s+(-?\d+)`), &gid)
-	r.uid, r.gid = int(uint32(uid)), int(uint32(gid))
+	r.UID, r.GID = int(uint32(uid)), int(uint32(gid))
 	var sec, extra uint64
 	fmt.Sscanf(part(`mtime: (0x[0-9a-f]+)`), "0x%x", &sec)
 	fmt.Sscanf(part(`mtime: 0x[0-9a-f]+:([0-9a-f]+)`), "%x", &extra)
-	r.time = int64(sec+extra&3<<32)*1e9 + int64(extra>>2)
-	fmt.Sscanf(part(`Device major/minor number: (\d+:\d+)`), "%d:%d", &r.major, &r.minor)
-	switch r.kind {
+	r.Time = int64(sec+extra&3<<32)*1e9 + int64(extra>>2)
+	fmt.Sscanf(part(`Device major/minor number: (\d+:\d+)`), "%d:%d", &r.Major, &r.Minor)
+	switch r.Kind {
 	case '2':
-		if r.link = part(`Fast link dest: "(.*)"`); r.link == "" {
-			r.link = f.ask(fmt.Sprintf("cat \"/%s\"", name))
+		if r.Link = part(`Fast link dest: "(.*)"`); r.Link == "" {
+			r.Link = f.ask(fmt.Sprintf("cat \"/%s\"", name))
 		}
 	case '0':
-		r.content = f.ask(fmt.Sprintf("cat \"/%s\"", name))
+		r.Content = f.ask(fmt.Sprintf("cat \"/%s\"", name))
 	}
 	return r, part(`Inode: (\d+)`)
 }
@@ -126,17 +127,17 @@ func TestThroughTheFileSystem(t *testing.T) {
 	if err := written.Finish(t.Context(), path, 2<<30); err != nil {
 		t.Fatal(err) // it ends with e2fsck -fn
 	}
-	want, err := merged(tars...)
+	want, err := layerstest.Merge(tars...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	fs := fileSystem{t, path}
-	inodes := map[*ref]string{}
+	inodes := map[*layerstest.File]string{}
 	for name, w := range want {
 		got, inode := fs.file(name)
-		attributes := w.attributes
+		attributes := w.Attributes
 		w := *w
-		w.attributes = ""
+		w.Attributes = ""
 		if got != w {
 			t.Errorf("%s: got %s\nwant %s", name, &got, &w)
 		}

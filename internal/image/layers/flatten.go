@@ -43,7 +43,7 @@ func Flatten(ctx context.Context, out io.Writer, ls []Layer, o Options) (Summary
 		if err := <-first[i]; err != nil {
 			return Summary{}, f.failed(ctx, i, err)
 		}
-		if err := f.tree.merge(f.found[i].records); err != nil {
+		if err := f.tree.merge(ctx, f.found[i].records); err != nil {
 			return Summary{}, f.failed(ctx, i, invalid(err))
 		}
 		f.sum.DroppedAttributes += f.found[i].dropped
@@ -143,7 +143,11 @@ func (f *flattening) write(ctx context.Context, w *writer) error {
 	for i := range contents {
 		i.layer = uint16(len(f.layers))
 	}
-	if err := t.merge(records); err != nil {
+	if err := t.merge(ctx, records); err != nil {
+		var limit *LimitError
+		if errors.As(err, &limit) {
+			return limit
+		}
 		return model.Errorf(model.ErrInvalid, "cannot take the image: %w", err)
 	}
 	t.summarize(&f.sum)

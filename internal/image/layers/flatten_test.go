@@ -3,10 +3,12 @@ package layers
 import (
 	"strings"
 	"testing"
+
+	"banger/internal/image/layers/layerstest"
 )
 
 // lines is the shape of an image in short: "d NAME", "f NAME CONTENT", and so on, names of one file with "==".
-func (m image) lines() string {
+func lines(m layerstest.Image) string {
 	var out []string
 	for line := range strings.Lines(m.String()) {
 		line = strings.TrimSpace(line)
@@ -89,9 +91,9 @@ func mergeCases() []mergeCase {
 }
 
 // shape writes an image as the cases do.
-func (m image) shape() string {
+func shape(m layerstest.Image) string {
 	var out []string
-	for line := range strings.Lines(m.lines()) {
+	for line := range strings.Lines(lines(m)) {
 		line = strings.TrimSpace(line)
 		words := strings.SplitN(line, " ", 5)
 		owner, when := words[3], words[4]
@@ -130,13 +132,13 @@ func TestMerges(t *testing.T) {
 				t.Errorf("%s (%s): %v", c.name, w.name, err)
 				continue
 			}
-			if want := strings.Join(c.want, "\n"); got.shape() != want {
-				t.Errorf("%s (%s): got\n%s\nwant\n%s", c.name, w.name, got.shape(), want)
+			if want := strings.Join(c.want, "\n"); shape(got) != want {
+				t.Errorf("%s (%s): got\n%s\nwant\n%s", c.name, w.name, shape(got), want)
 			}
 			if c.name == "AUFS" {
 				continue // the reference knows nothing of it
 			}
-			if want, err := merged(tars...); err != nil || got.String() != want.String() {
+			if want, err := layerstest.Merge(tars...); err != nil || got.String() != want.String() {
 				t.Errorf("%s (%s): got\n%s\nthe reference has\n%s%v", c.name, w.name, got, want, err)
 			}
 		}

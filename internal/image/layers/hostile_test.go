@@ -196,9 +196,9 @@ func TestOddArchives(t *testing.T) {
 			case err != nil:
 				t.Errorf("%s (%s): %v", c.name, w.name, err)
 			case c.refused != "":
-				t.Errorf("%s (%s): taken:\n%s", c.name, w.name, got.shape())
-			case !strings.Contains(got.shape(), c.want):
-				t.Errorf("%s (%s): got\n%s\nwant\n%s", c.name, w.name, got.shape(), c.want)
+				t.Errorf("%s (%s): taken:\n%s", c.name, w.name, shape(got))
+			case !strings.Contains(shape(got), c.want):
+				t.Errorf("%s (%s): got\n%s\nwant\n%s", c.name, w.name, shape(got), c.want)
 			}
 			if err != nil && w.name == "plain" {
 				refused++

@@ -15,7 +15,7 @@ type Limits struct {
 	Path    int   // bytes of a name
 	Depth   int   // components of a name
 	Layers  int
-	Index   int64 // bytes of names, link targets and attributes in all layers
+	Index   int64 // bytes of names, link targets and attributes in all layers, and of the targets followed to place entries
 }
 
 // DefaultLimits are far above real images and far below what would hurt a host.
@@ -59,8 +59,8 @@ const ratioFloor = 16 * model.MiB
 
 // budget counts what all layers of an image have taken of its limits. Layers are read at the same time.
 type budget struct {
-	limits                          Limits
-	stream, content, entries, index atomic.Int64
+	limits                                    Limits
+	stream, content, entries, index, followed atomic.Int64
 }
 
 // read counts bytes of a layer's uncompressed stream.
@@ -86,6 +86,15 @@ func (b *budget) entry(text int) error {
 	}
 	if b.index.Add(int64(text)) > b.limits.Index {
 		return overLimit(limitIndex, b.limits.Index, "the names in its layers take more than %d bytes", b.limits.Index)
+	}
+	return nil
+}
+
+// follow counts a symbolic link on the way to an entry: a few thousand long ones, each on the way to many entries, would
+// keep the host busy for hours.
+func (b *budget) follow(target string) error {
+	if b.followed.Add(int64(len(target))) > b.limits.Index {
+		return overLimit(limitIndex, b.limits.Index, "its entries lie below symbolic links to more than %d bytes of names", b.limits.Index)
 	}
 	return nil
 }

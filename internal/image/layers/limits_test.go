@@ -51,6 +51,7 @@ func TestEachLimit(t *testing.T) {
 		{"depth", small(func(l *Limits) { l.Depth = 2 }), lined(t, "f a/b/c"), limitDepth},
 		{"depth through a link", small(func(l *Limits) { l.Depth = 3 }), lined(t, "s s a/b/c\nf s/d"), limitDepth},
 		{"layers", small(func(l *Limits) { l.Layers = 2 }), lined(t, "d a", "d b", "d c"), limitLayers},
+		{"links followed", small(func(l *Limits) { l.Index = 1000 }), lined(t, "d d\ns s "+strings.Repeat("./", 50)+"d\n"+strings.Repeat("f s/x\n", 20)+"f y"), limitIndex},
 		{"index", small(func(l *Limits) { l.Index = 10 }), lined(t, "s a "+strings.Repeat("x", 20)), limitIndex},
 	} {
 		for _, w := range ways()[:1] {

@@ -2,18 +2,22 @@ package layers
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"fmt"
 )
 
 // merge applies the records of the next layer. A whiteout hides what lower layers have, wherever it stands among the
 // entries of its own; of these a later one counts.
-func (t *tree) merge(records []record) error {
+func (t *tree) merge(ctx context.Context, records []record) error {
 	t.begin()
 	for i := range records {
 		t.hideFirst(&records[i])
 	}
 	for i := range records {
+		if i%1000 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if err := t.apply(&records[i]); err != nil {
 			return err
 		}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"banger/internal/image/layers/layerstest"
 )
 
 // drawLayer makes a layer of a few names that are likely to meet each other: the rules differ only where they do.
@@ -87,7 +89,7 @@ func TestRandomLayersMergeAsTheReference(t *testing.T) {
 			out.Reset()
 			_, err = Flatten(t.Context(), &out, ls, o)
 		}
-		want, refuses := merged(tars...)
+		want, refuses := layerstest.Merge(tars...)
 		if (err != nil) != (refuses != nil) {
 			rt.Fatalf("error %v, the reference has %v:\n%s", err, refuses, want)
 		}
@@ -108,7 +110,7 @@ func TestWhiteoutsMayStandAnywhere(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		lower := drawLayer(rt)
-		if _, err := merged(lower); err != nil {
+		if _, err := layerstest.Merge(lower); err != nil {
 			return
 		}
 		var entries []string
@@ -133,4 +135,11 @@ func TestWhiteoutsMayStandAnywhere(t *testing.T) {
 			}
 		}
 	})
+}
+
+func join(dir, base string) string {
+	if dir == "." {
+		return base
+	}
+	return dir + "/" + base
 }

@@ -35,8 +35,8 @@ func TestRules(t *testing.T) {
 	} {
 		for _, w := range ways() {
 			got, _, err := w.flat(t, Options{Rules: c.rules}, lined(t, c.layers...)...)
-			if err != nil || got.shape() != c.want {
-				t.Errorf("%s (%s): got\n%s\n%v\nwant\n%s", c.name, w.name, got.shape(), err, c.want)
+			if err != nil || shape(got) != c.want {
+				t.Errorf("%s (%s): got\n%s\n%v\nwant\n%s", c.name, w.name, shape(got), err, c.want)
 			}
 		}
 	}

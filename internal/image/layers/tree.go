@@ -127,6 +127,9 @@ func (t *tree) find(name string) (place, error) {
 			if p.links++; p.links > maxLinks {
 				return p, fmt.Errorf("%.80q goes through more than %d symbolic links", name, maxLinks)
 			}
+			if err := t.budget.follow(child.inode.link); err != nil {
+				return p, err
+			}
 			if strings.HasPrefix(child.inode.link, "/") {
 				p.at = t.root
 			}

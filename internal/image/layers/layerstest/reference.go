@@ -1,4 +1,7 @@
-package layers
+// Package layerstest merges layers slowly and plainly, for tests to compare with.
+//
+// It takes tars that a test made, and panics on others.
+package layerstest
 
 import (
 	"archive/tar"
@@ -12,60 +15,61 @@ import (
 	"strings"
 )
 
-// image is a tree as a map of clean names, "." among them. Names of one file share the pointer.
-type image map[string]*ref
+// Image is a tree as a map of clean names, "." among them. Names of one file share the pointer.
+type Image map[string]*File
 
-// ref is one file of the reference model.
-type ref struct {
-	kind       byte
-	mode       int64
-	uid, gid   int
-	time       int64
-	link       string
-	major      int64
-	minor      int64
-	attributes string
-	content    string
+// File is one file of an image.
+type File struct {
+	Kind       byte
+	Mode       int64
+	UID, GID   int
+	Time       int64 // in nanoseconds
+	Link       string
+	Major      int64
+	Minor      int64
+	Attributes string
+	Content    string
 }
 
-func fileOf(h *tar.Header, content string) *ref {
-	r := &ref{kind: h.Typeflag, mode: h.Mode & 0o7777, uid: h.Uid, gid: h.Gid, time: max(h.ModTime.UnixNano(), 0), content: content}
+// FileOf is what a tar entry says.
+func FileOf(h *tar.Header, content string) *File {
+	r := &File{Kind: h.Typeflag, Mode: h.Mode & 0o7777, UID: h.Uid, GID: h.Gid, Time: max(h.ModTime.UnixNano(), 0), Content: content}
 	switch h.Typeflag {
 	case tar.TypeGNUSparse:
-		r.kind = tar.TypeReg
+		r.Kind = tar.TypeReg
 	case tar.TypeSymlink:
-		r.link, r.mode = h.Linkname, 0o777
+		r.Link, r.Mode = h.Linkname, 0o777
 	case tar.TypeChar, tar.TypeBlock:
-		r.major, r.minor = h.Devmajor, h.Devminor
+		r.Major, r.Minor = h.Devmajor, h.Devminor
 	}
 	for _, k := range slices.Sorted(maps.Keys(h.PAXRecords)) {
-		if strings.HasPrefix(k, "SCHILY.xattr.user.") || (strings.HasSuffix(k, "security.capability") && r.kind == tar.TypeReg) {
-			r.attributes += k[len("SCHILY.xattr."):] + "=" + h.PAXRecords[k] + " "
+		if strings.HasPrefix(k, "SCHILY.xattr.user.") || (strings.HasSuffix(k, "security.capability") && r.Kind == tar.TypeReg) {
+			r.Attributes += k[len("SCHILY.xattr."):] + "=" + h.PAXRecords[k] + " "
 		}
 	}
 	return r
 }
 
-func (r *ref) String() string {
-	s := fmt.Sprintf("%c %o %d:%d @%d", r.kind, r.mode, r.uid, r.gid, r.time)
-	if r.link != "" {
-		s += " -> " + r.link
+func (r *File) String() string {
+	s := fmt.Sprintf("%c %o %d:%d @%d", r.Kind, r.Mode, r.UID, r.GID, r.Time)
+	if r.Link != "" {
+		s += " -> " + r.Link
 	}
-	if r.major != 0 || r.minor != 0 {
-		s += fmt.Sprintf(" dev %d,%d", r.major, r.minor)
+	if r.Major != 0 || r.Minor != 0 {
+		s += fmt.Sprintf(" dev %d,%d", r.Major, r.Minor)
 	}
-	if r.attributes != "" {
-		s += " " + r.attributes
+	if r.Attributes != "" {
+		s += " " + r.Attributes
 	}
-	if r.content != "" {
-		s += fmt.Sprintf(" %q", r.content[:min(len(r.content), 40)])
+	if r.Content != "" {
+		s += fmt.Sprintf(" %q", r.Content[:min(len(r.Content), 40)])
 	}
 	return s
 }
 
 // String has a line for each name, with the first name of the same file.
-func (m image) String() string {
-	first := map[*ref]string{}
+func (m Image) String() string {
+	first := map[*File]string{}
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(m)) {
 		quoted := strconv.Quote(name)
@@ -82,7 +86,7 @@ func (m image) String() string {
 
 // reference merges layers slowly and plainly, to compare with.
 type reference struct {
-	image image
+	image Image
 	from  map[string]int // the layer that put or described a name
 	used  map[string]int // the last layer that has something in a directory
 	layer int
@@ -90,9 +94,10 @@ type reference struct {
 
 var errReference = errors.New("the reference refuses this")
 
-func merged(tars ...[]byte) (image, error) {
-	m := &reference{image: image{}, from: map[string]int{}, used: map[string]int{}}
-	m.set(".", &ref{kind: tar.TypeDir, mode: 0o755})
+// Merge merges layers, the lowest first.
+func Merge(tars ...[]byte) (Image, error) {
+	m := &reference{image: Image{}, from: map[string]int{}, used: map[string]int{}}
+	m.set(".", &File{Kind: tar.TypeDir, Mode: 0o755})
 	for _, data := range tars {
 		m.layer++
 		if err := m.apply(data); err != nil {
@@ -102,7 +107,7 @@ func merged(tars ...[]byte) (image, error) {
 	return m.image, nil
 }
 
-func (m *reference) set(name string, r *ref) {
+func (m *reference) set(name string, r *File) {
 	m.image[name], m.from[name], m.used[name] = r, m.layer, m.layer
 }
 
@@ -137,16 +142,16 @@ func (m *reference) real(name string) (string, error) {
 		next := join(at, part)
 		r := m.image[next]
 		switch {
-		case r == nil || r.kind == tar.TypeDir:
+		case r == nil || r.Kind == tar.TypeDir:
 			at = next
-		case r.kind == tar.TypeSymlink:
+		case r.Kind == tar.TypeSymlink:
 			if links++; links > 40 {
 				return "", errReference
 			}
-			if r.link[0] == '/' {
+			if r.Link[0] == '/' {
 				at = "."
 			}
-			todo = append(strings.Split(r.link, "/"), todo...)
+			todo = append(strings.Split(r.Link, "/"), todo...)
 		case links == 0 && m.from[next] < m.layer:
 			at = next // a file below, which a directory of this layer hides
 		default:
@@ -163,8 +168,8 @@ func (m *reference) dir(name string) (string, error) {
 		return "", err
 	}
 	for at := name; ; at, _ = split(at) {
-		if r := m.image[at]; r == nil || r.kind != tar.TypeDir {
-			m.set(at, &ref{kind: tar.TypeDir, mode: 0o755})
+		if r := m.image[at]; r == nil || r.Kind != tar.TypeDir {
+			m.set(at, &File{Kind: tar.TypeDir, Mode: 0o755})
 		}
 		m.used[at] = m.layer
 		if at == "." {
@@ -181,9 +186,9 @@ func (m *reference) hide(top string, itself bool) {
 			continue
 		}
 		switch {
-		case r.kind == tar.TypeDir && m.used[n] == m.layer:
+		case r.Kind == tar.TypeDir && m.used[n] == m.layer:
 			if m.from[n] < m.layer {
-				m.set(n, &ref{kind: tar.TypeDir, mode: 0o755})
+				m.set(n, &File{Kind: tar.TypeDir, Mode: 0o755})
 			}
 		case m.from[n] < m.layer:
 			delete(m.image, n)
@@ -203,7 +208,7 @@ func (m *reference) apply(data []byte) error {
 		}
 	}
 	for name, r := range m.image {
-		if r.kind == undecided {
+		if r.Kind == undecided {
 			target, err := m.decide(name, map[string]bool{})
 			if err != nil {
 				return err
@@ -223,7 +228,7 @@ type tarEntry struct {
 func entriesOf(data []byte) (all []tarEntry) {
 	for r := tar.NewReader(bytes.NewReader(data)); ; {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return all
 		}
 		if err != nil {
@@ -246,7 +251,7 @@ func (m *reference) hideFirst(name string) {
 		return
 	}
 	for at := dir; at != "."; at, _ = split(at) {
-		if r := m.image[at]; r == nil || r.kind != tar.TypeDir {
+		if r := m.image[at]; r == nil || r.Kind != tar.TypeDir {
 			return
 		}
 	}
@@ -257,19 +262,19 @@ func (m *reference) hideFirst(name string) {
 	}
 }
 
-func (m *reference) decide(name string, seen map[string]bool) (*ref, error) {
+func (m *reference) decide(name string, seen map[string]bool) (*File, error) {
 	if seen[name] {
 		return nil, errReference
 	}
 	seen[name] = true
 	r := m.image[name]
-	if r == nil || r.kind == tar.TypeDir {
+	if r == nil || r.Kind == tar.TypeDir {
 		return nil, errReference
 	}
-	if r.kind != undecided {
+	if r.Kind != undecided {
 		return r, nil
 	}
-	target, err := m.target(r.link)
+	target, err := m.target(r.Link)
 	if err != nil {
 		return nil, err
 	}
@@ -311,7 +316,7 @@ func (m *reference) entry(h *tar.Header, content string) error {
 		if h.Typeflag != tar.TypeDir {
 			return errReference
 		}
-		m.set(".", fileOf(h, ""))
+		m.set(".", FileOf(h, ""))
 		return nil
 	}
 	dir, base := split(name)
@@ -337,11 +342,11 @@ func (m *reference) entry(h *tar.Header, content string) error {
 		m.delete(name)
 	case h.Typeflag == tar.TypeLink:
 		return m.link(name, h.Linkname)
-	case h.Typeflag == tar.TypeDir && old != nil && old.kind == tar.TypeDir:
-		m.set(name, fileOf(h, ""))
+	case h.Typeflag == tar.TypeDir && old != nil && old.Kind == tar.TypeDir:
+		m.set(name, FileOf(h, ""))
 	default:
 		m.delete(name)
-		m.set(name, fileOf(h, content))
+		m.set(name, FileOf(h, content))
 	}
 	return nil
 }
@@ -353,7 +358,7 @@ func (m *reference) link(name, to string) error {
 	}
 	target, err := m.target(to)
 	r := m.image[target]
-	switch usable := err == nil && r != nil && r.kind != tar.TypeDir && r.kind != undecided; {
+	switch usable := err == nil && r != nil && r.Kind != tar.TypeDir && r.Kind != undecided; {
 	case usable && target == name:
 		return nil
 	case usable && m.from[target] == m.layer:
@@ -361,7 +366,48 @@ func (m *reference) link(name, to string) error {
 		m.set(name, r)
 	default:
 		m.delete(name)
-		m.set(name, &ref{kind: undecided, link: to})
+		m.set(name, &File{Kind: undecided, Link: to})
 	}
 	return nil
+}
+
+func split(name string) (dir, base string) {
+	if i := strings.LastIndexByte(name, '/'); i >= 0 {
+		return name[:i], name[i+1:]
+	}
+	return ".", name
+}
+
+// Listing has a line for each name, sorted, as this command prints it in a guest with GNU's tools or busybox's,
+//
+//	cd / && find . -xdev -exec stat -c '%n|%a|%u|%g|%Y|%F|%t:%T|%h' {} +
+//
+// but for directories' numbers of links, which file systems count differently: they are left out. Contents and the targets
+// of links are the caller's business.
+func (m Image) Listing() []string {
+	names := map[*File]int{}
+	for _, f := range m {
+		names[f]++
+	}
+	var out []string
+	for name, f := range m {
+		if name != "." {
+			name = "./" + name
+		}
+		words := map[byte]string{
+			tar.TypeReg: "regular file", tar.TypeDir: "directory", tar.TypeSymlink: "symbolic link", tar.TypeChar: "character special file",
+			tar.TypeBlock: "block special file", tar.TypeFifo: "fifo",
+		}
+		kind := words[f.Kind]
+		if f.Kind == tar.TypeReg && f.Content == "" {
+			kind = "regular empty file"
+		}
+		links := fmt.Sprint(names[f])
+		if f.Kind == tar.TypeDir {
+			links = ""
+		}
+		out = append(out, fmt.Sprintf("%s|%o|%d|%d|%d|%s|%x:%x|%s", name, f.Mode, f.UID, f.GID, f.Time/1e9, kind, f.Major, f.Minor, links))
+	}
+	slices.Sort(out)
+	return out
 }
