@@ -54,7 +54,7 @@ type bench struct {
 	builds  *atomic.Int64
 }
 
-func newBench(t *testing.T, r fakeRecipe) bench {
+func newBench(t testing.TB, r fakeRecipe) bench {
 	t.Helper()
 	dir := t.TempDir()
 	agent := filepath.Join(dir, "agent")

@@ -18,6 +18,7 @@ import (
 	"banger/internal/hosttool"
 	"banger/internal/image/imagetest"
 	"banger/internal/model"
+	"banger/internal/testenv"
 )
 
 func needFinishing(t *testing.T) {
@@ -49,7 +50,7 @@ func twoLayers(seed byte) v1.Image {
 	)
 }
 
-func newRegistry(t *testing.T) *imagetest.Registry {
+func newRegistry(t testing.TB) *imagetest.Registry {
 	t.Helper()
 	r := imagetest.NewRegistry()
 	t.Cleanup(r.Close)
@@ -474,5 +475,45 @@ func TestPolicies(t *testing.T) {
 	}
 	if i, err := b.Obtain(t.Context(), Want{Policy: PullAlways}, model.Discard); err != nil || i.Name != model.DefaultImage {
 		t.Errorf("the default, which is built: %v, %v", i, err)
+	}
+}
+
+// BenchmarkUnchangedPull is a pull of what is here already, the registry's answers on loopback included.
+func BenchmarkUnchangedPull(b *testing.B) {
+	r := newRegistry(b)
+	ref := r.Push("a:1", twoLayers(1))
+	s := newBench(b, fakeRecipe{})
+	pull := func() {
+		if _, err := s.Pull(b.Context(), Want{Ref: ref, Policy: PullAlways}, model.Discard); err != nil {
+			b.Fatal(err)
+		}
+	}
+	pull()
+	for b.Loop() {
+		pull()
+	}
+}
+
+// TestFullDisk is of a disk that fills up while layers are fetched, and while the file system is written.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	needFinishing(t)
+	r := newRegistry(t)
+	ref := r.Push("a:1", twoLayers(1))
+	for name, size := range map[string]int64{"for the layers": 300 << 10, "for the file system": 1300 << 10, "for its end": 2200 << 10} {
+		t.Run(name, func(t *testing.T) {
+			dir := testenv.SmallDisk(t, size)
+			b := benchOver(Dirs{Data: filepath.Join(dir, "data"), Cache: filepath.Join(dir, "cache")}, os.Args[0], fakeRecipe{})
+			_, err := b.pull(t, ref)
+			if !errors.Is(err, model.ErrNoSpace) || !strings.Contains(err.Error(), "banger image prune") {
+				t.Errorf("got %v", err)
+			}
+			if left := append(b.left(t), b.traces(t)...); len(left) != 0 {
+				t.Errorf("left %v", left)
+			}
+			if _, err := b.Prune(t.Context(), true, false); err != nil {
+				t.Errorf("prune: %v", err)
+			}
+		})
 	}
 }

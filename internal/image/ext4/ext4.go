@@ -5,6 +5,7 @@
 package ext4
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/Microsoft/hcsshim/ext4/tar2ext4"
+	"golang.org/x/sys/unix"
 
 	"banger/internal/hosttool"
 	"banger/internal/image/tarfilter"
@@ -147,6 +149,9 @@ func (s step) run(ctx context.Context, path string) error {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 1 && s.fixes {
 		return nil
+	}
+	if err != nil && bytes.Contains(out, []byte("No space left on device")) {
+		return fmt.Errorf("%w: %s", unix.ENOSPC, lastLines(out))
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, lastLines(out))
