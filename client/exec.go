@@ -18,6 +18,7 @@ type ExecRequest struct {
 	VM      string   // its id
 	Argv    []string // reaches the guest untouched
 	Shell   bool     // run the user's login shell; Argv is empty
+	Main    bool     // give Argv to the image's entrypoint; without Argv, run its own command, or the shell when it has none
 	Env     []string // K=V
 	Workdir string
 	User    string
@@ -83,7 +84,7 @@ func (c *Client) Exec(ctx context.Context, r ExecRequest) (*Exec, error) {
 
 func startMessage(r ExecRequest) *bangerv1.ExecStart {
 	m := &bangerv1.ExecStart{
-		VmId: r.VM, Argv: r.Argv, Shell: r.Shell, Env: r.Env, Workdir: r.Workdir, User: r.User, Tty: r.TTY, Stdin: r.Stdin,
+		VmId: r.VM, Argv: r.Argv, Shell: r.Shell, Env: r.Env, Workdir: r.Workdir, User: r.User, Tty: r.TTY, Stdin: r.Stdin, Main: r.Main,
 		Size: &bangerv1.TerminalSize{Rows: uint32(r.Rows), Cols: uint32(r.Cols)},
 	}
 	if r.Timeout != 0 {

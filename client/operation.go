@@ -15,7 +15,7 @@ type Operation struct {
 	client *Client
 	ctx    context.Context
 	stream eventStream
-	leased bool // the stream stays open after the result
+	leased bool // the stream stays open after a result that is leased
 	result Result
 }
 
@@ -65,7 +65,7 @@ func (o *Operation) Wait(watch func(Event)) (Result, error) {
 		if err != nil {
 			return o.result, plain(o.ctx, err)
 		}
-		if o.take(m, watch) && o.leased {
+		if o.take(m, watch) && o.leased && o.result.VM != nil && o.result.VM.Leased {
 			return o.result, nil
 		}
 	}

@@ -63,6 +63,17 @@ type Image struct {
 	Workdir   string    `json:"workdir"`
 	User      string    `json:"user"`
 	CreatedAt time.Time `json:"created_at"`
+
+	Tags       []string          `json:"tags"` // every name, Name first
+	Platform   string            `json:"platform"`
+	Reference  string            `json:"reference"` // of a pulled one: repository@digest; "" for others
+	Manifest   string            `json:"manifest"`  // of a pulled or imported one: its manifest's digest, or ""
+	InitPath   string            `json:"init_path"`
+	Entrypoint []string          `json:"entrypoint"`
+	Cmd        []string          `json:"cmd"`
+	StopSignal string            `json:"stop_signal"` // "" for SIGTERM
+	Labels     map[string]string `json:"labels"`
+	Default    bool              `json:"default"` // VMs get it for which none is named
 }
 
 // Kernel is a guest kernel with its modules.
@@ -113,11 +124,18 @@ func vmValue(m *bangerv1.VM) VM {
 }
 
 func imageValue(m *bangerv1.Image) Image {
-	return Image{
+	i := Image{
 		Digest: m.GetDigest(), Name: m.GetName(), Arch: m.GetArch(), Source: m.GetSource(), Init: m.GetInit(),
 		SizeBytes: m.GetSizeBytes(), DiskBytes: m.GetDiskBytes(),
 		Env: list(m.GetEnv()), Workdir: m.GetWorkdir(), User: m.GetUser(), CreatedAt: instant(m.GetCreatedAt()),
+		Tags: list(m.GetTags()), Platform: m.GetPlatform(), Reference: m.GetReference(), Manifest: m.GetManifest(),
+		InitPath: m.GetInitPath(), Entrypoint: list(m.GetEntrypoint()), Cmd: list(m.GetCmd()), StopSignal: m.GetStopSignal(),
+		Labels: m.GetLabels(), Default: m.GetDefault(),
 	}
+	if i.Labels == nil {
+		i.Labels = map[string]string{}
+	}
+	return i
 }
 
 func kernelValue(m *bangerv1.Kernel) Kernel {

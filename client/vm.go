@@ -35,7 +35,13 @@ type CreateRequest struct {
 	// Lease makes the VM one that is deleted soon after the Operation is closed or its client is gone. The Operation must
 	// be kept open as long as the VM is needed.
 	Lease bool
-	Key   string // idempotency key, or ""
+	// LeaseMain makes it one when its image has a main command: the result's Leased tells.
+	LeaseMain bool
+	StartMain bool   // once it is started, start its image's main command and leave it to itself
+	Pull      string // when the image is pulled: missing (""), always or never
+	Platform  string // of a pulled image; "" for linux/amd64
+	Insecure  bool   // the registry may speak plain HTTP or have an unknown certificate
+	Key       string // idempotency key, or ""
 }
 
 // Create makes a VM and, when asked to, starts it. The result is the VM.
@@ -49,6 +55,7 @@ func (c *Client) Create(ctx context.Context, r CreateRequest) (*Operation, error
 			Name: r.Name, Image: r.Image, Kernel: r.Kernel, Vmm: r.VMM, Vcpus: int32(r.VCPUs),
 			MemoryBytes: r.MemoryBytes, DiskBytes: r.DiskBytes, Env: r.Env, Workdir: r.Workdir, User: r.User,
 			Network: r.Network, Ports: portMessages(r.Ports), HostPorts: hostPorts, PortsAuto: r.PortsAuto, Proxy: r.Proxy, Ca: r.CA,
+			Pull: r.Pull, Platform: r.Platform, Insecure: r.Insecure, LeaseMain: r.LeaseMain, StartMain: r.StartMain,
 		},
 		Start: r.Start, Lease: r.Lease, IdempotencyKey: r.Key,
 	})
@@ -56,7 +63,7 @@ func (c *Client) Create(ctx context.Context, r CreateRequest) (*Operation, error
 	if err != nil {
 		return nil, err
 	}
-	op.leased = r.Lease
+	op.leased = r.Lease || r.LeaseMain
 	return op, nil
 }
 

@@ -26,6 +26,7 @@ procps                   pgrep
 iproute2                 ip
 util-linux               nsenter
 curl                     curl
+busybox-static           /bin/busybox
 '
 
 case "${1:-}" in

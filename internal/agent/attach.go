@@ -52,7 +52,7 @@ func (a *Agent) commandOf(req *agentv1.Command) (Command, error) {
 	}
 	c := Command{
 		Argv: req.GetArgv(), Workdir: req.GetWorkdir(), User: req.GetUser(), Shell: req.GetShell(), TTY: req.GetTty(),
-		Stdin: req.GetStdin(), Rows: uint16(req.GetRows()), Cols: uint16(req.GetCols()),
+		Stdin: req.GetStdin(), Rows: uint16(req.GetRows()), Cols: uint16(req.GetCols()), Main: req.GetMain(),
 	}
 	if len(c.Argv) == 0 && !c.Shell {
 		return Command{}, model.Errorf(model.ErrInvalid, "no command was given")

@@ -49,6 +49,7 @@ func configOf(req *agentv1.ConfigureRequest) Config {
 		Generation: req.GetGeneration(), Hostname: req.GetHostname(), MachineID: req.GetMachineId(),
 		WorkDisk: req.GetWorkDisk(), Modules: req.GetModules(), Init: model.InitAgent, InitPath: req.GetInitPath(),
 		Env: req.GetEnv(), User: req.GetUser(), Workdir: req.GetWorkdir(), Entropy: req.GetEntropy(), CA: req.GetCa(),
+		StopSignal: int(req.GetStopSignal()),
 	}
 	if req.GetJoin() == agentv1.Join_JOIN_OVERLAY {
 		c.Join = model.JoinOverlay

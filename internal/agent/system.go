@@ -40,7 +40,8 @@ type Config struct {
 	InitPath   string
 	Env        []string // NAME=value, for every command
 	User       string   // who runs commands; "" for root
-	Workdir    string   // where commands start; "" for the user's home
+	Workdir    string   // where commands start, made when it is missing; "" for the user's home
+	StopSignal int      // what asks the main command to end; 0 for TERM
 	Link       Link
 	Time       time.Time // zero leaves the clock alone
 	Entropy    []byte
@@ -66,6 +67,7 @@ type Command struct {
 	Shell      bool     // Argv is empty: the user's login shell
 	TTY        bool
 	Stdin      bool // otherwise it reads end of file
+	Main       bool // a stop of the system asks this one first
 	Rows, Cols uint16
 }
 

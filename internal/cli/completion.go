@@ -98,7 +98,14 @@ func (a *app) completeOneVM(cmd *cobra.Command, args []string, start string) ([]
 func (a *app) completeImages(cmd *cobra.Command, _ []string, start string) ([]string, cobra.ShellCompDirective) {
 	return a.live(cmd.Context(), start, func(ctx context.Context, c *client.Client) ([]string, error) {
 		images, err := c.Images(ctx)
-		return mapped(images, func(i client.Image) string { return nameOr(i.Name, i.Digest) }), err
+		var known []string
+		for _, i := range images {
+			if len(i.Tags) == 0 {
+				known = append(known, nameOr(i.Name, i.Digest))
+			}
+			known = append(known, i.Tags...)
+		}
+		return known, err
 	})
 }
 

@@ -10,7 +10,8 @@ import (
 
 func newImage(a *app) *cobra.Command {
 	return group("image", "Keep the root file systems that VMs start from",
-		newImageList(a), newImageShow(a), newImageBuild(a), newImageDelete(a))
+		newImageList(a), newImageShow(a), newImageBuild(a), newImageImport(a), newImagePull(a), newImageRegister(a),
+		newImageTag(a), newImagePromote(a), newImagePrune(a), newImageDelete(a))
 }
 
 // forEach does work for each reference in turn, and reports as each does for VMs.

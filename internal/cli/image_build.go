@@ -33,21 +33,7 @@ The first VM does the same by itself. VMs keep the image that they were made fro
 }
 
 func runImageBuild(ctx context.Context, a *app, name string, force bool) error {
-	sigs, stop := a.catchAll()
-	defer stop()
-	c, err := interruptible(ctx, sigs, func(ctx context.Context) (*client.Client, error) { return a.dial(ctx, true) })
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	op, err := c.BuildImage(ctx, name, force)
-	if err != nil {
-		return err
-	}
-	defer op.Close()
-	result, err := a.await(ctx, op, sigs, name)
-	if err != nil || result.Image == nil {
-		return err
-	}
-	return a.writeNames([]string{nameOr(result.Image.Name, result.Image.Digest)})
+	return a.makeImage(ctx, name, func(ctx context.Context, c *client.Client) (*client.Operation, error) {
+		return c.BuildImage(ctx, name, force)
+	})
 }

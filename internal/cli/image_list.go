@@ -15,6 +15,7 @@ func newImageList(a *app) *cobra.Command {
 		Use:               "list",
 		Aliases:           []string{"ls"},
 		Short:             "List images",
+		Long:              "List images, one line for each of their names.",
 		Example:           `  banger image list`,
 		Args:              nothing,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -40,7 +41,11 @@ func runImageList(ctx context.Context, a *app, f format) error {
 		return a.writeNames(mapped(all, func(one client.Image) string { return nameOr(one.Name, one.Digest) }))
 	}
 	now := time.Now()
-	return a.writeTable([]string{"NAME", "DIGEST", "SIZE", "ON DISK", "SOURCE", "CREATED"}, mapped(all, func(one client.Image) []string {
-		return []string{one.Name, shortDigest(one.Digest), size(one.SizeBytes), size(one.DiskBytes), one.Source, age(now, one.CreatedAt)}
-	}))
+	var rows [][]string
+	for _, one := range all {
+		for _, tag := range append(one.Tags, one.Name)[:max(1, len(one.Tags))] {
+			rows = append(rows, []string{tag, shortDigest(one.Digest), size(one.SizeBytes), size(one.DiskBytes), one.Source, age(now, one.CreatedAt)})
+		}
+	}
+	return a.writeTable([]string{"NAME", "DIGEST", "SIZE", "ON DISK", "SOURCE", "CREATED"}, rows)
 }

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,8 +43,36 @@ func runImageShow(ctx context.Context, a *app, f format, refs []string) error {
 }
 
 func imageFields(i client.Image) [][2]string {
-	return [][2]string{
-		{"Name", i.Name}, {"Digest", i.Digest}, {"Architecture", i.Arch}, {"Source", i.Source}, {"Init", i.Init},
+	init := i.Init
+	if i.InitPath != "" {
+		init += ", " + i.InitPath
+	}
+	fields := [][2]string{
+		{"Name", i.Name}, {"Digest", i.Digest}, {"Platform", i.Platform}, {"Source", i.Source}, {"Init", init},
 		{"Size", size(i.SizeBytes)}, {"On disk", size(i.DiskBytes)}, {"Created", i.CreatedAt.Local().Format(time.RFC3339)},
 	}
+	for _, f := range [][2]string{
+		{"Other names", strings.Join(i.Tags[min(1, len(i.Tags)):], ", ")}, {"Reference", i.Reference}, {"Manifest", i.Manifest},
+		{"Entrypoint", quoted(i.Entrypoint)}, {"Command", quoted(i.Cmd)}, {"Environment", strings.Join(i.Env, " ")},
+		{"Directory", i.Workdir}, {"User", i.User}, {"Stop signal", i.StopSignal},
+	} {
+		if f[1] != "" {
+			fields = append(fields, f)
+		}
+	}
+	if i.Default {
+		fields = append(fields, [2]string{"Default", "yes"})
+	}
+	return fields
+}
+
+// quoted shows a command so that its words can be told apart.
+func quoted(words []string) string {
+	shown := make([]string, len(words))
+	for n, w := range words {
+		if shown[n] = w; w == "" || strings.ContainsAny(w, " \t\n\"'\\") {
+			shown[n] = strconv.Quote(w)
+		}
+	}
+	return strings.Join(shown, " ")
 }

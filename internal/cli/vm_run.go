@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"banger/client"
 )
@@ -18,6 +19,8 @@ type runOptions struct {
 	interactive bool
 	tty         bool
 	timeout     durationFlag
+	entrypoint  string
+	entrypointF *pflag.Flag
 	dash        bool     // a -- was given
 	argv        []string // what stood after it
 }
@@ -28,7 +31,8 @@ func newVMRun(a *app) *cobra.Command {
 		Use:   "run [flags] [-- COMMAND [ARG...]]",
 		Short: "Make a VM and run a command or a shell in it",
 		Long: `Make a VM, start it, and run a command in it with your standard streams; the command's exit code is banger's.
-Without a command there is an interactive shell.
+Without a command the image's own runs, or, where it has none, an interactive shell. The image's entrypoint is given the
+command, as docker does; --entrypoint puts another in its place, or none with "".
 
 A VM with a name is kept, unless --rm is given. One without is removed when its command has ended, or when banger is
 killed; after a shell it is kept.
@@ -38,7 +42,8 @@ Exit codes besides the command's own: 125 banger failed, 126 the command cannot 
 		Example: `  banger vm run -- cat /etc/hostname
   banger vm run --name box
   banger vm run --rm -m 4G -- sh -c 'nproc; free -m'
-  tar c . | banger vm run -i -- sh -c 'tar x && make test'`,
+  tar c . | banger vm run -i -- sh -c 'tar x && make test'
+  banger vm run --image python:3.13 -- python3 -c 'print(42)'`,
 		Annotations:       map[string]string{passesCode: "yes"},
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -54,7 +59,9 @@ Exit codes besides the command's own: 125 banger failed, 126 the command cannot 
 	}
 	addSpec(a, cmd, &o.specFlags)
 	cmd.Flags().BoolVar(&o.remove, "rm", false, "remove the VM at the end, named or not")
-	cmd.Flags().BoolVarP(&o.detach, "detach", "d", false, "print the VM's name and leave it running")
+	cmd.Flags().BoolVarP(&o.detach, "detach", "d", false, "print the VM's name and leave it running, with the image's own command in it")
+	cmd.Flags().StringVar(&o.entrypoint, "entrypoint", "", "run this `PROGRAM` of the image in place of its entrypoint; \"\" for none")
+	o.entrypointF = cmd.Flags().Lookup("entrypoint")
 	addStreams(cmd, &o.interactive, &o.tty)
 	cmd.Flags().Var(&o.timeout, "timeout", "end the command after this long")
 	return cmd
@@ -85,6 +92,18 @@ func (o *runOptions) check(a *app) error {
 	return a.checkStreams(o.interactive, o.tty, !o.dash)
 }
 
+// override takes the image's entrypoint out of the game when --entrypoint is given, and says whether it was. The command is
+// then all that there is, or, without any, a shell.
+func (o *runOptions) override() bool {
+	if o.entrypointF == nil || !o.entrypointF.Changed {
+		return false
+	}
+	if o.entrypoint != "" {
+		o.argv, o.dash = append([]string{o.entrypoint}, o.argv...), true
+	}
+	return true
+}
+
 // checkStreams refuses to type from a terminal that we do not have (a command without our input gets one all the same), and
 // with --no-input a shell at one that we do.
 func (a *app) checkStreams(interactive, tty, shell bool) error {
@@ -100,6 +119,7 @@ func (a *app) checkStreams(interactive, tty, shell bool) error {
 func (o *runOptions) leased() bool { return o.remove || o.dash && o.name == "" }
 
 func runRun(ctx context.Context, a *app, o *runOptions) error {
+	main := !o.override()
 	if err := o.check(a); err != nil {
 		return err
 	}
@@ -111,7 +131,9 @@ func runRun(ctx context.Context, a *app, o *runOptions) error {
 	if err := checkCommand(e); err != nil {
 		return err
 	}
+	e.Main = main
 	r.Start, r.Lease = true, o.leased()
+	r.LeaseMain, r.StartMain = main && !o.dash && !o.detach && o.name == "", main && o.detach
 	sigs, stop := a.catchAll()
 	defer stop()
 	c, err := interruptible(ctx, sigs, func(ctx context.Context) (*client.Client, error) { return a.dial(ctx, true) })
@@ -136,7 +158,7 @@ func runRun(ctx context.Context, a *app, o *runOptions) error {
 	code, err := a.attach(ctx, c, e, sigs)
 	stopAnnouncing()
 	switch {
-	case r.Lease:
+	case result.VM.Leased:
 		a.removeAfter(ctx, c, *result.VM, sigs)
 	case !o.dash:
 		a.say(fmt.Sprintf("%s still runs; come back with: banger vm shell %s; remove it with: banger vm delete %s",

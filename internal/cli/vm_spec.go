@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -12,8 +13,13 @@ import (
 
 // specFlags describe a new VM; run and create share them.
 type specFlags struct {
-	name    string
-	image   string
+	name  string
+	image string
+	pull  string
+
+	platform string
+	insecure bool
+
 	kernel  string
 	vmm     string
 	vcpus   countFlag
@@ -30,7 +36,10 @@ func addSpec(a *app, cmd *cobra.Command, f *specFlags) {
 	fs := cmd.Flags()
 	f.flags = fs
 	fs.StringVar(&f.name, "name", "", "name of the VM, and of its host; random when not given")
-	fs.StringVar(&f.image, "image", "", "image to start from (default "+model.DefaultImage+")")
+	fs.StringVar(&f.image, "image", "", "image to start from, pulled when it is a reference and not here (default "+model.DefaultImage+", or the promoted one)")
+	fs.StringVar(&f.pull, "pull", "", "`WHEN` to pull the image: missing (the default), always or never")
+	addPlatform(cmd, &f.platform)
+	addInsecure(cmd, &f.insecure)
 	fs.StringVar(&f.kernel, "kernel", "", "kernel to boot (default "+model.DefaultKernel+")")
 	fs.StringVar(&f.vmm, "vmm", "", "what runs it (default: the best this host has)")
 	fs.Var(&f.vcpus, "vcpu", "virtual processors")
@@ -43,6 +52,7 @@ func addSpec(a *app, cmd *cobra.Command, f *specFlags) {
 	fs.StringVarP(&f.user, "user", "u", "", "user that commands run as, `NAME` or UID[:GID]")
 	addNetwork(cmd, &f.network)
 	completeFlag(cmd, "image", a.completeImages)
+	complete(cmd, "pull", pullPolicies()...)
 	completeFlag(cmd, "kernel", a.completeKernels)
 }
 
@@ -62,13 +72,16 @@ func (f *specFlags) request(a *app, auto bool) (client.CreateRequest, error) {
 			return client.CreateRequest{}, usagef("%q is not UTF-8: no image, kernel or VMM has that name", text)
 		}
 	}
+	if f.pull != "" && !slices.Contains(pullPolicies(), f.pull) {
+		return client.CreateRequest{}, usagef("--pull %s: always, missing and never are possible", f.pull)
+	}
 	env := a.environment(f.env)
 	// The rules for a VM's context are a command's; any command will do to ask.
 	if err := (model.ExecSpec{Argv: []string{"true"}, Env: env, Workdir: f.workdir, User: f.user}).Validate(); err != nil {
 		return client.CreateRequest{}, err
 	}
 	r := client.CreateRequest{
-		Name: f.name, Image: f.image, Kernel: f.kernel, VMM: f.vmm,
+		Name: f.name, Image: f.image, Pull: f.pull, Platform: f.platform, Insecure: f.insecure, Kernel: f.kernel, VMM: f.vmm,
 		VCPUs: int(f.vcpus), MemoryBytes: int64(f.memory), DiskBytes: int64(f.disk),
 		Env: env, Workdir: f.workdir, User: f.user,
 	}

@@ -21,25 +21,19 @@ type fileConfig struct {
 	Memory   string `toml:"memory"`
 	DiskSize string `toml:"disk-size"`
 	Network  string `toml:"network"`
+
+	Images imagesConfig `toml:"images"`
 }
 
-// loadDefaults returns the shape of a VM for which nothing is said: the built-in one, changed by the file at path. A
-// missing file is fine; an unknown key is an error with its line, since a misspelt key would be silently ignored.
+// loadDefaults returns the shape of a VM for which nothing is said: the built-in one, changed by the file at path. Its
+// image is "" unless the file names one: then it is the promoted one. A missing file is fine; an unknown key is an error with its line, since a misspelt key would be silently ignored.
 func loadDefaults(path string) (model.Spec, error) {
 	spec := model.Spec{
-		Image: model.DefaultImage, Kernel: model.DefaultKernel, VCPUs: model.DefaultVCPUs,
+		Kernel: model.DefaultKernel, VCPUs: model.DefaultVCPUs,
 		MemoryBytes: model.DefaultMemoryBytes, DiskBytes: model.DefaultDiskBytes, Network: model.DefaultPolicy,
 	}
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return spec, nil
-	}
+	file, err := readConfig(path)
 	if err != nil {
-		return spec, configError(path, err)
-	}
-	var file fileConfig
-	decoder := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
-	if err := decoder.Decode(&file); err != nil {
 		return spec, configError(path, err)
 	}
 	if file.Image != "" {
@@ -69,6 +63,21 @@ func loadDefaults(path string) (model.Spec, error) {
 		return spec, configError(path, err)
 	}
 	return spec, nil
+}
+
+func readConfig(path string) (fileConfig, error) {
+	var file fileConfig
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return file, nil
+	}
+	if err != nil {
+		return file, err
+	}
+	if err := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields().Decode(&file); err != nil {
+		return file, configError(path, err)
+	}
+	return file, nil
 }
 
 func configError(path string, err error) error {

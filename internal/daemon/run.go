@@ -90,13 +90,19 @@ func Run(ctx context.Context, c Config) (err error) {
 	if err != nil {
 		return err
 	}
+	limits, err := loadLimits(c.Dirs.ConfigFile())
+	if err != nil {
+		return err
+	}
 	rows, err := store.Open(ctx, c.Dirs.Database())
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 
-	images := image.New(image.Dirs{Data: c.Dirs.Data, Cache: c.Dirs.Cache}, rows, c.Agent, log)
+	images := image.New(image.Options{
+		Dirs: image.Dirs{Data: c.Dirs.Data, Cache: c.Dirs.Cache}, Catalog: rows, Agent: c.Agent, Limits: limits, Log: log,
+	})
 	operations := operation.NewRunner(rows, log)
 	drivers := c.Drivers(Host{Dirs: c.Dirs, Instance: instance, Log: log})
 	if drivers.Close != nil {

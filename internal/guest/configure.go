@@ -23,7 +23,8 @@ type Config struct {
 	InitPath   string   // for InitSystemd
 	Env        []string // NAME=value, for every command
 	User       string   // who runs commands; "" for root
-	Workdir    string   // where commands start; "" for the user's home
+	Workdir    string   // where commands start, made when it is missing; "" for the user's home
+	StopSignal int      // what asks the main command to end when the guest stops; 0 for TERM
 	Link       network.Link
 	Time       time.Time // zero leaves the guest's clock alone
 	Entropy    []byte
@@ -35,6 +36,7 @@ func (g *Guest) Configure(ctx context.Context, c Config) error {
 	req := &agentv1.ConfigureRequest{
 		Generation: c.Generation, Hostname: c.Hostname, MachineId: c.MachineID, WorkDisk: c.WorkDisk, Modules: c.Modules,
 		InitPath: c.InitPath, Env: c.Env, User: c.User, Workdir: c.Workdir, Entropy: c.Entropy, Ca: c.CA,
+		StopSignal: int32(c.StopSignal),
 	}
 	if c.Join == model.JoinOverlay {
 		req.Join = agentv1.Join_JOIN_OVERLAY

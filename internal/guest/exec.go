@@ -237,7 +237,7 @@ func (a *Attachment) isClosed() bool {
 func command(spec model.ExecSpec, shell bool) *agentv1.Command {
 	c := &agentv1.Command{
 		Argv: spec.Argv, Env: spec.Env, Workdir: spec.Workdir, User: spec.User, Tty: spec.TTY, Stdin: spec.Stdin,
-		Rows: uint32(spec.Rows), Cols: uint32(spec.Cols), Shell: shell,
+		Rows: uint32(spec.Rows), Cols: uint32(spec.Cols), Shell: shell, Main: spec.Main,
 	}
 	if spec.Timeout > 0 {
 		c.Timeout = durationpb.New(spec.Timeout)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"banger/internal/image/refname"
 	"banger/internal/model"
 )
 
@@ -39,7 +40,7 @@ func (s *Service) adopt(ctx context.Context, kind string) error {
 			s.log.Warn("cannot adopt what lies in the data directory", "kind", kind, "digest", digest, "error", err)
 			continue
 		}
-		if name := m.name(); taken[name] || model.ValidateName("image", name) != nil {
+		if name := m.name(); taken[name] || !refname.Fits(name) {
 			continue
 		}
 		if err := s.insertAdopted(ctx, m); err != nil && !errors.Is(err, model.ErrExists) {
@@ -53,6 +54,9 @@ func (s *Service) adopt(ctx context.Context, kind string) error {
 
 func (s *Service) insertAdopted(ctx context.Context, m manifest) error {
 	if m.Image != nil {
+		if m.Image.Platform == "" { // of an earlier version, which knew no other
+			m.Image.Platform = "linux/amd64"
+		}
 		return s.catalog.InsertImage(ctx, model.Image(*m.Image))
 	}
 	return s.catalog.InsertKernel(ctx, model.Kernel(*m.Kernel))

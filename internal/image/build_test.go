@@ -15,7 +15,12 @@ import (
 	"banger/internal/model"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if job := os.Getenv(jobVariable); job != "" {
+		os.Exit(runJob(job))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestEnsureBuildsOnce(t *testing.T) {
 	t.Parallel()
@@ -60,7 +65,7 @@ func TestEnsureBuildsOnce(t *testing.T) {
 func TestUnknown(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, fakeRecipe{})
-	if _, err := b.EnsureImage(t.Context(), "fedora", model.Discard); !errors.Is(err, model.ErrNotFound) {
+	if _, err := b.Obtain(t.Context(), Want{Ref: "fedora", Policy: PullNever}, model.Discard); !errors.Is(err, model.ErrNotFound) {
 		t.Errorf("image: %v", err)
 	}
 	if _, err := b.EnsureKernel(t.Context(), "fedora", model.Discard); !errors.Is(err, model.ErrNotFound) {

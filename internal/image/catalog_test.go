@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 
@@ -14,6 +15,8 @@ type memory struct {
 	images  []model.Image
 	kernels []model.Kernel
 	used    map[model.Digest]bool
+
+	promoted string
 }
 
 func (c *memory) Images(context.Context) ([]model.Image, error) {
@@ -25,17 +28,65 @@ func (c *memory) Images(context.Context) ([]model.Image, error) {
 func (c *memory) InsertImage(_ context.Context, i model.Image) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for j := range c.images {
-		if c.images[j].Digest == i.Digest {
-			return model.Errorf(model.ErrExists, "the image %s is there", i.Digest)
-		}
+	names := i.Tags
+	if len(names) == 0 && i.Name != "" {
+		names = []string{i.Name}
 	}
-	for j := range c.images {
-		if c.images[j].Name == i.Name {
-			c.images[j].Name = ""
-		}
+	at := slices.IndexFunc(c.images, func(there model.Image) bool { return there.Digest == i.Digest })
+	if at < 0 {
+		at = len(c.images)
+		c.images = append(c.images, model.Image{})
 	}
-	c.images = append(c.images, i)
+	i.Tags = c.images[at].Tags
+	c.images[at] = i
+	for _, name := range names {
+		c.name(name, i.Digest)
+	}
+	return nil
+}
+
+func (c *memory) name(name string, d model.Digest) {
+	for j := range c.images {
+		i := &c.images[j]
+		has := slices.Contains(i.Tags, name)
+		switch {
+		case i.Digest == d && !has:
+			i.Tags = append(slices.Clone(i.Tags), name)
+		case i.Digest != d && has:
+			i.Tags = slices.DeleteFunc(slices.Clone(i.Tags), func(n string) bool { return n == name })
+		}
+		i.Name = append(slices.Clone(i.Tags), "")[0]
+	}
+}
+
+func (c *memory) NameImage(_ context.Context, name string, d model.Digest) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.name(name, d)
+	return nil
+}
+
+func (c *memory) UnnameImage(_ context.Context, name string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.name(name, "")
+	return nil
+}
+
+func (c *memory) UsedImages(context.Context) (map[model.Digest]bool, error) {
+	return maps.Clone(c.used), nil
+}
+
+func (c *memory) DefaultImage(context.Context) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.promoted, nil
+}
+
+func (c *memory) SetDefaultImage(_ context.Context, name string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.promoted = name
 	return nil
 }
 

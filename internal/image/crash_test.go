@@ -45,7 +45,9 @@ func over(ctx context.Context, dir string) (bench, *store.Store, error) {
 		return bench{}, nil, err
 	}
 	b := bench{builds: &atomic.Int64{}}
-	b.Service = New(Dirs{Data: filepath.Join(dir, "data"), Cache: filepath.Join(dir, "cache")}, rows, os.Args[0], slog.New(slog.DiscardHandler))
+	b.Service = New(Options{
+		Dirs: Dirs{Data: filepath.Join(dir, "data"), Cache: filepath.Join(dir, "cache")}, Catalog: rows, Agent: os.Args[0], Log: slog.New(slog.DiscardHandler),
+	})
 	b.recipe = crashRecipe{fakeRecipe{builds: b.builds}}
 	return b, rows, errors.Join(b.Adopt(ctx), b.Sweep(ctx))
 }
@@ -96,7 +98,7 @@ func TestAProcessKilledAtAnyPointOfAnImagesLifeLeaksNothing(t *testing.T) {
 	t.Parallel()
 	walked := 0
 	for _, point := range crash.Points() {
-		if !strings.HasPrefix(point, "image.") {
+		if !strings.HasPrefix(point, "image.") || ofAJob(point) {
 			continue
 		}
 		walked++

@@ -61,7 +61,7 @@ func (debian) image(ctx context.Context, dir string, work scratch, report model.
 		return model.Image{}, err
 	}
 	return model.Image{
-		Arch: "amd64", Source: "debian " + debianSuite + ", mmdebstrap",
+		Arch: "amd64", Platform: "linux/amd64", Source: "debian " + debianSuite + ", mmdebstrap",
 		Init: model.InitSystemd, InitPath: "/usr/lib/systemd/systemd",
 		Env:  []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 		User: "root",

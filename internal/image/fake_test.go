@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"banger/internal/image/layers"
 	"banger/internal/model"
 )
 
@@ -52,7 +54,7 @@ type bench struct {
 	builds  *atomic.Int64
 }
 
-func newBench(t *testing.T, r fakeRecipe) bench {
+func newBench(t testing.TB, r fakeRecipe) bench {
 	t.Helper()
 	dir := t.TempDir()
 	agent := filepath.Join(dir, "agent")
@@ -65,7 +67,8 @@ func newBench(t *testing.T, r fakeRecipe) bench {
 func benchOver(dirs Dirs, agent string, r fakeRecipe) bench {
 	b := bench{catalog: &memory{used: map[model.Digest]bool{}}, builds: &atomic.Int64{}}
 	r.builds = b.builds
-	b.Service = New(dirs, b.catalog, agent, slog.New(slog.DiscardHandler))
+	b.Service = New(Options{Dirs: dirs, Catalog: b.catalog, Agent: agent, Limits: layers.DefaultLimits(), Log: slog.New(slog.DiscardHandler)})
+	b.keychain, b.wait, b.rootBytes = nil, time.Millisecond, 128*model.MiB
 	b.recipe = r
 	return b
 }

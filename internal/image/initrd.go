@@ -24,7 +24,7 @@ import (
 func (s *Service) Initrd(ctx context.Context, k model.Kernel) (string, error) {
 	m, err := s.readBlob(kindKernel, k.Digest)
 	if err != nil {
-		return "", advise(kindKernel, k.Name, err)
+		return "", s.advise(ctx, kindKernel, k.Digest, err)
 	}
 	agent, size, err := s.agentFile(ctx)
 	if err != nil {

@@ -49,7 +49,7 @@ func (s *Service) EnsureKernel(ctx context.Context, ref string, report model.Rep
 		return found, err
 	}
 	made, err := s.buildKernel(ctx, ref, report)
-	return made, s.explain(ctx, err, "kernel", ref)
+	return made, s.explain(ctx, err, "build kernel "+ref)
 }
 
 // needsKernel says whether the default kernel, looked up with err, must be made. There is no command that makes a kernel
@@ -90,7 +90,7 @@ func (s *Service) fillKernel(ctx context.Context, d *draft, name string, report 
 		if err != nil {
 			return model.Kernel{}, err
 		}
-		m.Files[name] = fileInfo{Digest: digest, Bytes: size}
+		m.Files[name] = fileInfo{Digest: digest, Bytes: size, Data: true}
 		made.SizeBytes += size
 	}
 	made.Digest = kernelDigest(m.Files, made.EarlyModules)

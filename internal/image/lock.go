@@ -2,20 +2,25 @@ package image
 
 import (
 	"context"
-	"errors"
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
-	"banger/internal/model"
+	"banger/internal/image/claim"
 )
 
 // buildsLock is held shared by whoever makes or removes a blob, and by the programs it runs, and exclusively by Sweep.
 const buildsLock = "builds"
 
+// nameLock begins the names of those locks that one asker has for what a name means.
+const nameLock = "name-"
+
 func (s *Service) locksDir() string     { return filepath.Join(s.dirs.Data, "locks") }
 func (s *Service) downloadsDir() string { return filepath.Join(s.dirs.Cache, "downloads") }
+func (s *Service) layersDir() string    { return filepath.Join(s.dirs.Cache, "layers") }
 
 // lock takes the flock of a file and returns it open: closing it gives the lock up. The wait ends with ctx.
 func (s *Service) lock(ctx context.Context, dir, name string, how int) (*os.File, error) {
@@ -26,27 +31,17 @@ func (s *Service) lock(ctx context.Context, dir, name string, how int) (*os.File
 	if err != nil {
 		return nil, err
 	}
-	taken := make(chan error, 1)
-	go func() { taken <- flock(file, how) }()
-	select {
-	case err := <-taken:
-		if err != nil {
-			return nil, errors.Join(err, file.Close())
-		}
-		return file, nil
-	case <-ctx.Done():
-		// The wait in the kernel cannot be called off: whoever holds the lock ends it, and it is given up at once.
-		go func() { _, _ = <-taken, file.Close() }()
-		return nil, model.Errorf(model.ErrCanceled, "canceled while waiting for another build of the same name: %w", context.Cause(ctx))
+	if err := claim.Lock(ctx, file, how); err != nil {
+		return nil, err
 	}
+	return file, nil
 }
 
-// flock blocks in the kernel. The descriptor is used raw: the file's own read lock would make a late Close wait.
-func flock(file *os.File, how int) error {
-	for {
-		err := unix.Flock(int(file.Fd()), how)
-		if !errors.Is(err, unix.EINTR) {
-			return err
-		}
+// claimName gives the making of what a name means to one asker. The lock's file bears no name of the user's, which may
+// have slashes, and is gone afterwards.
+func (s *Service) claimName(ctx context.Context, name string) (*claim.Claim, error) {
+	if err := os.MkdirAll(s.locksDir(), 0o700); err != nil {
+		return nil, err
 	}
+	return claim.Take(ctx, filepath.Join(s.locksDir(), fmt.Sprintf(nameLock+"%x", sha256.Sum256([]byte(name)))))
 }

@@ -28,21 +28,32 @@ type manifest struct {
 type fileInfo struct {
 	Digest model.Digest `json:"digest"`
 	Bytes  int64        `json:"bytes"`
+	// Data says that the digest is of the file's data alone (sparse.DataDigest). Files of earlier versions are known by
+	// the SHA-256 of all their bytes, of which most are zeros that take seconds.
+	Data bool `json:"data,omitempty"`
 }
 
 type imageManifest struct {
-	Digest    model.Digest   `json:"digest"`
-	Name      string         `json:"name"`
-	Arch      string         `json:"arch"`
-	Source    string         `json:"source"`
-	Init      model.InitMode `json:"init"`
-	InitPath  string         `json:"init_path,omitempty"`
-	Env       []string       `json:"env,omitempty"`
-	Workdir   string         `json:"workdir,omitempty"`
-	User      string         `json:"user,omitempty"`
-	SizeBytes int64          `json:"size_bytes"`
-	DiskBytes int64          `json:"disk_bytes"`
-	CreatedAt time.Time      `json:"created_at"`
+	Digest     model.Digest      `json:"digest"`
+	Name       string            `json:"name"`
+	Tags       []string          `json:"tags,omitempty"`
+	Arch       string            `json:"arch"`
+	Platform   string            `json:"platform,omitempty"`
+	Source     string            `json:"source"`
+	Reference  string            `json:"reference,omitempty"`
+	Manifest   model.Digest      `json:"manifest,omitempty"`
+	Init       model.InitMode    `json:"init"`
+	InitPath   string            `json:"init_path,omitempty"`
+	Entrypoint []string          `json:"entrypoint,omitempty"`
+	Cmd        []string          `json:"cmd,omitempty"`
+	Env        []string          `json:"env,omitempty"`
+	Workdir    string            `json:"workdir,omitempty"`
+	User       string            `json:"user,omitempty"`
+	StopSignal string            `json:"stop_signal,omitempty"`
+	Labels     map[string]string `json:"labels,omitempty"`
+	SizeBytes  int64             `json:"size_bytes"`
+	DiskBytes  int64             `json:"disk_bytes"`
+	CreatedAt  time.Time         `json:"created_at"`
 }
 
 type kernelManifest struct {

@@ -28,7 +28,7 @@ func TestRealBuild(t *testing.T) {
 	}
 	catalog := &memory{}
 	dirs := Dirs{Data: filepath.Join(dir, "data"), Cache: filepath.Join(dir, "cache")}
-	s := New(dirs, catalog, agent, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	s := New(Options{Dirs: dirs, Catalog: catalog, Agent: agent, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	stages := map[string]time.Time{}
 	report := func(p model.Progress) {
 		if _, seen := stages[p.Stage]; !seen {
@@ -77,7 +77,9 @@ func TestRealCancel(t *testing.T) {
 		t.Skip("the real bootstrap is not run: set " + realDir + " to a directory for it")
 	}
 	dir := t.TempDir()
-	s := New(Dirs{Data: filepath.Join(dir, "data"), Cache: filepath.Join(dir, "cache")}, &memory{}, "/bin/true", slog.New(slog.DiscardHandler))
+	s := New(Options{
+		Dirs: Dirs{Data: filepath.Join(dir, "data"), Cache: filepath.Join(dir, "cache")}, Catalog: &memory{}, Agent: "/bin/true", Log: slog.New(slog.DiscardHandler),
+	})
 	for _, stage := range []string{"fetch the package lists", "unpack the base system", "install the packages", "write the image", "finish the file system"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		var since time.Time

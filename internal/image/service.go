@@ -5,18 +5,30 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
+
+	"banger/internal/image/layers"
 	"banger/internal/model"
 )
 
 // Catalog keeps the rows of images and kernels.
 type Catalog interface {
 	Images(ctx context.Context) ([]model.Image, error)
-	// InsertImage adds an image; ErrExists when its digest is there. The name is taken from whichever image had it,
-	// which goes on without one.
+	// InsertImage adds an image, or describes the one of its digest anew, and gives it its names. They are taken from
+	// whichever images had them, which go on without.
 	InsertImage(ctx context.Context, i model.Image) error
+	// NameImage gives an image one more name, taken from whichever had it.
+	NameImage(ctx context.Context, name string, d model.Digest) error
+	UnnameImage(ctx context.Context, name string) error
 	// DeleteImage removes an image's row: ErrState when a VM uses it, ErrNotFound when there is none.
 	DeleteImage(ctx context.Context, d model.Digest) error
+	// UsedImages are those that a VM uses.
+	UsedImages(ctx context.Context) (map[model.Digest]bool, error)
+	// DefaultImage is the name that SetDefaultImage has recorded, or "".
+	DefaultImage(ctx context.Context) (string, error)
+	SetDefaultImage(ctx context.Context, name string) error
 
 	Kernels(ctx context.Context) ([]model.Kernel, error)
 	InsertKernel(ctx context.Context, k model.Kernel) error
@@ -26,7 +38,7 @@ type Catalog interface {
 // Dirs are where files go. They are made with mode 0700 when they are missing.
 type Dirs struct {
 	Data  string // images/<hex>, kernels/<hex> and locks
-	Cache string // downloads while they are needed, initrd/<hex>.cpio
+	Cache string // downloads while they are needed, layers/<hex>, initrd/<hex>.cpio
 }
 
 // Service makes, finds and removes images and kernels. It is safe for concurrent use, also by several processes over the
@@ -36,17 +48,33 @@ type Service struct {
 	catalog Catalog
 	agent   string
 	log     *slog.Logger
+	limits  layers.Limits
+	// Tests put others in place of what follows.
+	recipe    recipe
+	keychain  authn.Keychain
+	wait      time.Duration // before a registry is asked a second time
+	rootBytes int64         // the least size of a root
 
 	mu          sync.Mutex
 	agentKnown  fileIdentity // the agent whose digest agentDigest is
 	agentDigest model.Digest
-	recipe      recipe
 }
 
-// New returns a Service over dirs and catalog. agent is the path of the banger-agent binary, which becomes the /init of
-// every initramfs.
-func New(dirs Dirs, catalog Catalog, agent string, log *slog.Logger) *Service {
-	return &Service{dirs: dirs, catalog: catalog, agent: agent, log: log, recipe: debian{}}
+// Options are what a Service is made of.
+type Options struct {
+	Dirs    Dirs
+	Catalog Catalog
+	Agent   string        // path of the banger-agent binary, which becomes the /init of every initramfs
+	Limits  layers.Limits // on what is imported and pulled
+	Log     *slog.Logger
+}
+
+// New returns a Service. Images are pulled in the name that docker's configuration gives us.
+func New(o Options) *Service {
+	return &Service{
+		dirs: o.Dirs, catalog: o.Catalog, agent: o.Agent, log: o.Log, limits: o.Limits,
+		recipe: debian{}, keychain: authn.DefaultKeychain, wait: 500 * time.Millisecond, rootBytes: rootBytes,
+	}
 }
 
 // recipe makes the content of an image or a kernel in an empty directory. It is a seam for the tests of all that

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/atomicfile"
+	"banger/internal/image/claim"
 	"banger/internal/model"
 )
 
@@ -24,7 +25,9 @@ func (s *Service) Sweep(ctx context.Context) error {
 	return errors.Join(
 		s.alone(s.locksDir(), func() error { return errors.Join(s.sweepBlobs(ctx, kindImage), s.sweepBlobs(ctx, kindKernel)) }),
 		s.alone(s.downloadsDir(), s.sweepDownloads),
+		s.alone(s.layersDir(), s.layerCache().Sweep),
 		s.sweepInitrds(),
+		claim.Sweep(s.locksDir(), nameLock),
 	)
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"banger/internal/image/sparse"
 	"banger/internal/model"
@@ -14,60 +15,71 @@ import (
 // Verify checks, before a start, that the files of an image or a kernel are there and as large as they were made. It
 // reads none of them. ErrCorrupt names the command that builds them again.
 func (s *Service) Verify(ctx context.Context, d model.Digest) error {
-	kind, name, err := s.known(ctx, d)
+	kind, err := s.known(ctx, d)
 	if err != nil {
 		return err
 	}
-	return advise(kind, name, s.checkBlob(kind, d))
+	return s.advise(ctx, kind, d, s.checkBlob(kind, d))
 }
 
 // VerifyContent also reads every byte and compares the digests. It takes seconds.
 func (s *Service) VerifyContent(ctx context.Context, d model.Digest) error {
-	kind, name, err := s.known(ctx, d)
+	kind, err := s.known(ctx, d)
 	if err != nil {
 		return err
 	}
 	m, err := s.readBlob(kind, d)
 	if err != nil {
-		return advise(kind, name, err)
+		return s.advise(ctx, kind, d, err)
 	}
 	for file, want := range m.Files {
 		path := filepath.Join(s.blobDir(kind, d), file)
-		got, err := digestFile(ctx, path)
+		got, err := digestFile(ctx, path, want.Data)
 		if err != nil {
 			return err
 		}
 		if got != want.Digest {
-			return advise(kind, name, model.Errorf(model.ErrCorrupt, "the content of %s has changed", path))
+			return s.advise(ctx, kind, d, model.Errorf(model.ErrCorrupt, "the content of %s has changed", path))
 		}
 	}
 	return nil
 }
 
 // known returns what d is by its row.
-func (s *Service) known(ctx context.Context, d model.Digest) (kind, name string, err error) {
+func (s *Service) known(ctx context.Context, d model.Digest) (kind string, err error) {
 	for _, kind := range []string{kindImage, kindKernel} {
 		rows, err := s.rows(ctx, kind)
 		if err != nil {
-			return "", "", err
+			return "", err
 		}
-		if name, ok := rows[d]; ok {
-			return kind, name, nil
+		if _, ok := rows[d]; ok {
+			return kind, nil
 		}
 	}
-	return "", "", model.Errorf(model.ErrNotFound, "cannot find an image or kernel %s: run banger image list", d)
+	return "", model.Errorf(model.ErrNotFound, "cannot find an image or kernel %s: run banger image list", d)
 }
 
-func advise(kind, name string, err error) error {
-	switch {
-	case err == nil || !errors.Is(err, model.ErrCorrupt):
+// advise names the command that mends what is corrupt.
+func (s *Service) advise(ctx context.Context, kind string, d model.Digest, err error) error {
+	if err == nil || !errors.Is(err, model.ErrCorrupt) {
 		return err
-	case kind == kindImage && name != "":
-		return model.Errorf(model.ErrCorrupt, "cannot use image %s: %w; build it again with: banger image build --force %s", name, err, name)
-	case kind == kindImage:
-		return model.Errorf(model.ErrCorrupt, "cannot use this VM's image, which a newer one has replaced: %w; make a new VM of the image there is now", err)
 	}
-	return model.Errorf(model.ErrCorrupt, "cannot use kernel %s: %w; the next banger vm create makes it again", name, err)
+	if kind == kindKernel {
+		k, kerr := s.Kernel(ctx, string(d))
+		return errors.Join(model.Errorf(model.ErrCorrupt, "cannot use kernel %s: %w; the next banger vm create makes it again", k.Name, err), kerr)
+	}
+	i, ierr := s.Image(ctx, string(d))
+	switch {
+	case ierr != nil:
+		return errors.Join(err, ierr)
+	case i.Name == "":
+		return model.Errorf(model.ErrCorrupt, "cannot use this VM's image, which a newer one has replaced: %w; make a new VM of the image there is now", err)
+	case i.Reference != "":
+		return model.Errorf(model.ErrCorrupt, "cannot use image %s: %w; pull it again with: banger image pull %s", i.Name, err, i.Name)
+	case strings.HasPrefix(i.Source, sourceImport) || strings.HasPrefix(i.Source, sourceRegister):
+		return model.Errorf(model.ErrCorrupt, "cannot use image %s, a %s: %w; take it again from where it came", i.Name, i.Source, err)
+	}
+	return model.Errorf(model.ErrCorrupt, "cannot use image %s: %w; build it again with: banger image build --force %s", i.Name, err, i.Name)
 }
 
 // checkBlob is readBlob for who wants only its error.
@@ -123,11 +135,14 @@ func checkFile(path string, size int64) error {
 	return nil
 }
 
-func digestFile(ctx context.Context, path string) (model.Digest, error) {
+func digestFile(ctx context.Context, path string, data bool) (model.Digest, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer file.Close()
+	if data {
+		return sparse.DataDigest(ctx, file)
+	}
 	return sparse.Digest(ctx, file)
 }

@@ -21,6 +21,7 @@ type ExecSpec struct {
 	User    string        // name or uid[:gid], or "" for the VM's
 	TTY     bool          // give it a terminal
 	Stdin   bool          // stream standard input; otherwise it reads end of file
+	Main    bool          // it is the VM's main command: a stop of the VM asks it first, by the image's signal
 	Rows    uint16        // of the terminal
 	Cols    uint16        // likewise
 	Timeout time.Duration // 0 for none, counted from the command's start

@@ -1,11 +1,13 @@
 package model
 
 import (
+	"path"
+	"slices"
 	"strings"
 	"time"
 )
 
-// Digest is the SHA-256 of a file's bytes, written sha256:<64 hex digits>.
+// Digest is a SHA-256 of a file's content, written sha256:<64 hex digits>.
 type Digest string
 
 // Hex returns the digits without the algorithm, for file names.
@@ -37,18 +39,50 @@ const (
 
 // Image is a root file system: a read-only ext4 file known by its content.
 type Image struct {
-	Digest    Digest // of the ext4 file
-	Name      string
-	Arch      string // "amd64"
-	Source    string // where it came from, for people: "debian bookworm, mmdebstrap"
-	Init      InitMode
-	InitPath  string   // the init program inside the image, for InitSystemd
-	Env       []string // K=V
-	Workdir   string
-	User      string
-	SizeBytes int64 // apparent size: the root's virtual size
-	DiskBytes int64 // what it takes on disk
-	CreatedAt time.Time
+	Digest     Digest   // of the ext4 file
+	Name       string   // the first of Tags; "" when it has none
+	Tags       []string // every name that means it, in the order in which they were given
+	Arch       string   // "amd64"
+	Platform   string   // "linux/amd64"
+	Source     string   // where it came from, for people: "debian bookworm, mmdebstrap"
+	Reference  string   // of a pulled one: the repository, @ and the digest of what the registry had under the name
+	Manifest   Digest   // of a pulled or imported one: its manifest, which its layers and its configuration are known by
+	Init       InitMode
+	InitPath   string            // the init program inside the image, for InitSystemd
+	Entrypoint []string          // what a command is given to, as docker does
+	Cmd        []string          // what runs, or what Entrypoint is given, when no command is
+	Env        []string          // K=V
+	Workdir    string            // where commands start; it is made when it is missing
+	User       string            // name or uid, with :group or not
+	StopSignal string            // what asks the main command to end: "SIGQUIT", "3", or "" for SIGTERM
+	Labels     map[string]string // as the image has them, up to a cap
+	SizeBytes  int64             // apparent size: the root's virtual size
+	DiskBytes  int64             // what it takes on disk
+	CreatedAt  time.Time
+}
+
+// Main returns the image's main command with what was asked for in place of the image's own arguments. It is empty when
+// the image has none, or when its only one is the init program that is process 1 anyway.
+func (i Image) Main(args []string) []string {
+	command := append(slices.Clone(i.Entrypoint), i.Cmd...)
+	if i.Init == InitSystemd && len(command) > 0 && IsInit(command[0]) {
+		return args
+	}
+	if len(args) == 0 {
+		return command
+	}
+	return append(slices.Clone(i.Entrypoint), args...)
+}
+
+// IsInit says whether a program is one that becomes process 1, by the names that it has.
+func IsInit(program string) bool {
+	switch path.Base(program) {
+	case "systemd":
+		return true
+	case "init":
+		return slices.Contains([]string{"init", "/init", "/sbin/init", "/usr/sbin/init", "/bin/init", "/usr/local/sbin/init"}, path.Clean(program))
+	}
+	return false
 }
 
 // Kernel is a guest kernel: an uncompressed vmlinux and its modules as a read-only ext4.

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	bangerv1 "banger/api/banger/v1"
+	"banger/internal/image"
 	"banger/internal/model"
 	"banger/internal/vm"
 )
@@ -33,6 +34,8 @@ func imageMessage(i model.Image) *bangerv1.Image {
 		Digest: string(i.Digest), Name: i.Name, Arch: i.Arch, Source: i.Source, Init: string(i.Init),
 		SizeBytes: i.SizeBytes, DiskBytes: i.DiskBytes, CreatedAt: timeMessage(i.CreatedAt),
 		Env: i.Env, Workdir: i.Workdir, User: i.User,
+		Tags: i.Tags, Platform: i.Platform, Reference: i.Reference, Manifest: string(i.Manifest), Entrypoint: i.Entrypoint,
+		Cmd: i.Cmd, StopSignal: i.StopSignal, Labels: i.Labels, InitPath: i.InitPath,
 	}
 }
 
@@ -63,13 +66,15 @@ func createRequest(r *bangerv1.CreateVMRequest) (vm.CreateRequest, error) {
 			PortsAuto: spec.GetPortsAuto(), Proxy: spec.GetProxy(), CA: spec.GetCa(),
 		},
 		VMM: spec.GetVmm(), Start: r.GetStart(), Lease: r.GetLease(), Key: r.GetIdempotencyKey(),
+		Image:     image.Want{Policy: image.Policy(spec.GetPull()), Platform: spec.GetPlatform(), Insecure: spec.GetInsecure()},
+		LeaseMain: spec.GetLeaseMain(), StartMain: spec.GetStartMain(),
 	}, nil
 }
 
 func execSpec(s *bangerv1.ExecStart) model.ExecSpec {
 	return model.ExecSpec{
 		Argv: s.GetArgv(), Env: s.GetEnv(), Workdir: s.GetWorkdir(), User: s.GetUser(),
-		TTY: s.GetTty(), Stdin: s.GetStdin(),
+		TTY: s.GetTty(), Stdin: s.GetStdin(), Main: s.GetMain(),
 		Rows: uint16(s.GetSize().GetRows()), Cols: uint16(s.GetSize().GetCols()),
 		Timeout: s.GetTimeout().AsDuration(),
 	}

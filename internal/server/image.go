@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"slices"
 
 	bangerv1 "banger/api/banger/v1"
 	"banger/api/banger/v1/bangerv1connect"
@@ -20,10 +21,13 @@ func (s *imageService) List(ctx context.Context, _ *bangerv1.ListImagesRequest) 
 		return nil, err
 	}
 	res := &bangerv1.ListImagesResponse{}
+	promoted, err := s.images.DefaultImage(ctx)
 	for _, i := range images {
-		res.Images = append(res.Images, imageMessage(i))
+		m := imageMessage(i)
+		m.Default = slices.Contains(i.Tags, promoted)
+		res.Images = append(res.Images, m)
 	}
-	return res, nil
+	return res, err
 }
 
 func (s *imageService) Get(ctx context.Context, r *bangerv1.GetImageRequest) (*bangerv1.GetImageResponse, error) {
@@ -31,7 +35,10 @@ func (s *imageService) Get(ctx context.Context, r *bangerv1.GetImageRequest) (*b
 	if err != nil {
 		return nil, err
 	}
-	return &bangerv1.GetImageResponse{Image: imageMessage(i)}, nil
+	promoted, err := s.images.DefaultImage(ctx)
+	m := imageMessage(i)
+	m.Default = slices.Contains(i.Tags, promoted)
+	return &bangerv1.GetImageResponse{Image: m}, err
 }
 
 func (s *imageService) Build(ctx context.Context, r *bangerv1.BuildImageRequest, stream bangerv1connect.ImageServiceBuildServerStream) error {
@@ -39,19 +46,25 @@ func (s *imageService) Build(ctx context.Context, r *bangerv1.BuildImageRequest,
 	if name == "" {
 		name = model.DefaultImage
 	}
-	work := func(ctx context.Context, op *operation.Operation) error {
-		i, err := s.images.BuildImage(ctx, name, r.GetForce(), op.Report)
+	return s.operate(ctx, "image-build", name, stream.Send, func(ctx context.Context, report model.Report) (model.Image, error) {
+		return s.images.BuildImage(ctx, name, r.GetForce(), report)
+	})
+}
+
+// operate makes an image in an operation and tells the client how it goes.
+func (s *imageService) operate(ctx context.Context, kind, subject string, send eventSender, produce func(ctx context.Context, report model.Report) (model.Image, error)) error {
+	op, err := s.operations.Start(ctx, kind, subject, "", func(ctx context.Context, op *operation.Operation) error {
+		i, err := produce(ctx, op.Report)
 		if err != nil {
 			return err
 		}
 		op.Result(i)
 		return nil
-	}
-	op, err := s.operations.Start(ctx, "image-build", name, "", work)
+	})
 	if err != nil {
 		return err
 	}
-	return relay(ctx, op, stream.Send)
+	return relay(ctx, op, send)
 }
 
 func (s *imageService) Delete(ctx context.Context, r *bangerv1.DeleteImageRequest) (*bangerv1.DeleteImageResponse, error) {

@@ -14,6 +14,7 @@ import (
 	"connectrpc.com/connect/v2/connecthttp"
 
 	"banger/api/banger/v1/bangerv1connect"
+	"banger/internal/image"
 	"banger/internal/model"
 	"banger/internal/operation"
 	"banger/internal/unixsocket"
@@ -41,6 +42,14 @@ type Images interface {
 	Image(ctx context.Context, ref string) (model.Image, error)
 	BuildImage(ctx context.Context, name string, force bool, report model.Report) (model.Image, error)
 	DeleteImage(ctx context.Context, ref string) (model.Image, error)
+	DefaultImage(ctx context.Context) (string, error)
+	Import(ctx context.Context, r image.ImportRequest, report model.Report) (model.Image, error)
+	Obtain(ctx context.Context, w image.Want, report model.Report) (model.Image, error)
+	Pull(ctx context.Context, w image.Want, report model.Report) (model.Image, error)
+	Register(ctx context.Context, r image.RegisterRequest, report model.Report) (model.Image, error)
+	Tag(ctx context.Context, ref, name string) (model.Image, error)
+	Promote(ctx context.Context, ref string) (model.Image, error)
+	Prune(ctx context.Context, all, dryRun bool) (image.Pruned, error)
 	Kernels(ctx context.Context) ([]model.Kernel, error)
 	Kernel(ctx context.Context, ref string) (model.Kernel, error)
 	DeleteKernel(ctx context.Context, ref string) (model.Kernel, error)

@@ -10,6 +10,7 @@ import (
 	bangerv1 "banger/api/banger/v1"
 	"banger/api/banger/v1/bangerv1connect"
 	"banger/internal/apierror"
+	"banger/internal/image"
 	"banger/internal/model"
 	"banger/internal/operation"
 	"banger/internal/vm"
@@ -30,6 +31,9 @@ func newVMService(vms VMs) *vmService {
 }
 
 func (s *vmService) Create(ctx context.Context, r *bangerv1.CreateVMRequest, stream bangerv1connect.VMServiceCreateServerStream) error {
+	if _, err := image.ParsePolicy(r.GetSpec().GetPull()); err != nil {
+		return err
+	}
 	request, err := createRequest(r)
 	if err != nil {
 		return err
@@ -38,7 +42,7 @@ func (s *vmService) Create(ctx context.Context, r *bangerv1.CreateVMRequest, str
 	if err != nil {
 		return err
 	}
-	if !r.GetLease() {
+	if !r.GetLease() && !r.GetSpec().GetLeaseMain() {
 		return relay(ctx, op, stream.Send)
 	}
 	result, err := watch(ctx, op, stream.Send)
@@ -48,6 +52,9 @@ func (s *vmService) Create(ctx context.Context, r *bangerv1.CreateVMRequest, str
 	made, ok := result.(vm.View)
 	if !ok {
 		return model.Errorf(model.ErrUnavailable, "cannot tell which VM was made: see banger vm list")
+	}
+	if !made.Leased {
+		return stream.Send(resultMessage(op.ID(), made))
 	}
 	release, err := s.vms.HoldLease(ctx, made.ID) // before the client learns of the VM, so that there is no gap
 	if err != nil {

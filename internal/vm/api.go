@@ -2,6 +2,7 @@ package vm
 
 import (
 	"banger/internal/guest"
+	"banger/internal/image"
 	"banger/internal/model"
 )
 
@@ -17,10 +18,14 @@ type View struct {
 type CreateRequest struct {
 	Name  string // empty for a random one
 	Spec  model.Spec
-	VMM   string // driver, or empty for the host's best
-	Start bool   // start it once it is made
-	Lease bool   // delete it when nobody has held its lease for LeaseGrace
-	Key   string // idempotency key; the same one twice is the same operation
+	VMM   string     // driver, or empty for the host's best
+	Start bool       // start it once it is made
+	Lease bool       // delete it when nobody has held its lease for LeaseGrace
+	Image image.Want // how to come by Spec.Image; its Ref is not used
+
+	LeaseMain bool   // Lease it when its image has a main command
+	StartMain bool   // once it is started, start its image's main command and leave it to itself
+	Key       string // idempotency key; the same one twice is the same operation
 }
 
 // Resolution is what one reference of many means.

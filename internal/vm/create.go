@@ -18,7 +18,10 @@ import (
 // creation that fails or is canceled leaves nothing; a start that fails leaves the VM failed, with the reason. The result
 // is the View.
 func (s *Service) Create(ctx context.Context, r CreateRequest) (*operation.Operation, error) {
-	r.Spec = s.withDefaults(r.Spec)
+	var err error
+	if r.Spec, err = s.withDefaults(ctx, r.Spec); err != nil {
+		return nil, err
+	}
 	if err := r.Spec.Validate(); err != nil {
 		return nil, err
 	}
@@ -43,7 +46,7 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (*operation.Opera
 		if err != nil {
 			return err
 		}
-		if r.Lease {
+		if v.Leased {
 			// Not before the start has ended: only then does its client have a VM to hold, and a boot may take longer than
 			// a lease.
 			defer s.expire(v.ID)
@@ -54,15 +57,27 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (*operation.Opera
 				_ = s.publish(context.WithoutCancel(ctx), v.ID, op)
 				return err
 			}
+			if r.StartMain {
+				if err := s.startMain(ctx, v); err != nil {
+					_ = s.publish(context.WithoutCancel(ctx), v.ID, op)
+					return err
+				}
+			}
 		}
 		return s.publish(ctx, v.ID, op)
 	})
 }
 
-func (s *Service) withDefaults(spec model.Spec) model.Spec {
+func (s *Service) withDefaults(ctx context.Context, spec model.Spec) (model.Spec, error) {
 	d := s.Defaults
 	if spec.Image == "" {
 		spec.Image = d.Image
+	}
+	if spec.Image == "" {
+		var err error
+		if spec.Image, err = s.Images.DefaultImage(ctx); err != nil {
+			return spec, err
+		}
 	}
 	if spec.Kernel == "" {
 		spec.Kernel = d.Kernel
@@ -82,7 +97,7 @@ func (s *Service) withDefaults(spec model.Spec) model.Spec {
 	if policy, err := model.ParsePolicy(spec.Network); err == nil {
 		spec.Network = policy.String() // one way to write it; what is wrong with it is told by Validate
 	}
-	return spec
+	return spec, nil
 }
 
 // nameIsFree tells early what the database would refuse after an image was built.
@@ -113,7 +128,8 @@ func (s *Service) create(ctx context.Context, r CreateRequest, op *operation.Ope
 	if err != nil {
 		return model.VM{}, err
 	}
-	image, err := s.Images.EnsureImage(ctx, r.Spec.Image, op.Report)
+	r.Image.Ref = r.Spec.Image
+	image, err := s.Images.Obtain(ctx, r.Image, op.Report)
 	if err != nil {
 		return model.VM{}, err
 	}
@@ -125,8 +141,9 @@ func (s *Service) create(ctx context.Context, r CreateRequest, op *operation.Ope
 	v := model.VM{
 		ID: model.NewVMID(), Name: r.Name, Spec: r.Spec, Image: image.Digest, Kernel: kernel.Digest,
 		VMM: driver, RootDisk: s.RootDisks[0].Name(), Network: networkDriver,
-		State: model.StateCreating, Leased: r.Lease, CreatedAt: time.Now(),
+		State: model.StateCreating, CreatedAt: time.Now(),
 	}
+	v.Leased = r.Lease || r.LeaseMain && len(image.Main(nil)) > 0
 	e := s.entry(v.ID)
 	if err := e.acquire(ctx); err != nil {
 		return v, err

@@ -16,6 +16,13 @@ const dialLimit = 30 * time.Second
 // Exec runs a command in a running VM and attaches to it. With shell, argv is empty and the user's login shell runs. The
 // process belongs to the agent, not to ctx, which bounds only the attachment.
 func (s *Service) Exec(ctx context.Context, id model.VMID, spec model.ExecSpec, shell bool) (Process, error) {
+	if spec.Main {
+		var err error
+		if spec, err = s.mainCommand(ctx, id, spec); err != nil {
+			return nil, err
+		}
+		shell = len(spec.Argv) == 0
+	}
 	if !shell || len(spec.Argv) > 0 {
 		if err := spec.Validate(); err != nil {
 			return nil, err

@@ -346,6 +346,10 @@ func (s *Service) guestConfig(ctx context.Context, v model.VM, link network.Link
 			return c, err
 		}
 	}
+	if image.StopSignal != "" {
+		// It was checked when the image was made; without one the command gets TERM, as all others do.
+		c.StopSignal, _ = model.ParseSignal(image.StopSignal)
+	}
 	if v.Spec.User != "" {
 		c.User = v.Spec.User
 	}

@@ -41,7 +41,7 @@ func environment(ts *testscript.TestScript) []string {
 	var env []string
 	for _, name := range []string{
 		"HOME", "PATH", "LANG", "TERM", "TMPDIR", "WORK", "STATE", "BIN", "XDG_STATE_HOME", "XDG_DATA_HOME",
-		"XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "NO_COLOR", "FROM_HOST", "E2E", "http_proxy",
+		"XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "NO_COLOR", "FROM_HOST", "E2E", "http_proxy", "REGISTRY",
 	} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}

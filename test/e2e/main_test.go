@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"banger/internal/image/imagetest"
 )
 
 func TestMain(m *testing.M) {
@@ -67,31 +69,37 @@ func TestKVM(t *testing.T) {
 }
 
 func TestScripts(t *testing.T) {
-	h := prepared()
+	h, i := prepared(), newImages()
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata",
 		RequireUniqueNames: true,
 		Setup:              h.setup,
 		Condition:          condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"alive":      cmdAlive,
-			"announce":   cmdAnnounce,
-			"background": cmdBackground,
-			"capture":    cmdCapture,
-			"daemonpid":  cmdDaemonPID,
-			"eventually": cmdEventually,
-			"exits":      cmdExits,
-			"jsonfield":  cmdJSONField,
-			"kill9":      cmdKill9,
-			"owndata":    h.cmdOwnData,
-			"netdpid":    cmdNetdPID,
-			"parallel":   cmdParallel,
-			"signal":     cmdSignal,
-			"terminal":   cmdTerminal,
-			"waitbg":     cmdWaitBackground,
-			"waitfor":    cmdWaitFor,
-			"waitgone":   cmdWaitGone,
-			"world":      cmdWorld,
+			"alive":       cmdAlive,
+			"announce":    cmdAnnounce,
+			"background":  cmdBackground,
+			"capture":     cmdCapture,
+			"daemonpid":   cmdDaemonPID,
+			"eventually":  cmdEventually,
+			"exits":       cmdExits,
+			"jsonfield":   cmdJSONField,
+			"kill9":       cmdKill9,
+			"misbehave":   cmdMisbehave,
+			"netdpid":     cmdNetdPID,
+			"owndata":     h.cmdOwnData,
+			"parallel":    cmdParallel,
+			"push":        i.cmdPush,
+			"registry":    cmdRegistry,
+			"requests":    cmdRequests,
+			"saveimage":   i.cmdSaveImage,
+			"signal":      cmdSignal,
+			"terminal":    cmdTerminal,
+			"treelisting": cmdTreeListing,
+			"waitbg":      cmdWaitBackground,
+			"waitfor":     cmdWaitFor,
+			"waitgone":    cmdWaitGone,
+			"world":       cmdWorld,
 		},
 	})
 }
@@ -120,7 +128,14 @@ func (h host) setup(env *testscript.Env) error {
 	env.Vars = append(env.Vars, h.env()...)
 	tb := env.T().(testing.TB)
 	env.Values[backgroundKey{}] = backgrounds{}
-	env.Defer(func() { cleanUp(tb, h, env) })
+	registry := new(*imagetest.Registry)
+	env.Values[registryKey{}] = registry
+	env.Defer(func() {
+		cleanUp(tb, h, env)
+		if *registry != nil {
+			(*registry).Close()
+		}
+	})
 	return nil
 }
 

@@ -239,7 +239,8 @@ type ConfigureRequest struct {
 	Link          *Link                  `protobuf:"bytes,12,opt,name=link" json:"link,omitempty"`
 	Time          *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=time" json:"time,omitempty"`
 	Entropy       []byte                 `protobuf:"bytes,14,opt,name=entropy" json:"entropy,omitempty"`
-	Ca            []byte                 `protobuf:"bytes,30,opt,name=ca" json:"ca,omitempty"` // more certificate authorities for the root to trust, PEM
+	StopSignal    int32                  `protobuf:"varint,15,opt,name=stop_signal,json=stopSignal" json:"stop_signal,omitempty"` // what asks the main command to end; 0 for TERM
+	Ca            []byte                 `protobuf:"bytes,16,opt,name=ca" json:"ca,omitempty"`                                    // more certificate authorities for the root to trust, PEM
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -370,6 +371,13 @@ func (x *ConfigureRequest) GetEntropy() []byte {
 		return x.Entropy
 	}
 	return nil
+}
+
+func (x *ConfigureRequest) GetStopSignal() int32 {
+	if x != nil {
+		return x.StopSignal
+	}
+	return 0
 }
 
 func (x *ConfigureRequest) GetCa() []byte {
@@ -513,6 +521,7 @@ type Command struct {
 	Cols          uint32                 `protobuf:"varint,8,opt,name=cols" json:"cols,omitempty"`
 	Timeout       *durationpb.Duration   `protobuf:"bytes,9,opt,name=timeout" json:"timeout,omitempty"`
 	Shell         bool                   `protobuf:"varint,10,opt,name=shell" json:"shell,omitempty"` // argv is empty: the user's login shell
+	Main          bool                   `protobuf:"varint,30,opt,name=main" json:"main,omitempty"`   // a stop of the guest asks this one first
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -613,6 +622,13 @@ func (x *Command) GetTimeout() *durationpb.Duration {
 func (x *Command) GetShell() bool {
 	if x != nil {
 		return x.Shell
+	}
+	return false
+}
+
+func (x *Command) GetMain() bool {
+	if x != nil {
+		return x.Main
 	}
 	return false
 }
@@ -1466,7 +1482,7 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\aboot_id\x18\x03 \x01(\tR\x06bootId\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x04 \x01(\x03R\n" +
-	"generation\"\xc7\x03\n" +
+	"generation\"\xe8\x03\n" +
 	"\x10ConfigureRequest\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x03R\n" +
@@ -1485,8 +1501,10 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\aworkdir\x18\v \x01(\tR\aworkdir\x12\"\n" +
 	"\x04link\x18\f \x01(\v2\x0e.agent.v1.LinkR\x04link\x12.\n" +
 	"\x04time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x18\n" +
-	"\aentropy\x18\x0e \x01(\fR\aentropy\x12\x0e\n" +
-	"\x02ca\x18\x1e \x01(\fR\x02ca\"\x88\x01\n" +
+	"\aentropy\x18\x0e \x01(\fR\aentropy\x12\x1f\n" +
+	"\vstop_signal\x18\x0f \x01(\x05R\n" +
+	"stopSignal\x12\x0e\n" +
+	"\x02ca\x18\x10 \x01(\fR\x02ca\"\x88\x01\n" +
 	"\x04Link\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\fR\x03mac\x12\x10\n" +
 	"\x03mtu\x18\x02 \x01(\rR\x03mtu\x12\x18\n" +
@@ -1494,7 +1512,7 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\agateway\x18\x04 \x01(\tR\agateway\x12\x10\n" +
 	"\x03dns\x18\x05 \x03(\tR\x03dns\x12\x16\n" +
 	"\x06search\x18\x06 \x03(\tR\x06search\"\x13\n" +
-	"\x11ConfigureResponse\"\x8d\x02\n" +
+	"\x11ConfigureResponse\"\xa1\x02\n" +
 	"\aCommand\x12\x19\n" +
 	"\x04argv\x18\x01 \x03(\tB\x05\xaa\x01\x02 \x03R\x04argv\x12\x17\n" +
 	"\x03env\x18\x02 \x03(\tB\x05\xaa\x01\x02 \x03R\x03env\x12\x1f\n" +
@@ -1506,7 +1524,8 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x04cols\x18\b \x01(\rR\x04cols\x123\n" +
 	"\atimeout\x18\t \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12\x14\n" +
 	"\x05shell\x18\n" +
-	" \x01(\bR\x05shell\"K\n" +
+	" \x01(\bR\x05shell\x12\x12\n" +
+	"\x04main\x18\x1e \x01(\bR\x04main\"K\n" +
 	"\fStartRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12+\n" +
 	"\acommand\x18\x02 \x01(\v2\x11.agent.v1.CommandR\acommand\"\x0f\n" +

@@ -241,6 +241,581 @@ func (x *BuildImageRequest) GetForce() bool {
 	return false
 }
 
+// ImportImageRequest is one thing said about an archive.
+type ImportImageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Request:
+	//
+	//	*ImportImageRequest_Start
+	//	*ImportImageRequest_Data
+	Request       isImportImageRequest_Request `protobuf_oneof:"request"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportImageRequest) Reset() {
+	*x = ImportImageRequest{}
+	mi := &file_banger_v1_image_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportImageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportImageRequest) ProtoMessage() {}
+
+func (x *ImportImageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_banger_v1_image_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportImageRequest.ProtoReflect.Descriptor instead.
+func (*ImportImageRequest) Descriptor() ([]byte, []int) {
+	return file_banger_v1_image_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ImportImageRequest) GetRequest() isImportImageRequest_Request {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *ImportImageRequest) GetStart() *ImportImageStart {
+	if x != nil {
+		if x, ok := x.Request.(*ImportImageRequest_Start); ok {
+			return x.Start
+		}
+	}
+	return nil
+}
+
+func (x *ImportImageRequest) GetData() []byte {
+	if x != nil {
+		if x, ok := x.Request.(*ImportImageRequest_Data); ok {
+			return x.Data
+		}
+	}
+	return nil
+}
+
+type isImportImageRequest_Request interface {
+	isImportImageRequest_Request()
+}
+
+type ImportImageRequest_Start struct {
+	Start *ImportImageStart `protobuf:"bytes,1,opt,name=start,proto3,oneof"`
+}
+
+type ImportImageRequest_Data struct {
+	Data []byte `protobuf:"bytes,2,opt,name=data,proto3,oneof"`
+}
+
+func (*ImportImageRequest_Start) isImportImageRequest_Request() {}
+
+func (*ImportImageRequest_Data) isImportImageRequest_Request() {}
+
+type ImportImageStart struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`         // empty for the one that the archive gives
+	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`         // absolute; empty when data follows
+	Platform      string                 `protobuf:"bytes,3,opt,name=platform,proto3" json:"platform,omitempty"` // empty for linux/amd64
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportImageStart) Reset() {
+	*x = ImportImageStart{}
+	mi := &file_banger_v1_image_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportImageStart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportImageStart) ProtoMessage() {}
+
+func (x *ImportImageStart) ProtoReflect() protoreflect.Message {
+	mi := &file_banger_v1_image_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportImageStart.ProtoReflect.Descriptor instead.
+func (*ImportImageStart) Descriptor() ([]byte, []int) {
+	return file_banger_v1_image_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ImportImageStart) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ImportImageStart) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ImportImageStart) GetPlatform() string {
+	if x != nil {
+		return x.Platform
+	}
+	return ""
+}
+
+type PullImageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ref           string                 `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	Platform      string                 `protobuf:"bytes,2,opt,name=platform,proto3" json:"platform,omitempty"`  // empty for linux/amd64
+	Insecure      bool                   `protobuf:"varint,3,opt,name=insecure,proto3" json:"insecure,omitempty"` // plain HTTP and unknown certificates are fine
+	Policy        string                 `protobuf:"bytes,4,opt,name=policy,proto3" json:"policy,omitempty"`      // always (the default), missing or never
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PullImageRequest) Reset() {
+	*x = PullImageRequest{}
+	mi := &file_banger_v1_image_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PullImageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PullImageRequest) ProtoMessage() {}
+
+func (x *PullImageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_banger_v1_image_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PullImageRequest.ProtoReflect.Descriptor instead.
+func (*PullImageRequest) Descriptor() ([]byte, []int) {
+	return file_banger_v1_image_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PullImageRequest) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
+func (x *PullImageRequest) GetPlatform() string {
+	if x != nil {
+		return x.Platform
+	}
+	return ""
+}
+
+func (x *PullImageRequest) GetInsecure() bool {
+	if x != nil {
+		return x.Insecure
+	}
+	return false
+}
+
+func (x *PullImageRequest) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+type RegisterImageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`                         // absolute
+	InitPath      string                 `protobuf:"bytes,3,opt,name=init_path,json=initPath,proto3" json:"init_path,omitempty"` // of the init program inside; empty when the agent stays process 1
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegisterImageRequest) Reset() {
+	*x = RegisterImageRequest{}
+	mi := &file_banger_v1_image_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegisterImageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegisterImageRequest) ProtoMessage() {}
+
+func (x *RegisterImageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_banger_v1_image_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegisterImageRequest.ProtoReflect.Descriptor instead.
+func (*RegisterImageRequest) Descriptor() ([]byte, []int) {
+	return file_banger_v1_image_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RegisterImageRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RegisterImageRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *RegisterImageRequest) GetInitPath() string {
+	if x != nil {
+		return x.InitPath
+	}
+	return ""
+}
+
+type TagImageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ref           string                 `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TagImageRequest) Reset() {
+	*x = TagImageRequest{}
+	mi := &file_banger_v1_image_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TagImageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TagImageRequest) ProtoMessage() {}
+
+func (x *TagImageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_banger_v1_image_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TagImageRequest.ProtoReflect.Descriptor instead.
+func (*TagImageRequest) Descriptor() ([]byte, []int) {
+	return file_banger_v1_image_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *TagImageRequest) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
+func (x *TagImageRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type TagImageResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Image         *Image                 `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TagImageResponse) Reset() {
+	*x = TagImageResponse{}
+	mi := &file_banger_v1_image_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TagImageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TagImageResponse) ProtoMessage() {}
+
+func (x *TagImageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_banger_v1_image_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TagImageResponse.ProtoReflect.Descriptor instead.
+func (*TagImageResponse) Descriptor() ([]byte, []int) {
+	return file_banger_v1_image_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *TagImageResponse) GetImage() *Image {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
+type PromoteImageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ref           string                 `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PromoteImageRequest) Reset() {
+	*x = PromoteImageRequest{}
+	mi := &file_banger_v1_image_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PromoteImageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PromoteImageRequest) ProtoMessage() {}
+
+func (x *PromoteImageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_banger_v1_image_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PromoteImageRequest.ProtoReflect.Descriptor instead.
+func (*PromoteImageRequest) Descriptor() ([]byte, []int) {
+	return file_banger_v1_image_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *PromoteImageRequest) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
+type PromoteImageResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Image         *Image                 `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PromoteImageResponse) Reset() {
+	*x = PromoteImageResponse{}
+	mi := &file_banger_v1_image_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PromoteImageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PromoteImageResponse) ProtoMessage() {}
+
+func (x *PromoteImageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_banger_v1_image_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PromoteImageResponse.ProtoReflect.Descriptor instead.
+func (*PromoteImageResponse) Descriptor() ([]byte, []int) {
+	return file_banger_v1_image_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PromoteImageResponse) GetImage() *Image {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
+type PruneImagesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	All           bool                   `protobuf:"varint,1,opt,name=all,proto3" json:"all,omitempty"`                     // named ones too
+	DryRun        bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"` // only say what would go
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PruneImagesRequest) Reset() {
+	*x = PruneImagesRequest{}
+	mi := &file_banger_v1_image_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PruneImagesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PruneImagesRequest) ProtoMessage() {}
+
+func (x *PruneImagesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_banger_v1_image_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PruneImagesRequest.ProtoReflect.Descriptor instead.
+func (*PruneImagesRequest) Descriptor() ([]byte, []int) {
+	return file_banger_v1_image_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PruneImagesRequest) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+func (x *PruneImagesRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type PruneImagesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Images        []*Image               `protobuf:"bytes,1,rep,name=images,proto3" json:"images,omitempty"`
+	Layers        int32                  `protobuf:"varint,2,opt,name=layers,proto3" json:"layers,omitempty"` // so many downloaded layers
+	LayerBytes    int64                  `protobuf:"varint,3,opt,name=layer_bytes,json=layerBytes,proto3" json:"layer_bytes,omitempty"`
+	FreedBytes    int64                  `protobuf:"varint,4,opt,name=freed_bytes,json=freedBytes,proto3" json:"freed_bytes,omitempty"` // in all
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PruneImagesResponse) Reset() {
+	*x = PruneImagesResponse{}
+	mi := &file_banger_v1_image_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PruneImagesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PruneImagesResponse) ProtoMessage() {}
+
+func (x *PruneImagesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_banger_v1_image_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PruneImagesResponse.ProtoReflect.Descriptor instead.
+func (*PruneImagesResponse) Descriptor() ([]byte, []int) {
+	return file_banger_v1_image_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PruneImagesResponse) GetImages() []*Image {
+	if x != nil {
+		return x.Images
+	}
+	return nil
+}
+
+func (x *PruneImagesResponse) GetLayers() int32 {
+	if x != nil {
+		return x.Layers
+	}
+	return 0
+}
+
+func (x *PruneImagesResponse) GetLayerBytes() int64 {
+	if x != nil {
+		return x.LayerBytes
+	}
+	return 0
+}
+
+func (x *PruneImagesResponse) GetFreedBytes() int64 {
+	if x != nil {
+		return x.FreedBytes
+	}
+	return 0
+}
+
 type DeleteImageRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ref           string                 `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
@@ -250,7 +825,7 @@ type DeleteImageRequest struct {
 
 func (x *DeleteImageRequest) Reset() {
 	*x = DeleteImageRequest{}
-	mi := &file_banger_v1_image_proto_msgTypes[5]
+	mi := &file_banger_v1_image_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -262,7 +837,7 @@ func (x *DeleteImageRequest) String() string {
 func (*DeleteImageRequest) ProtoMessage() {}
 
 func (x *DeleteImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_banger_v1_image_proto_msgTypes[5]
+	mi := &file_banger_v1_image_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -275,7 +850,7 @@ func (x *DeleteImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteImageRequest.ProtoReflect.Descriptor instead.
 func (*DeleteImageRequest) Descriptor() ([]byte, []int) {
-	return file_banger_v1_image_proto_rawDescGZIP(), []int{5}
+	return file_banger_v1_image_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DeleteImageRequest) GetRef() string {
@@ -294,7 +869,7 @@ type DeleteImageResponse struct {
 
 func (x *DeleteImageResponse) Reset() {
 	*x = DeleteImageResponse{}
-	mi := &file_banger_v1_image_proto_msgTypes[6]
+	mi := &file_banger_v1_image_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -306,7 +881,7 @@ func (x *DeleteImageResponse) String() string {
 func (*DeleteImageResponse) ProtoMessage() {}
 
 func (x *DeleteImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_banger_v1_image_proto_msgTypes[6]
+	mi := &file_banger_v1_image_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -319,7 +894,7 @@ func (x *DeleteImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteImageResponse.ProtoReflect.Descriptor instead.
 func (*DeleteImageResponse) Descriptor() ([]byte, []int) {
-	return file_banger_v1_image_proto_rawDescGZIP(), []int{6}
+	return file_banger_v1_image_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteImageResponse) GetImage() *Image {
@@ -337,7 +912,7 @@ type ListKernelsRequest struct {
 
 func (x *ListKernelsRequest) Reset() {
 	*x = ListKernelsRequest{}
-	mi := &file_banger_v1_image_proto_msgTypes[7]
+	mi := &file_banger_v1_image_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -349,7 +924,7 @@ func (x *ListKernelsRequest) String() string {
 func (*ListKernelsRequest) ProtoMessage() {}
 
 func (x *ListKernelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_banger_v1_image_proto_msgTypes[7]
+	mi := &file_banger_v1_image_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -362,7 +937,7 @@ func (x *ListKernelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKernelsRequest.ProtoReflect.Descriptor instead.
 func (*ListKernelsRequest) Descriptor() ([]byte, []int) {
-	return file_banger_v1_image_proto_rawDescGZIP(), []int{7}
+	return file_banger_v1_image_proto_rawDescGZIP(), []int{17}
 }
 
 type ListKernelsResponse struct {
@@ -374,7 +949,7 @@ type ListKernelsResponse struct {
 
 func (x *ListKernelsResponse) Reset() {
 	*x = ListKernelsResponse{}
-	mi := &file_banger_v1_image_proto_msgTypes[8]
+	mi := &file_banger_v1_image_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -386,7 +961,7 @@ func (x *ListKernelsResponse) String() string {
 func (*ListKernelsResponse) ProtoMessage() {}
 
 func (x *ListKernelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_banger_v1_image_proto_msgTypes[8]
+	mi := &file_banger_v1_image_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -399,7 +974,7 @@ func (x *ListKernelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKernelsResponse.ProtoReflect.Descriptor instead.
 func (*ListKernelsResponse) Descriptor() ([]byte, []int) {
-	return file_banger_v1_image_proto_rawDescGZIP(), []int{8}
+	return file_banger_v1_image_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListKernelsResponse) GetKernels() []*Kernel {
@@ -418,7 +993,7 @@ type GetKernelRequest struct {
 
 func (x *GetKernelRequest) Reset() {
 	*x = GetKernelRequest{}
-	mi := &file_banger_v1_image_proto_msgTypes[9]
+	mi := &file_banger_v1_image_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -430,7 +1005,7 @@ func (x *GetKernelRequest) String() string {
 func (*GetKernelRequest) ProtoMessage() {}
 
 func (x *GetKernelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_banger_v1_image_proto_msgTypes[9]
+	mi := &file_banger_v1_image_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -443,7 +1018,7 @@ func (x *GetKernelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKernelRequest.ProtoReflect.Descriptor instead.
 func (*GetKernelRequest) Descriptor() ([]byte, []int) {
-	return file_banger_v1_image_proto_rawDescGZIP(), []int{9}
+	return file_banger_v1_image_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetKernelRequest) GetRef() string {
@@ -462,7 +1037,7 @@ type GetKernelResponse struct {
 
 func (x *GetKernelResponse) Reset() {
 	*x = GetKernelResponse{}
-	mi := &file_banger_v1_image_proto_msgTypes[10]
+	mi := &file_banger_v1_image_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -474,7 +1049,7 @@ func (x *GetKernelResponse) String() string {
 func (*GetKernelResponse) ProtoMessage() {}
 
 func (x *GetKernelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_banger_v1_image_proto_msgTypes[10]
+	mi := &file_banger_v1_image_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -487,7 +1062,7 @@ func (x *GetKernelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKernelResponse.ProtoReflect.Descriptor instead.
 func (*GetKernelResponse) Descriptor() ([]byte, []int) {
-	return file_banger_v1_image_proto_rawDescGZIP(), []int{10}
+	return file_banger_v1_image_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetKernelResponse) GetKernel() *Kernel {
@@ -506,7 +1081,7 @@ type DeleteKernelRequest struct {
 
 func (x *DeleteKernelRequest) Reset() {
 	*x = DeleteKernelRequest{}
-	mi := &file_banger_v1_image_proto_msgTypes[11]
+	mi := &file_banger_v1_image_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -518,7 +1093,7 @@ func (x *DeleteKernelRequest) String() string {
 func (*DeleteKernelRequest) ProtoMessage() {}
 
 func (x *DeleteKernelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_banger_v1_image_proto_msgTypes[11]
+	mi := &file_banger_v1_image_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -531,7 +1106,7 @@ func (x *DeleteKernelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteKernelRequest.ProtoReflect.Descriptor instead.
 func (*DeleteKernelRequest) Descriptor() ([]byte, []int) {
-	return file_banger_v1_image_proto_rawDescGZIP(), []int{11}
+	return file_banger_v1_image_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DeleteKernelRequest) GetRef() string {
@@ -550,7 +1125,7 @@ type DeleteKernelResponse struct {
 
 func (x *DeleteKernelResponse) Reset() {
 	*x = DeleteKernelResponse{}
-	mi := &file_banger_v1_image_proto_msgTypes[12]
+	mi := &file_banger_v1_image_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -562,7 +1137,7 @@ func (x *DeleteKernelResponse) String() string {
 func (*DeleteKernelResponse) ProtoMessage() {}
 
 func (x *DeleteKernelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_banger_v1_image_proto_msgTypes[12]
+	mi := &file_banger_v1_image_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -575,7 +1150,7 @@ func (x *DeleteKernelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteKernelResponse.ProtoReflect.Descriptor instead.
 func (*DeleteKernelResponse) Descriptor() ([]byte, []int) {
-	return file_banger_v1_image_proto_rawDescGZIP(), []int{12}
+	return file_banger_v1_image_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DeleteKernelResponse) GetKernel() *Kernel {
@@ -599,7 +1174,43 @@ const file_banger_v1_image_proto_rawDesc = "" +
 	"\x05image\x18\x01 \x01(\v2\x10.banger.v1.ImageR\x05image\"=\n" +
 	"\x11BuildImageRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05force\x18\x02 \x01(\bR\x05force\"&\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\"j\n" +
+	"\x12ImportImageRequest\x123\n" +
+	"\x05start\x18\x01 \x01(\v2\x1b.banger.v1.ImportImageStartH\x00R\x05start\x12\x14\n" +
+	"\x04data\x18\x02 \x01(\fH\x00R\x04dataB\t\n" +
+	"\arequest\"V\n" +
+	"\x10ImportImageStart\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12\x1a\n" +
+	"\bplatform\x18\x03 \x01(\tR\bplatform\"t\n" +
+	"\x10PullImageRequest\x12\x10\n" +
+	"\x03ref\x18\x01 \x01(\tR\x03ref\x12\x1a\n" +
+	"\bplatform\x18\x02 \x01(\tR\bplatform\x12\x1a\n" +
+	"\binsecure\x18\x03 \x01(\bR\binsecure\x12\x16\n" +
+	"\x06policy\x18\x04 \x01(\tR\x06policy\"[\n" +
+	"\x14RegisterImageRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12\x1b\n" +
+	"\tinit_path\x18\x03 \x01(\tR\binitPath\"7\n" +
+	"\x0fTagImageRequest\x12\x10\n" +
+	"\x03ref\x18\x01 \x01(\tR\x03ref\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\":\n" +
+	"\x10TagImageResponse\x12&\n" +
+	"\x05image\x18\x01 \x01(\v2\x10.banger.v1.ImageR\x05image\"'\n" +
+	"\x13PromoteImageRequest\x12\x10\n" +
+	"\x03ref\x18\x01 \x01(\tR\x03ref\">\n" +
+	"\x14PromoteImageResponse\x12&\n" +
+	"\x05image\x18\x01 \x01(\v2\x10.banger.v1.ImageR\x05image\"?\n" +
+	"\x12PruneImagesRequest\x12\x10\n" +
+	"\x03all\x18\x01 \x01(\bR\x03all\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"\x99\x01\n" +
+	"\x13PruneImagesResponse\x12(\n" +
+	"\x06images\x18\x01 \x03(\v2\x10.banger.v1.ImageR\x06images\x12\x16\n" +
+	"\x06layers\x18\x02 \x01(\x05R\x06layers\x12\x1f\n" +
+	"\vlayer_bytes\x18\x03 \x01(\x03R\n" +
+	"layerBytes\x12\x1f\n" +
+	"\vfreed_bytes\x18\x04 \x01(\x03R\n" +
+	"freedBytes\"&\n" +
 	"\x12DeleteImageRequest\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\tR\x03ref\"=\n" +
 	"\x13DeleteImageResponse\x12&\n" +
@@ -614,11 +1225,17 @@ const file_banger_v1_image_proto_rawDesc = "" +
 	"\x13DeleteKernelRequest\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\tR\x03ref\"A\n" +
 	"\x14DeleteKernelResponse\x12)\n" +
-	"\x06kernel\x18\x01 \x01(\v2\x11.banger.v1.KernelR\x06kernel2\xa0\x02\n" +
+	"\x06kernel\x18\x01 \x01(\v2\x11.banger.v1.KernelR\x06kernel2\xc8\x05\n" +
 	"\fImageService\x12C\n" +
 	"\x04List\x12\x1c.banger.v1.ListImagesRequest\x1a\x1d.banger.v1.ListImagesResponse\x12>\n" +
 	"\x03Get\x12\x1a.banger.v1.GetImageRequest\x1a\x1b.banger.v1.GetImageResponse\x12B\n" +
-	"\x05Build\x12\x1c.banger.v1.BuildImageRequest\x1a\x19.banger.v1.OperationEvent0\x01\x12G\n" +
+	"\x05Build\x12\x1c.banger.v1.BuildImageRequest\x1a\x19.banger.v1.OperationEvent0\x01\x12F\n" +
+	"\x06Import\x12\x1d.banger.v1.ImportImageRequest\x1a\x19.banger.v1.OperationEvent(\x010\x01\x12@\n" +
+	"\x04Pull\x12\x1b.banger.v1.PullImageRequest\x1a\x19.banger.v1.OperationEvent0\x01\x12H\n" +
+	"\bRegister\x12\x1f.banger.v1.RegisterImageRequest\x1a\x19.banger.v1.OperationEvent0\x01\x12>\n" +
+	"\x03Tag\x12\x1a.banger.v1.TagImageRequest\x1a\x1b.banger.v1.TagImageResponse\x12J\n" +
+	"\aPromote\x12\x1e.banger.v1.PromoteImageRequest\x1a\x1f.banger.v1.PromoteImageResponse\x12F\n" +
+	"\x05Prune\x12\x1d.banger.v1.PruneImagesRequest\x1a\x1e.banger.v1.PruneImagesResponse\x12G\n" +
 	"\x06Delete\x12\x1d.banger.v1.DeleteImageRequest\x1a\x1e.banger.v1.DeleteImageResponse2\xe3\x01\n" +
 	"\rKernelService\x12E\n" +
 	"\x04List\x12\x1d.banger.v1.ListKernelsRequest\x1a\x1e.banger.v1.ListKernelsResponse\x12@\n" +
@@ -637,51 +1254,77 @@ func file_banger_v1_image_proto_rawDescGZIP() []byte {
 	return file_banger_v1_image_proto_rawDescData
 }
 
-var file_banger_v1_image_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_banger_v1_image_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_banger_v1_image_proto_goTypes = []any{
 	(*ListImagesRequest)(nil),    // 0: banger.v1.ListImagesRequest
 	(*ListImagesResponse)(nil),   // 1: banger.v1.ListImagesResponse
 	(*GetImageRequest)(nil),      // 2: banger.v1.GetImageRequest
 	(*GetImageResponse)(nil),     // 3: banger.v1.GetImageResponse
 	(*BuildImageRequest)(nil),    // 4: banger.v1.BuildImageRequest
-	(*DeleteImageRequest)(nil),   // 5: banger.v1.DeleteImageRequest
-	(*DeleteImageResponse)(nil),  // 6: banger.v1.DeleteImageResponse
-	(*ListKernelsRequest)(nil),   // 7: banger.v1.ListKernelsRequest
-	(*ListKernelsResponse)(nil),  // 8: banger.v1.ListKernelsResponse
-	(*GetKernelRequest)(nil),     // 9: banger.v1.GetKernelRequest
-	(*GetKernelResponse)(nil),    // 10: banger.v1.GetKernelResponse
-	(*DeleteKernelRequest)(nil),  // 11: banger.v1.DeleteKernelRequest
-	(*DeleteKernelResponse)(nil), // 12: banger.v1.DeleteKernelResponse
-	(*Image)(nil),                // 13: banger.v1.Image
-	(*Kernel)(nil),               // 14: banger.v1.Kernel
-	(*OperationEvent)(nil),       // 15: banger.v1.OperationEvent
+	(*ImportImageRequest)(nil),   // 5: banger.v1.ImportImageRequest
+	(*ImportImageStart)(nil),     // 6: banger.v1.ImportImageStart
+	(*PullImageRequest)(nil),     // 7: banger.v1.PullImageRequest
+	(*RegisterImageRequest)(nil), // 8: banger.v1.RegisterImageRequest
+	(*TagImageRequest)(nil),      // 9: banger.v1.TagImageRequest
+	(*TagImageResponse)(nil),     // 10: banger.v1.TagImageResponse
+	(*PromoteImageRequest)(nil),  // 11: banger.v1.PromoteImageRequest
+	(*PromoteImageResponse)(nil), // 12: banger.v1.PromoteImageResponse
+	(*PruneImagesRequest)(nil),   // 13: banger.v1.PruneImagesRequest
+	(*PruneImagesResponse)(nil),  // 14: banger.v1.PruneImagesResponse
+	(*DeleteImageRequest)(nil),   // 15: banger.v1.DeleteImageRequest
+	(*DeleteImageResponse)(nil),  // 16: banger.v1.DeleteImageResponse
+	(*ListKernelsRequest)(nil),   // 17: banger.v1.ListKernelsRequest
+	(*ListKernelsResponse)(nil),  // 18: banger.v1.ListKernelsResponse
+	(*GetKernelRequest)(nil),     // 19: banger.v1.GetKernelRequest
+	(*GetKernelResponse)(nil),    // 20: banger.v1.GetKernelResponse
+	(*DeleteKernelRequest)(nil),  // 21: banger.v1.DeleteKernelRequest
+	(*DeleteKernelResponse)(nil), // 22: banger.v1.DeleteKernelResponse
+	(*Image)(nil),                // 23: banger.v1.Image
+	(*Kernel)(nil),               // 24: banger.v1.Kernel
+	(*OperationEvent)(nil),       // 25: banger.v1.OperationEvent
 }
 var file_banger_v1_image_proto_depIdxs = []int32{
-	13, // 0: banger.v1.ListImagesResponse.images:type_name -> banger.v1.Image
-	13, // 1: banger.v1.GetImageResponse.image:type_name -> banger.v1.Image
-	13, // 2: banger.v1.DeleteImageResponse.image:type_name -> banger.v1.Image
-	14, // 3: banger.v1.ListKernelsResponse.kernels:type_name -> banger.v1.Kernel
-	14, // 4: banger.v1.GetKernelResponse.kernel:type_name -> banger.v1.Kernel
-	14, // 5: banger.v1.DeleteKernelResponse.kernel:type_name -> banger.v1.Kernel
-	0,  // 6: banger.v1.ImageService.List:input_type -> banger.v1.ListImagesRequest
-	2,  // 7: banger.v1.ImageService.Get:input_type -> banger.v1.GetImageRequest
-	4,  // 8: banger.v1.ImageService.Build:input_type -> banger.v1.BuildImageRequest
-	5,  // 9: banger.v1.ImageService.Delete:input_type -> banger.v1.DeleteImageRequest
-	7,  // 10: banger.v1.KernelService.List:input_type -> banger.v1.ListKernelsRequest
-	9,  // 11: banger.v1.KernelService.Get:input_type -> banger.v1.GetKernelRequest
-	11, // 12: banger.v1.KernelService.Delete:input_type -> banger.v1.DeleteKernelRequest
-	1,  // 13: banger.v1.ImageService.List:output_type -> banger.v1.ListImagesResponse
-	3,  // 14: banger.v1.ImageService.Get:output_type -> banger.v1.GetImageResponse
-	15, // 15: banger.v1.ImageService.Build:output_type -> banger.v1.OperationEvent
-	6,  // 16: banger.v1.ImageService.Delete:output_type -> banger.v1.DeleteImageResponse
-	8,  // 17: banger.v1.KernelService.List:output_type -> banger.v1.ListKernelsResponse
-	10, // 18: banger.v1.KernelService.Get:output_type -> banger.v1.GetKernelResponse
-	12, // 19: banger.v1.KernelService.Delete:output_type -> banger.v1.DeleteKernelResponse
-	13, // [13:20] is the sub-list for method output_type
-	6,  // [6:13] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	23, // 0: banger.v1.ListImagesResponse.images:type_name -> banger.v1.Image
+	23, // 1: banger.v1.GetImageResponse.image:type_name -> banger.v1.Image
+	6,  // 2: banger.v1.ImportImageRequest.start:type_name -> banger.v1.ImportImageStart
+	23, // 3: banger.v1.TagImageResponse.image:type_name -> banger.v1.Image
+	23, // 4: banger.v1.PromoteImageResponse.image:type_name -> banger.v1.Image
+	23, // 5: banger.v1.PruneImagesResponse.images:type_name -> banger.v1.Image
+	23, // 6: banger.v1.DeleteImageResponse.image:type_name -> banger.v1.Image
+	24, // 7: banger.v1.ListKernelsResponse.kernels:type_name -> banger.v1.Kernel
+	24, // 8: banger.v1.GetKernelResponse.kernel:type_name -> banger.v1.Kernel
+	24, // 9: banger.v1.DeleteKernelResponse.kernel:type_name -> banger.v1.Kernel
+	0,  // 10: banger.v1.ImageService.List:input_type -> banger.v1.ListImagesRequest
+	2,  // 11: banger.v1.ImageService.Get:input_type -> banger.v1.GetImageRequest
+	4,  // 12: banger.v1.ImageService.Build:input_type -> banger.v1.BuildImageRequest
+	5,  // 13: banger.v1.ImageService.Import:input_type -> banger.v1.ImportImageRequest
+	7,  // 14: banger.v1.ImageService.Pull:input_type -> banger.v1.PullImageRequest
+	8,  // 15: banger.v1.ImageService.Register:input_type -> banger.v1.RegisterImageRequest
+	9,  // 16: banger.v1.ImageService.Tag:input_type -> banger.v1.TagImageRequest
+	11, // 17: banger.v1.ImageService.Promote:input_type -> banger.v1.PromoteImageRequest
+	13, // 18: banger.v1.ImageService.Prune:input_type -> banger.v1.PruneImagesRequest
+	15, // 19: banger.v1.ImageService.Delete:input_type -> banger.v1.DeleteImageRequest
+	17, // 20: banger.v1.KernelService.List:input_type -> banger.v1.ListKernelsRequest
+	19, // 21: banger.v1.KernelService.Get:input_type -> banger.v1.GetKernelRequest
+	21, // 22: banger.v1.KernelService.Delete:input_type -> banger.v1.DeleteKernelRequest
+	1,  // 23: banger.v1.ImageService.List:output_type -> banger.v1.ListImagesResponse
+	3,  // 24: banger.v1.ImageService.Get:output_type -> banger.v1.GetImageResponse
+	25, // 25: banger.v1.ImageService.Build:output_type -> banger.v1.OperationEvent
+	25, // 26: banger.v1.ImageService.Import:output_type -> banger.v1.OperationEvent
+	25, // 27: banger.v1.ImageService.Pull:output_type -> banger.v1.OperationEvent
+	25, // 28: banger.v1.ImageService.Register:output_type -> banger.v1.OperationEvent
+	10, // 29: banger.v1.ImageService.Tag:output_type -> banger.v1.TagImageResponse
+	12, // 30: banger.v1.ImageService.Promote:output_type -> banger.v1.PromoteImageResponse
+	14, // 31: banger.v1.ImageService.Prune:output_type -> banger.v1.PruneImagesResponse
+	16, // 32: banger.v1.ImageService.Delete:output_type -> banger.v1.DeleteImageResponse
+	18, // 33: banger.v1.KernelService.List:output_type -> banger.v1.ListKernelsResponse
+	20, // 34: banger.v1.KernelService.Get:output_type -> banger.v1.GetKernelResponse
+	22, // 35: banger.v1.KernelService.Delete:output_type -> banger.v1.DeleteKernelResponse
+	23, // [23:36] is the sub-list for method output_type
+	10, // [10:23] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_banger_v1_image_proto_init() }
@@ -691,13 +1334,17 @@ func file_banger_v1_image_proto_init() {
 	}
 	file_banger_v1_operation_proto_init()
 	file_banger_v1_types_proto_init()
+	file_banger_v1_image_proto_msgTypes[5].OneofWrappers = []any{
+		(*ImportImageRequest_Start)(nil),
+		(*ImportImageRequest_Data)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_banger_v1_image_proto_rawDesc), len(file_banger_v1_image_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -387,6 +387,16 @@ type Image struct {
 	Env           []string               `protobuf:"bytes,9,rep,name=env,proto3" json:"env,omitempty"`
 	Workdir       string                 `protobuf:"bytes,10,opt,name=workdir,proto3" json:"workdir,omitempty"`
 	User          string                 `protobuf:"bytes,11,opt,name=user,proto3" json:"user,omitempty"`
+	Tags          []string               `protobuf:"bytes,12,rep,name=tags,proto3" json:"tags,omitempty"` // every name, the image's own first
+	Platform      string                 `protobuf:"bytes,13,opt,name=platform,proto3" json:"platform,omitempty"`
+	Reference     string                 `protobuf:"bytes,14,opt,name=reference,proto3" json:"reference,omitempty"` // of a pulled one: repository@digest
+	Manifest      string                 `protobuf:"bytes,15,opt,name=manifest,proto3" json:"manifest,omitempty"`   // of a pulled or imported one: its manifest's digest
+	Entrypoint    []string               `protobuf:"bytes,16,rep,name=entrypoint,proto3" json:"entrypoint,omitempty"`
+	Cmd           []string               `protobuf:"bytes,17,rep,name=cmd,proto3" json:"cmd,omitempty"`
+	StopSignal    string                 `protobuf:"bytes,18,opt,name=stop_signal,json=stopSignal,proto3" json:"stop_signal,omitempty"`
+	Labels        map[string]string      `protobuf:"bytes,19,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Default       bool                   `protobuf:"varint,20,opt,name=default,proto3" json:"default,omitempty"` // VMs get it for which none is named
+	InitPath      string                 `protobuf:"bytes,21,opt,name=init_path,json=initPath,proto3" json:"init_path,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -494,6 +504,76 @@ func (x *Image) GetWorkdir() string {
 func (x *Image) GetUser() string {
 	if x != nil {
 		return x.User
+	}
+	return ""
+}
+
+func (x *Image) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *Image) GetPlatform() string {
+	if x != nil {
+		return x.Platform
+	}
+	return ""
+}
+
+func (x *Image) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *Image) GetManifest() string {
+	if x != nil {
+		return x.Manifest
+	}
+	return ""
+}
+
+func (x *Image) GetEntrypoint() []string {
+	if x != nil {
+		return x.Entrypoint
+	}
+	return nil
+}
+
+func (x *Image) GetCmd() []string {
+	if x != nil {
+		return x.Cmd
+	}
+	return nil
+}
+
+func (x *Image) GetStopSignal() string {
+	if x != nil {
+		return x.StopSignal
+	}
+	return ""
+}
+
+func (x *Image) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Image) GetDefault() bool {
+	if x != nil {
+		return x.Default
+	}
+	return false
+}
+
+func (x *Image) GetInitPath() string {
+	if x != nil {
+		return x.InitPath
 	}
 	return ""
 }
@@ -635,7 +715,7 @@ const file_banger_v1_types_proto_rawDesc = "" +
 	"\x03vmm\x18\x01 \x01(\v2\x12.banger.v1.ProcessR\x03vmm\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\"\x1b\n" +
 	"\aProcess\x12\x10\n" +
-	"\x03pid\x18\x01 \x01(\x05R\x03pid\"\xac\x02\n" +
+	"\x03pid\x18\x01 \x01(\x05R\x03pid\"\x91\x05\n" +
 	"\x05Image\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -651,7 +731,23 @@ const file_banger_v1_types_proto_rawDesc = "" +
 	"\x03env\x18\t \x03(\tR\x03env\x12\x18\n" +
 	"\aworkdir\x18\n" +
 	" \x01(\tR\aworkdir\x12\x12\n" +
-	"\x04user\x18\v \x01(\tR\x04user\"\xd4\x01\n" +
+	"\x04user\x18\v \x01(\tR\x04user\x12\x12\n" +
+	"\x04tags\x18\f \x03(\tR\x04tags\x12\x1a\n" +
+	"\bplatform\x18\r \x01(\tR\bplatform\x12\x1c\n" +
+	"\treference\x18\x0e \x01(\tR\treference\x12\x1a\n" +
+	"\bmanifest\x18\x0f \x01(\tR\bmanifest\x12\x1e\n" +
+	"\n" +
+	"entrypoint\x18\x10 \x03(\tR\n" +
+	"entrypoint\x12\x10\n" +
+	"\x03cmd\x18\x11 \x03(\tR\x03cmd\x12\x1f\n" +
+	"\vstop_signal\x18\x12 \x01(\tR\n" +
+	"stopSignal\x124\n" +
+	"\x06labels\x18\x13 \x03(\v2\x1c.banger.v1.Image.LabelsEntryR\x06labels\x12\x18\n" +
+	"\adefault\x18\x14 \x01(\bR\adefault\x12\x1b\n" +
+	"\tinit_path\x18\x15 \x01(\tR\binitPath\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd4\x01\n" +
 	"\x06Kernel\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -675,30 +771,32 @@ func file_banger_v1_types_proto_rawDescGZIP() []byte {
 	return file_banger_v1_types_proto_rawDescData
 }
 
-var file_banger_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_banger_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_banger_v1_types_proto_goTypes = []any{
 	(*VM)(nil),                    // 0: banger.v1.VM
 	(*Handles)(nil),               // 1: banger.v1.Handles
 	(*Process)(nil),               // 2: banger.v1.Process
 	(*Image)(nil),                 // 3: banger.v1.Image
 	(*Kernel)(nil),                // 4: banger.v1.Kernel
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
-	(*Port)(nil),                  // 6: banger.v1.Port
+	nil,                           // 5: banger.v1.Image.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*Port)(nil),                  // 7: banger.v1.Port
 }
 var file_banger_v1_types_proto_depIdxs = []int32{
-	5, // 0: banger.v1.VM.created_at:type_name -> google.protobuf.Timestamp
-	5, // 1: banger.v1.VM.started_at:type_name -> google.protobuf.Timestamp
-	5, // 2: banger.v1.VM.used_at:type_name -> google.protobuf.Timestamp
+	6, // 0: banger.v1.VM.created_at:type_name -> google.protobuf.Timestamp
+	6, // 1: banger.v1.VM.started_at:type_name -> google.protobuf.Timestamp
+	6, // 2: banger.v1.VM.used_at:type_name -> google.protobuf.Timestamp
 	1, // 3: banger.v1.VM.handles:type_name -> banger.v1.Handles
-	6, // 4: banger.v1.VM.ports:type_name -> banger.v1.Port
+	7, // 4: banger.v1.VM.ports:type_name -> banger.v1.Port
 	2, // 5: banger.v1.Handles.vmm:type_name -> banger.v1.Process
-	5, // 6: banger.v1.Image.created_at:type_name -> google.protobuf.Timestamp
-	5, // 7: banger.v1.Kernel.created_at:type_name -> google.protobuf.Timestamp
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	6, // 6: banger.v1.Image.created_at:type_name -> google.protobuf.Timestamp
+	5, // 7: banger.v1.Image.labels:type_name -> banger.v1.Image.LabelsEntry
+	6, // 8: banger.v1.Kernel.created_at:type_name -> google.protobuf.Timestamp
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_banger_v1_types_proto_init() }
@@ -713,7 +811,7 @@ func file_banger_v1_types_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_banger_v1_types_proto_rawDesc), len(file_banger_v1_types_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -43,6 +43,11 @@ type VMSpec struct {
 	PortsAuto     bool                   `protobuf:"varint,14,opt,name=ports_auto,json=portsAuto" json:"ports_auto,omitempty"`
 	Proxy         bool                   `protobuf:"varint,15,opt,name=proxy" json:"proxy,omitempty"`
 	Ca            bool                   `protobuf:"varint,16,opt,name=ca" json:"ca,omitempty"`
+	Pull          string                 `protobuf:"bytes,20,opt,name=pull" json:"pull,omitempty"`                             // when the image is pulled: missing (the default), always or never
+	Platform      string                 `protobuf:"bytes,21,opt,name=platform" json:"platform,omitempty"`                     // of a pulled image; empty for linux/amd64
+	Insecure      bool                   `protobuf:"varint,22,opt,name=insecure" json:"insecure,omitempty"`                    // the registry may speak plain HTTP or have an unknown certificate
+	LeaseMain     bool                   `protobuf:"varint,23,opt,name=lease_main,json=leaseMain" json:"lease_main,omitempty"` // lease it when the image has a main command; the result's leased tells
+	StartMain     bool                   `protobuf:"varint,24,opt,name=start_main,json=startMain" json:"start_main,omitempty"` // once it is started, start the image's main command and leave it to itself
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -185,6 +190,41 @@ func (x *VMSpec) GetProxy() bool {
 func (x *VMSpec) GetCa() bool {
 	if x != nil {
 		return x.Ca
+	}
+	return false
+}
+
+func (x *VMSpec) GetPull() string {
+	if x != nil {
+		return x.Pull
+	}
+	return ""
+}
+
+func (x *VMSpec) GetPlatform() string {
+	if x != nil {
+		return x.Platform
+	}
+	return ""
+}
+
+func (x *VMSpec) GetInsecure() bool {
+	if x != nil {
+		return x.Insecure
+	}
+	return false
+}
+
+func (x *VMSpec) GetLeaseMain() bool {
+	if x != nil {
+		return x.LeaseMain
+	}
+	return false
+}
+
+func (x *VMSpec) GetStartMain() bool {
+	if x != nil {
+		return x.StartMain
 	}
 	return false
 }
@@ -1034,6 +1074,7 @@ type ExecStart struct {
 	Size          *TerminalSize          `protobuf:"bytes,8,opt,name=size" json:"size,omitempty"`
 	Timeout       *durationpb.Duration   `protobuf:"bytes,9,opt,name=timeout" json:"timeout,omitempty"`
 	Shell         bool                   `protobuf:"varint,10,opt,name=shell" json:"shell,omitempty"` // argv is empty: run the user's login shell
+	Main          bool                   `protobuf:"varint,20,opt,name=main" json:"main,omitempty"`   // argv goes to the image's entrypoint; without argv, its own command runs, or the shell when it has none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1134,6 +1175,13 @@ func (x *ExecStart) GetTimeout() *durationpb.Duration {
 func (x *ExecStart) GetShell() bool {
 	if x != nil {
 		return x.Shell
+	}
+	return false
+}
+
+func (x *ExecStart) GetMain() bool {
+	if x != nil {
+		return x.Main
 	}
 	return false
 }
@@ -1597,7 +1645,7 @@ var File_banger_v1_vm_proto protoreflect.FileDescriptor
 
 const file_banger_v1_vm_proto_rawDesc = "" +
 	"\n" +
-	"\x12banger/v1/vm.proto\x12\tbanger.v1\x1a\x17banger/v1/network.proto\x1a\x19banger/v1/operation.proto\x1a\x15banger/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\"\x99\x03\n" +
+	"\x12banger/v1/vm.proto\x12\tbanger.v1\x1a\x17banger/v1/network.proto\x1a\x19banger/v1/operation.proto\x1a\x15banger/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\"\xa3\x04\n" +
 	"\x06VMSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05image\x18\x02 \x01(\tR\x05image\x12\x16\n" +
@@ -1618,7 +1666,14 @@ const file_banger_v1_vm_proto_rawDesc = "" +
 	"\n" +
 	"ports_auto\x18\x0e \x01(\bR\tportsAuto\x12\x14\n" +
 	"\x05proxy\x18\x0f \x01(\bR\x05proxy\x12\x0e\n" +
-	"\x02ca\x18\x10 \x01(\bR\x02ca\"\x8d\x01\n" +
+	"\x02ca\x18\x10 \x01(\bR\x02ca\x12\x12\n" +
+	"\x04pull\x18\x14 \x01(\tR\x04pull\x12\x1a\n" +
+	"\bplatform\x18\x15 \x01(\tR\bplatform\x12\x1a\n" +
+	"\binsecure\x18\x16 \x01(\bR\binsecure\x12\x1d\n" +
+	"\n" +
+	"lease_main\x18\x17 \x01(\bR\tleaseMain\x12\x1d\n" +
+	"\n" +
+	"start_main\x18\x18 \x01(\bR\tstartMain\"\x8d\x01\n" +
 	"\x0fCreateVMRequest\x12%\n" +
 	"\x04spec\x18\x01 \x01(\v2\x11.banger.v1.VMSpecR\x04spec\x12\x14\n" +
 	"\x05start\x18\x02 \x01(\bR\x05start\x12\x14\n" +
@@ -1664,7 +1719,7 @@ const file_banger_v1_vm_proto_rawDesc = "" +
 	"\x05stdin\x18\x02 \x01(\fH\x00R\x05stdin\x12!\n" +
 	"\vstdin_close\x18\x03 \x01(\bH\x00R\n" +
 	"stdinCloseB\t\n" +
-	"\arequest\"\xa9\x02\n" +
+	"\arequest\"\xbd\x02\n" +
 	"\tExecStart\x12\x13\n" +
 	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12\x19\n" +
 	"\x04argv\x18\x02 \x03(\tB\x05\xaa\x01\x02 \x03R\x04argv\x12\x17\n" +
@@ -1676,7 +1731,8 @@ const file_banger_v1_vm_proto_rawDesc = "" +
 	"\x04size\x18\b \x01(\v2\x17.banger.v1.TerminalSizeR\x04size\x123\n" +
 	"\atimeout\x18\t \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12\x14\n" +
 	"\x05shell\x18\n" +
-	" \x01(\bR\x05shell\"6\n" +
+	" \x01(\bR\x05shell\x12\x12\n" +
+	"\x04main\x18\x14 \x01(\bR\x04main\"6\n" +
 	"\fTerminalSize\x12\x12\n" +
 	"\x04rows\x18\x01 \x01(\rR\x04rows\x12\x12\n" +
 	"\x04cols\x18\x02 \x01(\rR\x04cols\"\xad\x01\n" +

@@ -71,6 +71,11 @@ func (s *System) Start(c agent.Command) (agent.Process, error) {
 		p.Close()
 		return nil, startError(name, err)
 	}
+	if c.Main {
+		s.mu.Lock()
+		s.main = p
+		s.mu.Unlock()
+	}
 	select {
 	case s.started <- struct{}{}:
 	default: // whoever watches has not looked since the last one

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +21,7 @@ const systemdPowerOff = 34 + 4
 func (s *System) Stop(grace time.Duration) error {
 	unix.Sync() // what was written until now is safe, whatever follows
 	s.mu.Lock()
-	config := s.config
+	config, main := s.config, s.main
 	s.mu.Unlock()
 	end := time.Now().Add(grace)
 	if config.Init == model.InitSystemd && takesSignal(1, systemdPowerOff) {
@@ -28,6 +29,9 @@ func (s *System) Stop(grace time.Duration) error {
 			// systemd switches the power off, and this process with it.
 			time.Sleep(time.Until(end))
 		}
+	}
+	if main != nil && config.StopSignal > 0 {
+		main.askToEnd(config.StopSignal, end)
 	}
 	s.endAll(end)
 	unix.Sync()
@@ -39,6 +43,20 @@ func (s *System) Stop(grace time.Duration) error {
 		return fmt.Errorf("cannot power off: %w", err)
 	}
 	return nil
+}
+
+// askToEnd sends the process its image's stop signal and waits until it has ended, or until end.
+func (p *process) askToEnd(signal int, end time.Time) {
+	p.mu.Lock()
+	ended := p.ended
+	pid := p.pid
+	if !ended {
+		_ = unix.Kill(pid, syscall.Signal(signal))
+	}
+	p.mu.Unlock()
+	if !ended {
+		awaitEnds([]int{pid}, end)
+	}
 }
 
 // endAll asks every process to end, waits for that until end, and kills what is left.

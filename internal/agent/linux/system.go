@@ -24,6 +24,7 @@ type System struct {
 	mu      sync.Mutex // guards what follows
 	mounted bool
 	config  agent.Config
+	main    *process // the newest main command; it may have ended
 }
 
 func newSystem(first *os.File) (*System, error) {
@@ -57,6 +58,7 @@ func (s *System) Configure(_ context.Context, c agent.Config) error {
 			return err
 		}
 		s.mounted = true
+		makeWorkdir(c.Workdir)
 	}
 	s.config = c
 	if len(c.Link.MAC) > 0 {
@@ -107,6 +109,16 @@ func (s *System) enter() error {
 		return fmt.Errorf("%s", answer)
 	}
 	return enterRoot()
+}
+
+// makeWorkdir makes the directory that commands start in, as docker does. When it cannot, the commands say so.
+func makeWorkdir(dir string) {
+	if dir == "" {
+		return
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		fmt.Fprintln(os.Stderr, "banger-agent: cannot make the working directory:", err)
+	}
 }
 
 // release is what process 1 does from now on.

@@ -5,6 +5,7 @@
 package ext4
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/Microsoft/hcsshim/ext4/tar2ext4"
+	"golang.org/x/sys/unix"
 
 	"banger/internal/hosttool"
 	"banger/internal/image/tarfilter"
@@ -56,6 +58,15 @@ func Write(ctx context.Context, path string, stream io.Reader) (Written, error) 
 		return Written{}, err
 	}
 	return Written{UUID: uuid(sum.Sum(nil))}, nil
+}
+
+// Salted returns w with a UUID that also depends on salt: images of the same files that are used differently must not be
+// the same image.
+func (w Written) Salted(salt []byte) Written {
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%s\n", w.UUID)
+	sum.Write(salt)
+	return Written{UUID: uuid(sum.Sum(nil))}
 }
 
 // Finish makes the file at path an ordinary writable file system of size bytes, sparse, with a journal, and ready for
@@ -138,6 +149,9 @@ func (s step) run(ctx context.Context, path string) error {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 1 && s.fixes {
 		return nil
+	}
+	if err != nil && bytes.Contains(out, []byte("No space left on device")) {
+		return fmt.Errorf("%w: %s", unix.ENOSPC, lastLines(out))
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, lastLines(out))

@@ -20,6 +20,8 @@ type VMs struct {
 	Work func(ctx context.Context, kind string, op *operation.Operation) error
 	// Program is what every command of a guest is.
 	Program Program
+	// Main says that images have a main command of their own.
+	Main bool
 	// Console is what Logs writes; with follow, it waits for the client to leave afterwards.
 	Console string
 
@@ -138,7 +140,7 @@ func (s *VMs) Create(ctx context.Context, r vm.CreateRequest) (*operation.Operat
 			name = model.RandomName()
 		}
 		s.mu.Lock()
-		v := s.add(model.VM{Name: name, State: model.StateStopped, Spec: r.Spec, Leased: r.Lease})
+		v := s.add(model.VM{Name: name, State: model.StateStopped, Spec: r.Spec, Leased: r.Lease || r.LeaseMain && s.Main})
 		s.note("create " + name)
 		s.mu.Unlock()
 		if r.Start {

@@ -32,6 +32,18 @@ const (
 	ImageServiceGetProcedure = "/banger.v1.ImageService/Get"
 	// ImageServiceBuildProcedure is the procedure name of the ImageService's Build RPC.
 	ImageServiceBuildProcedure = "/banger.v1.ImageService/Build"
+	// ImageServiceImportProcedure is the procedure name of the ImageService's Import RPC.
+	ImageServiceImportProcedure = "/banger.v1.ImageService/Import"
+	// ImageServicePullProcedure is the procedure name of the ImageService's Pull RPC.
+	ImageServicePullProcedure = "/banger.v1.ImageService/Pull"
+	// ImageServiceRegisterProcedure is the procedure name of the ImageService's Register RPC.
+	ImageServiceRegisterProcedure = "/banger.v1.ImageService/Register"
+	// ImageServiceTagProcedure is the procedure name of the ImageService's Tag RPC.
+	ImageServiceTagProcedure = "/banger.v1.ImageService/Tag"
+	// ImageServicePromoteProcedure is the procedure name of the ImageService's Promote RPC.
+	ImageServicePromoteProcedure = "/banger.v1.ImageService/Promote"
+	// ImageServicePruneProcedure is the procedure name of the ImageService's Prune RPC.
+	ImageServicePruneProcedure = "/banger.v1.ImageService/Prune"
 	// ImageServiceDeleteProcedure is the procedure name of the ImageService's Delete RPC.
 	ImageServiceDeleteProcedure = "/banger.v1.ImageService/Delete"
 	// KernelServiceListProcedure is the procedure name of the KernelService's List RPC.
@@ -64,6 +76,48 @@ var (
 			Procedure:  ImageServiceBuildProcedure,
 		}
 	})
+	imageServiceImportSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeBidi,
+			Schema:     v1.File_banger_v1_image_proto.Services().ByName("ImageService").Methods().ByName("Import"),
+			Procedure:  ImageServiceImportProcedure,
+		}
+	})
+	imageServicePullSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeServer,
+			Schema:     v1.File_banger_v1_image_proto.Services().ByName("ImageService").Methods().ByName("Pull"),
+			Procedure:  ImageServicePullProcedure,
+		}
+	})
+	imageServiceRegisterSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeServer,
+			Schema:     v1.File_banger_v1_image_proto.Services().ByName("ImageService").Methods().ByName("Register"),
+			Procedure:  ImageServiceRegisterProcedure,
+		}
+	})
+	imageServiceTagSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeUnary,
+			Schema:     v1.File_banger_v1_image_proto.Services().ByName("ImageService").Methods().ByName("Tag"),
+			Procedure:  ImageServiceTagProcedure,
+		}
+	})
+	imageServicePromoteSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeUnary,
+			Schema:     v1.File_banger_v1_image_proto.Services().ByName("ImageService").Methods().ByName("Promote"),
+			Procedure:  ImageServicePromoteProcedure,
+		}
+	})
+	imageServicePruneSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeUnary,
+			Schema:     v1.File_banger_v1_image_proto.Services().ByName("ImageService").Methods().ByName("Prune"),
+			Procedure:  ImageServicePruneProcedure,
+		}
+	})
 	imageServiceDeleteSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
 			StreamType: connect.StreamTypeUnary,
@@ -79,7 +133,20 @@ type ImageServiceClient interface {
 	Get(context.Context, *v1.GetImageRequest) (*v1.GetImageResponse, error)
 	// Build makes the default image from the distribution's signed packages. Two at once build once.
 	Build(context.Context, *v1.BuildImageRequest) (ImageServiceBuildClientStream, error)
-	// Delete refuses an image that a VM uses.
+	// Import makes an image of an archive: a root file system's tar, what docker saves, an OCI layout. The first request
+	// says which; with data set, the further ones carry it.
+	Import(context.Context) (ImageServiceImportClientStream, error)
+	// Pull makes an image of what a registry has under a reference. Of several at once one downloads.
+	Pull(context.Context, *v1.PullImageRequest) (ImageServicePullClientStream, error)
+	// Register makes an image of an ext4 file, which is copied and never looked into.
+	Register(context.Context, *v1.RegisterImageRequest) (ImageServiceRegisterClientStream, error)
+	// Tag gives an image one more name.
+	Tag(context.Context, *v1.TagImageRequest) (*v1.TagImageResponse, error)
+	// Promote makes an image the one that VMs get for which none is named.
+	Promote(context.Context, *v1.PromoteImageRequest) (*v1.PromoteImageResponse, error)
+	// Prune removes images that neither a VM nor a name holds, and what was downloaded for them.
+	Prune(context.Context, *v1.PruneImagesRequest) (*v1.PruneImagesResponse, error)
+	// Delete takes a name away and, with its last name or by its digest, the image. It refuses one that a VM uses.
 	Delete(context.Context, *v1.DeleteImageRequest) (*v1.DeleteImageResponse, error)
 }
 
@@ -109,13 +176,102 @@ func (s ImageServiceBuildClientStream) Close() error {
 	return s.stream.Close()
 }
 
+// ImageServiceImportClientStream is the client stream for the ImageService's Import RPC.
+type ImageServiceImportClientStream struct {
+	stream connect.ClientStream
+}
+
+// SendHeaders opens the stream and flushes the request headers without a message. The first Send or
+// Receive does this implicitly.
+func (s ImageServiceImportClientStream) SendHeaders() error {
+	return s.stream.SendHeaders()
+}
+
+// Send sends a request message to the server.
+func (s ImageServiceImportClientStream) Send(req *v1.ImportImageRequest) error {
+	return s.stream.Send(req)
+}
+
+// CloseSend closes the request side of the stream.
+func (s ImageServiceImportClientStream) CloseSend() error {
+	return s.stream.CloseSend()
+}
+
+// Receive returns the next response message from the server.
+func (s ImageServiceImportClientStream) Receive() (*v1.OperationEvent, error) {
+	var res v1.OperationEvent
+	if err := s.stream.Receive(&res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+// Close releases the stream's resources. It is idempotent and is typically deferred to clean up a
+// stream abandoned before io.EOF.
+func (s ImageServiceImportClientStream) Close() error {
+	return s.stream.Close()
+}
+
+// ImageServicePullClientStream is the client stream for the ImageService's Pull RPC.
+type ImageServicePullClientStream struct {
+	stream connect.ClientStream
+}
+
+// Receive returns the next response message from the server.
+func (s ImageServicePullClientStream) Receive() (*v1.OperationEvent, error) {
+	var res v1.OperationEvent
+	if err := s.stream.Receive(&res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+// Close releases the stream's resources. It is idempotent and is typically deferred to clean up a
+// stream abandoned before io.EOF.
+func (s ImageServicePullClientStream) Close() error {
+	return s.stream.Close()
+}
+
+// ImageServiceRegisterClientStream is the client stream for the ImageService's Register RPC.
+type ImageServiceRegisterClientStream struct {
+	stream connect.ClientStream
+}
+
+// Receive returns the next response message from the server.
+func (s ImageServiceRegisterClientStream) Receive() (*v1.OperationEvent, error) {
+	var res v1.OperationEvent
+	if err := s.stream.Receive(&res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+// Close releases the stream's resources. It is idempotent and is typically deferred to clean up a
+// stream abandoned before io.EOF.
+func (s ImageServiceRegisterClientStream) Close() error {
+	return s.stream.Close()
+}
+
 // ImageServiceHandler is an implementation of the banger.v1.ImageService service.
 type ImageServiceHandler interface {
 	List(context.Context, *v1.ListImagesRequest) (*v1.ListImagesResponse, error)
 	Get(context.Context, *v1.GetImageRequest) (*v1.GetImageResponse, error)
 	// Build makes the default image from the distribution's signed packages. Two at once build once.
 	Build(context.Context, *v1.BuildImageRequest, ImageServiceBuildServerStream) error
-	// Delete refuses an image that a VM uses.
+	// Import makes an image of an archive: a root file system's tar, what docker saves, an OCI layout. The first request
+	// says which; with data set, the further ones carry it.
+	Import(context.Context, ImageServiceImportServerStream) error
+	// Pull makes an image of what a registry has under a reference. Of several at once one downloads.
+	Pull(context.Context, *v1.PullImageRequest, ImageServicePullServerStream) error
+	// Register makes an image of an ext4 file, which is copied and never looked into.
+	Register(context.Context, *v1.RegisterImageRequest, ImageServiceRegisterServerStream) error
+	// Tag gives an image one more name.
+	Tag(context.Context, *v1.TagImageRequest) (*v1.TagImageResponse, error)
+	// Promote makes an image the one that VMs get for which none is named.
+	Promote(context.Context, *v1.PromoteImageRequest) (*v1.PromoteImageResponse, error)
+	// Prune removes images that neither a VM nor a name holds, and what was downloaded for them.
+	Prune(context.Context, *v1.PruneImagesRequest) (*v1.PruneImagesResponse, error)
+	// Delete takes a name away and, with its last name or by its digest, the image. It refuses one that a VM uses.
 	Delete(context.Context, *v1.DeleteImageRequest) (*v1.DeleteImageResponse, error)
 }
 
@@ -126,6 +282,12 @@ func RegisterImageServiceHandler(server *connect.Server, svc ImageServiceHandler
 		connect.Method{Spec: imageServiceListSpec(), Handler: adapter.list},
 		connect.Method{Spec: imageServiceGetSpec(), Handler: adapter.get},
 		connect.Method{Spec: imageServiceBuildSpec(), Handler: adapter.build},
+		connect.Method{Spec: imageServiceImportSpec(), Handler: adapter._import},
+		connect.Method{Spec: imageServicePullSpec(), Handler: adapter.pull},
+		connect.Method{Spec: imageServiceRegisterSpec(), Handler: adapter.register},
+		connect.Method{Spec: imageServiceTagSpec(), Handler: adapter.tag},
+		connect.Method{Spec: imageServicePromoteSpec(), Handler: adapter.promote},
+		connect.Method{Spec: imageServicePruneSpec(), Handler: adapter.prune},
 		connect.Method{Spec: imageServiceDeleteSpec(), Handler: adapter.delete},
 	)
 }
@@ -145,6 +307,60 @@ func (s ImageServiceBuildServerStream) Send(res *v1.OperationEvent) error {
 	return s.stream.Send(res)
 }
 
+// ImageServiceImportServerStream is the server stream for the ImageService's Import RPC.
+type ImageServiceImportServerStream struct {
+	stream connect.ServerStream
+}
+
+// Receive returns the next request message from the client.
+func (s ImageServiceImportServerStream) Receive() (*v1.ImportImageRequest, error) {
+	var req v1.ImportImageRequest
+	if err := s.stream.Receive(&req); err != nil {
+		return nil, err
+	}
+	return &req, nil
+}
+
+// SendHeaders flushes the response headers without a message. The first Send does this implicitly.
+func (s ImageServiceImportServerStream) SendHeaders() error {
+	return s.stream.SendHeaders()
+}
+
+// Send sends a response message to the client.
+func (s ImageServiceImportServerStream) Send(res *v1.OperationEvent) error {
+	return s.stream.Send(res)
+}
+
+// ImageServicePullServerStream is the server stream for the ImageService's Pull RPC.
+type ImageServicePullServerStream struct {
+	stream connect.ServerStream
+}
+
+// SendHeaders flushes the response headers without a message. The first Send does this implicitly.
+func (s ImageServicePullServerStream) SendHeaders() error {
+	return s.stream.SendHeaders()
+}
+
+// Send sends a response message to the client.
+func (s ImageServicePullServerStream) Send(res *v1.OperationEvent) error {
+	return s.stream.Send(res)
+}
+
+// ImageServiceRegisterServerStream is the server stream for the ImageService's Register RPC.
+type ImageServiceRegisterServerStream struct {
+	stream connect.ServerStream
+}
+
+// SendHeaders flushes the response headers without a message. The first Send does this implicitly.
+func (s ImageServiceRegisterServerStream) SendHeaders() error {
+	return s.stream.SendHeaders()
+}
+
+// Send sends a response message to the client.
+func (s ImageServiceRegisterServerStream) Send(res *v1.OperationEvent) error {
+	return s.stream.Send(res)
+}
+
 // UnimplementedImageServiceHandler returns CodeUnimplemented from all methods.
 type UnimplementedImageServiceHandler struct{}
 
@@ -158,6 +374,30 @@ func (UnimplementedImageServiceHandler) Get(context.Context, *v1.GetImageRequest
 
 func (UnimplementedImageServiceHandler) Build(context.Context, *v1.BuildImageRequest, ImageServiceBuildServerStream) error {
 	return connect.NewError(connect.CodeUnimplemented, "banger.v1.ImageService.Build is not implemented")
+}
+
+func (UnimplementedImageServiceHandler) Import(context.Context, ImageServiceImportServerStream) error {
+	return connect.NewError(connect.CodeUnimplemented, "banger.v1.ImageService.Import is not implemented")
+}
+
+func (UnimplementedImageServiceHandler) Pull(context.Context, *v1.PullImageRequest, ImageServicePullServerStream) error {
+	return connect.NewError(connect.CodeUnimplemented, "banger.v1.ImageService.Pull is not implemented")
+}
+
+func (UnimplementedImageServiceHandler) Register(context.Context, *v1.RegisterImageRequest, ImageServiceRegisterServerStream) error {
+	return connect.NewError(connect.CodeUnimplemented, "banger.v1.ImageService.Register is not implemented")
+}
+
+func (UnimplementedImageServiceHandler) Tag(context.Context, *v1.TagImageRequest) (*v1.TagImageResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "banger.v1.ImageService.Tag is not implemented")
+}
+
+func (UnimplementedImageServiceHandler) Promote(context.Context, *v1.PromoteImageRequest) (*v1.PromoteImageResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "banger.v1.ImageService.Promote is not implemented")
+}
+
+func (UnimplementedImageServiceHandler) Prune(context.Context, *v1.PruneImagesRequest) (*v1.PruneImagesResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "banger.v1.ImageService.Prune is not implemented")
 }
 
 func (UnimplementedImageServiceHandler) Delete(context.Context, *v1.DeleteImageRequest) (*v1.DeleteImageResponse, error) {
@@ -190,6 +430,54 @@ func (c *imageServiceClient) Build(ctx context.Context, req *v1.BuildImageReques
 		return ImageServiceBuildClientStream{}, err
 	}
 	return ImageServiceBuildClientStream{stream: stream}, nil
+}
+
+func (c *imageServiceClient) Import(ctx context.Context) (ImageServiceImportClientStream, error) {
+	stream, err := c.client.CallClientStream(ctx, imageServiceImportSpec())
+	if err != nil {
+		return ImageServiceImportClientStream{}, err
+	}
+	return ImageServiceImportClientStream{stream: stream}, nil
+}
+
+func (c *imageServiceClient) Pull(ctx context.Context, req *v1.PullImageRequest) (ImageServicePullClientStream, error) {
+	stream, err := c.client.CallServerStream(ctx, imageServicePullSpec(), req)
+	if err != nil {
+		return ImageServicePullClientStream{}, err
+	}
+	return ImageServicePullClientStream{stream: stream}, nil
+}
+
+func (c *imageServiceClient) Register(ctx context.Context, req *v1.RegisterImageRequest) (ImageServiceRegisterClientStream, error) {
+	stream, err := c.client.CallServerStream(ctx, imageServiceRegisterSpec(), req)
+	if err != nil {
+		return ImageServiceRegisterClientStream{}, err
+	}
+	return ImageServiceRegisterClientStream{stream: stream}, nil
+}
+
+func (c *imageServiceClient) Tag(ctx context.Context, req *v1.TagImageRequest) (*v1.TagImageResponse, error) {
+	var res v1.TagImageResponse
+	if err := c.client.CallUnary(ctx, imageServiceTagSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+func (c *imageServiceClient) Promote(ctx context.Context, req *v1.PromoteImageRequest) (*v1.PromoteImageResponse, error) {
+	var res v1.PromoteImageResponse
+	if err := c.client.CallUnary(ctx, imageServicePromoteSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+func (c *imageServiceClient) Prune(ctx context.Context, req *v1.PruneImagesRequest) (*v1.PruneImagesResponse, error) {
+	var res v1.PruneImagesResponse
+	if err := c.client.CallUnary(ctx, imageServicePruneSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
 }
 
 func (c *imageServiceClient) Delete(ctx context.Context, req *v1.DeleteImageRequest) (*v1.DeleteImageResponse, error) {
@@ -232,6 +520,62 @@ func (h imageServiceHandler) build(ctx context.Context, _ connect.Spec, stream c
 		return err
 	}
 	return h.svc.Build(ctx, &req, ImageServiceBuildServerStream{stream: stream})
+}
+
+func (h imageServiceHandler) _import(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	return h.svc.Import(ctx, ImageServiceImportServerStream{stream: stream})
+}
+
+func (h imageServiceHandler) pull(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.PullImageRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	return h.svc.Pull(ctx, &req, ImageServicePullServerStream{stream: stream})
+}
+
+func (h imageServiceHandler) register(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.RegisterImageRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	return h.svc.Register(ctx, &req, ImageServiceRegisterServerStream{stream: stream})
+}
+
+func (h imageServiceHandler) tag(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.TagImageRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.Tag(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h imageServiceHandler) promote(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.PromoteImageRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.Promote(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h imageServiceHandler) prune(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.PruneImagesRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.Prune(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
 }
 
 func (h imageServiceHandler) delete(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {

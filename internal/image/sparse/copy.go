@@ -1,0 +1,29 @@
+package sparse
+
+import (
+	"bytes"
+	"context"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Copy makes to, an empty file, the same as from. It shares the blocks where the file system can, and otherwise leaves
+// holes where from has holes or zeros.
+func Copy(ctx context.Context, to, from *os.File) error {
+	if err := unix.IoctlFileClone(int(to.Fd()), int(from.Fd())); err == nil {
+		return nil
+	}
+	zeros := make([]byte, chunk)
+	size, err := walk(ctx, from, func(at, _ int64, data []byte) error {
+		if data == nil || bytes.Equal(data, zeros[:len(data)]) {
+			return nil
+		}
+		_, err := to.WriteAt(data, at)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return to.Truncate(size)
+}

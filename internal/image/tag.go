@@ -1,0 +1,40 @@
+package image
+
+import (
+	"context"
+
+	"banger/internal/model"
+)
+
+// Tag gives the image that ref means one more name, taken from whichever image had it.
+func (s *Service) Tag(ctx context.Context, ref, name string) (model.Image, error) {
+	i, err := s.Image(ctx, ref)
+	if err != nil {
+		return i, err
+	}
+	n, err := newName(name)
+	if err != nil {
+		return i, err
+	}
+	if err := s.catalog.NameImage(ctx, n.String(), i.Digest); err != nil {
+		return i, err
+	}
+	return s.Image(ctx, string(i.Digest))
+}
+
+// Promote makes the image that ref means the one for whoever names none. It is the name that is promoted: another image
+// that takes it over is the default from then on.
+func (s *Service) Promote(ctx context.Context, ref string) (model.Image, error) {
+	i, err := s.Image(ctx, ref)
+	if err != nil {
+		return i, err
+	}
+	name := tagMeant(i, ref)
+	if name == "" {
+		name = i.Name
+	}
+	if name == "" {
+		return i, model.Errorf(model.ErrState, "cannot make image %s the default: it has no name; give it one with: banger image tag %s NAME", i.Digest.Short(), i.Digest.Short())
+	}
+	return i, s.catalog.SetDefaultImage(ctx, name)
+}
