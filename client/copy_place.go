@@ -172,9 +172,9 @@ func nameOr(name, otherwise string) string {
 	return name
 }
 
-func baseOf(real string) string {
-	if real == "/" {
+func baseOf(resolved string) string {
+	if resolved == "/" {
 		return "."
 	}
-	return filepath.Base(real)
+	return filepath.Base(resolved)
 }

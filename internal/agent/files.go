@@ -55,7 +55,7 @@ func (f *files) Stat(_ context.Context, req *agentv1.StatRequest) (*agentv1.Stat
 		return nil, verdict(err)
 	}
 	defer leave()
-	real, info, err := rootedfs.Resolve(f.sys.Root(), req.GetPath(), req.GetFollow())
+	resolved, info, err := rootedfs.Resolve(f.sys.Root(), req.GetPath(), req.GetFollow())
 	if errors.Is(err, fs.ErrNotExist) {
 		return &agentv1.StatResponse{}, nil
 	}
@@ -63,10 +63,10 @@ func (f *files) Stat(_ context.Context, req *agentv1.StatRequest) (*agentv1.Stat
 		return nil, verdict(err)
 	}
 	answer := &agentv1.StatResponse{
-		Exists: true, Mode: rootedfs.StatMode(info.Mode), Size: info.Size, Mtime: timestamppb.New(info.ModTime), Real: real,
+		Exists: true, Mode: rootedfs.StatMode(info.Mode), Size: info.Size, Mtime: timestamppb.New(info.ModTime), Real: resolved,
 	}
 	if info.Mode&fs.ModeSymlink != 0 {
-		if answer.Target, err = rootedfs.Target(f.sys.Root(), real); err != nil {
+		if answer.Target, err = rootedfs.Target(f.sys.Root(), resolved); err != nil {
 			return nil, verdict(err)
 		}
 	}
@@ -80,17 +80,17 @@ func (f *files) Read(ctx context.Context, req *agentv1.ReadRequest, stream agent
 		return verdict(err)
 	}
 	defer leave()
-	real, _, err := rootedfs.Resolve(f.sys.Root(), req.GetPath(), req.GetFollow())
+	resolved, _, err := rootedfs.Resolve(f.sys.Root(), req.GetPath(), req.GetFollow())
 	if err != nil {
 		return verdict(err)
 	}
-	root, err := rootedfs.OpenIn(f.sys.Root(), path.Dir(real))
+	root, err := rootedfs.OpenIn(f.sys.Root(), path.Dir(resolved))
 	if err != nil {
 		return verdict(err)
 	}
 	defer root.Close()
-	name := path.Base(real)
-	if real == "/" {
+	name := path.Base(resolved)
+	if resolved == "/" {
 		name = "."
 	}
 	out := newSender(stream)

@@ -33,7 +33,7 @@ var special = [...]struct {
 func infoOf(st *unix.Stat_t) Info {
 	i := Info{
 		Mode: fs.FileMode(st.Mode & 0o777), Size: st.Size, ModTime: time.Unix(st.Mtim.Unix()), UID: st.Uid, GID: st.Gid,
-		Links: uint64(st.Nlink), Dev: st.Dev, Inode: st.Ino, Blocks: st.Blocks,
+		Links: st.Nlink, Dev: st.Dev, Inode: st.Ino, Blocks: st.Blocks,
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:

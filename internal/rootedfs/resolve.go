@@ -12,9 +12,9 @@ import (
 )
 
 // Resolve finds what an absolute path means below root, as a process sees it whose root that is: links on the way are
-// followed, and none leads out. A link at the path itself is followed when asked. real is the path without any link on
+// followed, and none leads out. A link at the path itself is followed when asked. resolved is the path without any link on
 // the way.
-func Resolve(root, name string, follow bool) (real string, info Info, err error) {
+func Resolve(root, name string, follow bool) (resolved string, info Info, err error) {
 	flags := unix.O_PATH
 	if !follow {
 		flags |= unix.O_NOFOLLOW
@@ -28,7 +28,7 @@ func Resolve(root, name string, follow bool) (real string, info Info, err error)
 	if err := unix.Fstat(fd, &st); err != nil {
 		return "", Info{}, wrap("look at", name, err)
 	}
-	real, err = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+	resolved, err = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
 	if err != nil {
 		return "", Info{}, wrap("find", name, err)
 	}
@@ -37,9 +37,9 @@ func Resolve(root, name string, follow bool) (real string, info Info, err error)
 		if err != nil {
 			return "", Info{}, wrap("find", root, err)
 		}
-		real = path.Join("/", strings.TrimPrefix(real, whole))
+		resolved = path.Join("/", strings.TrimPrefix(resolved, whole))
 	}
-	return real, infoOf(&st), nil
+	return resolved, infoOf(&st), nil
 }
 
 // OpenIn is Open for a path as Resolve takes it.

@@ -113,9 +113,9 @@ func TestResolve(t *testing.T) {
 		{"/lib/f", false, "/usr/lib/f"}, {"/lib", false, "/lib"}, {"/lib", true, "/usr/lib"}, {"/up/lib/f", true, "/usr/lib/f"},
 		{"/..", true, "/"}, {"/lib/../../..", true, "/"}, {"/trap", true, ""}, {"/nothing", false, ""},
 	} {
-		real, _, err := rootedfs.Resolve(a.in, c.path, c.follow)
-		if real != c.real || (c.real == "") != errors.Is(err, model.ErrNotFound) {
-			t.Errorf("%s, %v: %q, %v; want %q", c.path, c.follow, real, err, c.real)
+		resolved, _, err := rootedfs.Resolve(a.in, c.path, c.follow)
+		if resolved != c.real || (c.real == "") != errors.Is(err, model.ErrNotFound) {
+			t.Errorf("%s, %v: %q, %v; want %q", c.path, c.follow, resolved, err, c.real)
 		}
 	}
 	r, err := rootedfs.OpenIn(a.in, "/lib")

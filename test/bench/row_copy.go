@@ -29,7 +29,7 @@ func benchCopySmall(ctx context.Context, s *session) (result, error) {
 	return benchTree(ctx, s, "10,000 files", smallFiles)
 }
 
-func benchTree(ctx context.Context, s *session, what string, make func(dir string) error) (result, error) {
+func benchTree(ctx context.Context, s *session, what string, fill func(dir string) error) (result, error) {
 	m, err := s.newHome(ctx)
 	if err != nil {
 		return result{}, err
@@ -45,7 +45,7 @@ func benchTree(ctx context.Context, s *session, what string, make func(dir strin
 	if err != nil {
 		return result{}, err
 	}
-	if err := make(filepath.Join(dir, "tree")); err != nil {
+	if err := fill(filepath.Join(dir, "tree")); err != nil {
 		return result{}, err
 	}
 	c := copyBench{m: m, dir: dir}

@@ -29,13 +29,13 @@ func (s *VMs) StatFile(_ context.Context, id model.VMID, name string, follow boo
 	if err != nil {
 		return model.FileInfo{}, err
 	}
-	real, info, err := rootedfs.Resolve(root, name, follow)
+	resolved, info, err := rootedfs.Resolve(root, name, follow)
 	if errors.Is(err, fs.ErrNotExist) {
 		return model.FileInfo{}, nil
 	}
-	f := model.FileInfo{Exists: true, Mode: info.Mode, Size: info.Size, ModTime: info.ModTime, Real: real}
+	f := model.FileInfo{Exists: true, Mode: info.Mode, Size: info.Size, ModTime: info.ModTime, Real: resolved}
 	if err == nil && info.Mode&fs.ModeSymlink != 0 {
-		f.Target, err = rootedfs.Target(root, real)
+		f.Target, err = rootedfs.Target(root, resolved)
 	}
 	return f, err
 }
@@ -49,17 +49,17 @@ func (s *VMs) ReadFiles(ctx context.Context, id model.VMID, r model.FileRead, w 
 	if s.Archive != nil {
 		return s.Archive(ctx, w)
 	}
-	real, _, err := rootedfs.Resolve(root, r.Path, r.Follow)
+	resolved, _, err := rootedfs.Resolve(root, r.Path, r.Follow)
 	if err != nil {
 		return err
 	}
-	dir, err := rootedfs.OpenIn(root, path.Dir(real))
+	dir, err := rootedfs.OpenIn(root, path.Dir(resolved))
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	name := path.Base(real)
-	if real == "/" {
+	name := path.Base(resolved)
+	if resolved == "/" {
 		name = "."
 	}
 	_, err = dir.Pack(ctx, name, w, rootedfs.PackOptions{Name: r.Name, Portable: r.Portable, Warn: r.Warn})
