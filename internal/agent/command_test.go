@@ -91,6 +91,8 @@ func (scripted) Configure(context.Context, Config) error { return nil }
 func (scripted) WatchListeners(context.Context, func() bool, func([]uint16) error) error {
 	return nil
 }
+func (scripted) Root() string                     { return "/nowhere" }
+func (scripted) Account(string) (int, int, error) { return 0, 0, nil }
 func (scripted) Sync() error                      { return nil }
 func (scripted) Stop(time.Duration) error         { return nil }
 func (s scripted) Start(Command) (Process, error) { return s.next, nil }

@@ -103,7 +103,8 @@ func processesOf(dir string) []process {
 		cmdline, _ := os.ReadFile(filepath.Join(proc, "cmdline"))
 		environ, _ := os.ReadFile(filepath.Join(proc, "environ"))
 		cwd, _ := os.Readlink(filepath.Join(proc, "cwd"))
-		if !strings.Contains(string(cmdline)+"\x00"+string(environ)+"\x00"+cwd, dir) {
+		all := string(cmdline) + "\x00" + string(environ) + "\x00" + cwd + "\x00"
+		if !strings.Contains(all, dir+"/") && !strings.Contains(all, dir+"\x00") { // another's may begin with the same name
 			continue
 		}
 		if p, err := openProcess(pid); err == nil {

@@ -19,6 +19,7 @@ import (
 type SystemOptions struct {
 	BootID   string // what it says of itself; "" for a random one
 	Disk     string // a file that keeps what was synced, for a restart; "" for none
+	Files    string // a directory that is its root for copies, made when it is missing; "" for none
 	PowerOff func() // called once when the guest has powered off; nil for nothing
 }
 
@@ -48,6 +49,11 @@ func NewSystem(o SystemOptions) (*System, error) {
 		o.BootID = string(model.NewVMID())
 	}
 	s := &System{options: o, disk: map[string]string{}, running: map[*task]bool{}, gone: make(chan struct{}), relistened: make(chan struct{})}
+	if o.Files != "" {
+		if err := os.MkdirAll(o.Files, 0o755); err != nil {
+			return nil, err
+		}
+	}
 	if o.Disk == "" {
 		return s, nil
 	}
@@ -78,6 +84,12 @@ func (s *System) Config() agent.Config {
 	defer s.mu.Unlock()
 	return s.config
 }
+
+// Root is the directory of the options.
+func (s *System) Root() string { return s.options.Files }
+
+// Account is ours, whoever is asked for: the fake guest has no users.
+func (s *System) Account(string) (uid, gid int, err error) { return os.Getuid(), os.Getgid(), nil }
 
 // Sync writes the disk to its file.
 func (s *System) Sync() error {
