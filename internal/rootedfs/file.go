@@ -1,0 +1,160 @@
+package rootedfs
+
+import (
+	"io/fs"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"banger/internal/model"
+)
+
+// Info is what a file is, without following it should it be a link.
+type Info struct {
+	Mode    fs.FileMode // with its type
+	Size    int64
+	ModTime time.Time
+	UID     uint32
+	GID     uint32
+	Links   uint64
+	Dev     uint64
+	Inode   uint64
+	Blocks  int64 // of 512 bytes, taken on disk
+}
+
+// special are the mode bits beside the permissions.
+var special = [...]struct {
+	bit  uint32
+	mode fs.FileMode
+}{{unix.S_ISUID, fs.ModeSetuid}, {unix.S_ISGID, fs.ModeSetgid}, {unix.S_ISVTX, fs.ModeSticky}}
+
+func infoOf(st *unix.Stat_t) Info {
+	i := Info{
+		Mode: fs.FileMode(st.Mode & 0o777), Size: st.Size, ModTime: time.Unix(st.Mtim.Unix()), UID: st.Uid, GID: st.Gid,
+		Links: uint64(st.Nlink), Dev: st.Dev, Inode: st.Ino, Blocks: st.Blocks,
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		i.Mode |= fs.ModeDir
+	case unix.S_IFLNK:
+		i.Mode |= fs.ModeSymlink
+	case unix.S_IFIFO:
+		i.Mode |= fs.ModeNamedPipe
+	case unix.S_IFSOCK:
+		i.Mode |= fs.ModeSocket
+	case unix.S_IFCHR:
+		i.Mode |= fs.ModeDevice | fs.ModeCharDevice
+	case unix.S_IFBLK:
+		i.Mode |= fs.ModeDevice
+	}
+	for _, b := range special {
+		if st.Mode&b.bit != 0 {
+			i.Mode |= b.mode
+		}
+	}
+	return i
+}
+
+// Lstat says what a name is.
+func (r *Root) Lstat(name string) (Info, error) {
+	if clean, err := Clean(name); err == nil && clean == "." {
+		var st unix.Stat_t
+		err := unix.Fstat(int(r.dir.Fd()), &st)
+		return infoOf(&st), wrap("look at", r.name, err)
+	}
+	s, err := r.at(name)
+	if err != nil {
+		return Info{}, err
+	}
+	defer s.close()
+	return s.lstat()
+}
+
+func (s spot) lstat() (Info, error) {
+	var st unix.Stat_t
+	_, err := retry(func() (struct{}, error) {
+		return struct{}{}, unix.Fstatat(s.dir, s.base, &st, unix.AT_SYMLINK_NOFOLLOW)
+	})
+	return infoOf(&st), wrap("look at", s.path, err)
+}
+
+// Readlink returns what a symbolic link says.
+func (r *Root) Readlink(name string) (string, error) {
+	s, err := r.at(name)
+	if err != nil {
+		return "", err
+	}
+	defer s.close()
+	return s.readlink()
+}
+
+func (s spot) readlink() (string, error) {
+	buf := make([]byte, MaxPath+1)
+	n, err := retry(func() (int, error) { return unix.Readlinkat(s.dir, s.base, buf) })
+	if err != nil {
+		return "", wrap("read the link", s.path, err)
+	}
+	return string(buf[:n]), nil
+}
+
+// ReadDir lists a directory, sorted by name.
+func (r *Root) ReadDir(name string) ([]fs.DirEntry, error) {
+	name, err := Clean(name)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := r.openDir(name)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	// A descriptor that only stands for a place cannot be read.
+	return readDir(fd, name)
+}
+
+func readDir(at int, name string) ([]fs.DirEntry, error) {
+	fd, err := retry(func() (int, error) {
+		return unix.Openat(at, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		return nil, wrap("read", name, err)
+	}
+	dir := os.NewFile(uintptr(fd), name)
+	defer dir.Close()
+	entries, err := dir.ReadDir(-1)
+	return entries, wrap("read", name, err)
+}
+
+// Open opens a regular file for reading. Anything else is an ErrInvalid: opening a FIFO waits, opening a device acts.
+func (r *Root) Open(name string) (*os.File, error) {
+	s, err := r.at(name)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	f, _, err := s.open()
+	return f, err
+}
+
+func (s spot) open() (*os.File, Info, error) {
+	fd, err := retry(func() (int, error) {
+		return unix.Openat(s.dir, s.base, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		return nil, Info{}, wrap("open", s.path, err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		_ = unix.Close(fd)
+		if err != nil {
+			return nil, Info{}, wrap("look at", s.path, err)
+		}
+		return nil, Info{}, model.Errorf(model.ErrInvalid, "cannot open %s: it is no regular file", short(s.path))
+	}
+	if err := unix.SetNonblock(fd, false); err != nil {
+		_ = unix.Close(fd)
+		return nil, Info{}, wrap("open", s.path, err)
+	}
+	return os.NewFile(uintptr(fd), s.path), infoOf(&st), nil
+}
