@@ -47,7 +47,7 @@ func (p *Plan) Copy(ctx context.Context, dir string, w io.Writer, report model.R
 	if err != nil {
 		return Base{}, err
 	}
-	if err := p.keepExcludes(dir); err != nil {
+	if err := p.keepLists(dir); err != nil {
 		return Base{}, err
 	}
 	b := Base{Format: string(f), Head: p.Head, Files: len(p.Files)}
@@ -75,6 +75,19 @@ func (p *Plan) Copy(ctx context.Context, dir string, w io.Writer, report model.R
 		b.Fingerprint = hex.EncodeToString(c.seen.Sum(nil))
 	}
 	return b, out.Close()
+}
+
+// keepLists keeps what the way back needs to know of the project.
+func (p *Plan) keepLists(dir string) error {
+	left := make([]string, 0, len(p.Left))
+	for _, l := range p.Left {
+		left = append(left, l.Path)
+	}
+	nested := make([]string, 0, len(p.nested))
+	for name := range p.nested {
+		nested = append(nested, name)
+	}
+	return errors.Join(writeList(dir, leftList, left), writeList(dir, nestedList, nested), p.keepExcludes(dir))
 }
 
 // keepExcludes keeps the user's rules that lie outside of the project's files: they count on the way back too.
