@@ -42,6 +42,7 @@ type Client struct {
 	conns []net.Conn // to be closed; one, unless the daemon was restarted
 
 	vms        bangerv1connect.VMServiceClient
+	files      bangerv1connect.FileServiceClient
 	images     bangerv1connect.ImageServiceClient
 	kernels    bangerv1connect.KernelServiceClient
 	operations bangerv1connect.OperationServiceClient
@@ -148,6 +149,7 @@ func (c *Client) serveOver(conn net.Conn) {
 	rpc := connect.NewClient(connecthttp.NewTransport(&http.Client{Transport: c.transport}, "http://bangerd",
 		connecthttp.WithCompressors(), connecthttp.WithReadMaxBytes(256<<20)), c.introduce)
 	c.vms = bangerv1connect.NewVMServiceClient(rpc)
+	c.files = bangerv1connect.NewFileServiceClient(rpc)
 	c.images = bangerv1connect.NewImageServiceClient(rpc)
 	c.kernels = bangerv1connect.NewKernelServiceClient(rpc)
 	c.operations = bangerv1connect.NewOperationServiceClient(rpc)

@@ -29,6 +29,8 @@ const (
 	maxMessage = 4 << 20
 	// maxStreams is far above the process table's cap, so that a full table is told as such.
 	maxStreams = 3 * maxLive
+	// streamWindow is what a host may send on one stream before it is read: some round trips' worth.
+	streamWindow = 1 << 20
 )
 
 // Agent is the state of one guest's agent. It is safe for concurrent use.
@@ -50,6 +52,7 @@ func New(sys System, version string) *Agent {
 	a := &Agent{sys: sys, version: version, table: newTable(), mux: http.NewServeMux()}
 	server := connect.NewServer()
 	agentv1connect.RegisterAgentServiceHandler(server, a)
+	agentv1connect.RegisterFileServiceHandler(server, &files{sys: sys, agent: a, slots: make(chan struct{}, maxCopies)})
 	connecthttp.Mount(a.mux, server,
 		connecthttp.WithReadMaxBytes(maxMessage),
 		connecthttp.WithCompressors(),
@@ -66,7 +69,12 @@ func (a *Agent) ServeConn(ctx context.Context, conn net.Conn) error {
 	server := &http.Server{
 		Handler:   a.mux,
 		Protocols: &protocols,
-		HTTP2:     &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxStreams,
+			// A copy that waits for a disk must not take what the others' input travels in.
+			MaxReceiveBufferPerStream:     streamWindow,
+			MaxReceiveBufferPerConnection: (maxCopies + 1) * streamWindow,
+		},
 		ConnState: func(_ net.Conn, state http.ConnState) {
 			if state == http.StateClosed {
 				listener.Close()

@@ -88,6 +88,8 @@ type scripted struct{ next *script }
 
 func (scripted) BootID() string                          { return "boot" }
 func (scripted) Configure(context.Context, Config) error { return nil }
+func (scripted) Root() string                            { return "/nowhere" }
+func (scripted) Account(string) (int, int, error)        { return 0, 0, nil }
 func (scripted) Sync() error                             { return nil }
 func (scripted) Stop(time.Duration) error                { return nil }
 func (s scripted) Start(Command) (Process, error)        { return s.next, nil }

@@ -17,6 +17,10 @@ type System interface {
 	// Configure makes the system what c says and returns when commands can run in its root. It is called once per
 	// generation, never concurrently; after the first time only the identity changes (name, clock, entropy).
 	Configure(ctx context.Context, c Config) error
+	// Root is the directory whose files copies read and write: a guest's own root.
+	Root() string
+	// Account is who "name", "uid", "name:group" or "uid:gid" is; "" for root.
+	Account(user string) (uid, gid int, err error)
 	// Start begins a process. A *StartError says why a command cannot be run, by docker's codes.
 	Start(c Command) (Process, error)
 	// Sync writes dirty pages to the disks.

@@ -52,6 +52,7 @@ type Guest struct {
 	conn  *watchedConn
 	http  *http.ClientConn
 	rpc   agentv1connect.AgentServiceClient
+	files agentv1connect.FileServiceClient
 	hello Hello
 }
 
@@ -83,12 +84,13 @@ func connect1(ctx context.Context, conn net.Conn) (*Guest, error) {
 		return nil, model.Errorf(model.ErrUnavailable, "cannot speak to the guest's agent: %w", err)
 	}
 	g := &Guest{conn: watched, http: client}
-	g.rpc = agentv1connect.NewAgentServiceClient(connect.NewClient(connecthttp.NewTransport(
+	rpc := connect.NewClient(connecthttp.NewTransport(
 		doer{client}, "http://guest",
 		connecthttp.WithReadMaxBytes(maxMessage),
 		connecthttp.WithCompressors(),
 		connecthttp.WithCodecs(connectproto.NewBinaryCodec()),
-	)))
+	))
+	g.rpc, g.files = agentv1connect.NewAgentServiceClient(rpc), agentv1connect.NewFileServiceClient(rpc)
 	answer, err := g.rpc.Hello(ctx, &agentv1.HelloRequest{})
 	if err != nil {
 		g.Close()

@@ -158,3 +158,15 @@ func (s spot) open() (*os.File, Info, error) {
 	}
 	return os.NewFile(uintptr(fd), s.path), infoOf(&st), nil
 }
+
+// StatMode is a mode as stat(2) gives it.
+func StatMode(mode fs.FileMode) uint32 {
+	kinds := map[fs.FileMode]uint32{
+		0: unix.S_IFREG, fs.ModeDir: unix.S_IFDIR, fs.ModeSymlink: unix.S_IFLNK, fs.ModeNamedPipe: unix.S_IFIFO,
+		fs.ModeSocket: unix.S_IFSOCK, fs.ModeDevice: unix.S_IFBLK, fs.ModeDevice | fs.ModeCharDevice: unix.S_IFCHR,
+	}
+	return bits(mode) | kinds[mode.Type()]
+}
+
+// FileMode is what stat(2) gives as a mode.
+func FileMode(mode uint32) fs.FileMode { return infoOf(&unix.Stat_t{Mode: mode}).Mode }

@@ -32,6 +32,7 @@ type VMs interface {
 	HoldLease(ctx context.Context, id model.VMID) (release func(), err error)
 	Logs(ctx context.Context, id model.VMID, follow bool, tailBytes int64, w io.Writer) error
 	Exec(ctx context.Context, id model.VMID, spec model.ExecSpec, shell bool) (vm.Process, error)
+	Files
 }
 
 // Images is the image service, as *image.Service has it.
@@ -70,6 +71,7 @@ func New(o Options) *Server {
 	rpc := connect.NewServer(s.observe, requireProtocol, s.endStreams)
 	bangerv1connect.RegisterDaemonServiceHandler(rpc, &daemonService{status: o.Status, stop: o.Stop})
 	bangerv1connect.RegisterVMServiceHandler(rpc, newVMService(o.VMs))
+	bangerv1connect.RegisterFileServiceHandler(rpc, &fileService{files: o.VMs})
 	bangerv1connect.RegisterImageServiceHandler(rpc, &imageService{images: o.Images, operations: o.Operations})
 	bangerv1connect.RegisterKernelServiceHandler(rpc, &kernelService{images: o.Images})
 	bangerv1connect.RegisterOperationServiceHandler(rpc, &operationService{operations: o.Operations})

@@ -119,6 +119,15 @@ func (s *System) order(text string) error {
 	return nil
 }
 
+// Root is the guest's, which the agent has made its own.
+func (s *System) Root() string { return "/" }
+
+// Account is looked up in the guest's own files.
+func (s *System) Account(user string) (uid, gid int, err error) {
+	a, err := lookupUser("/", user)
+	return int(a.uid), int(a.gid), err
+}
+
 // Sync writes dirty pages to the disks.
 func (s *System) Sync() error {
 	unix.Sync()

@@ -23,6 +23,10 @@ type VMs struct {
 	// Console is what Logs writes; with follow, it waits for the client to leave afterwards.
 	Console string
 
+	// Root is the directory that copies read and write; Archive, when set, is what every reading gets instead.
+	Root    string
+	Archive func(ctx context.Context, w io.Writer) error
+
 	// Panic names a method that panics.
 	Panic string
 

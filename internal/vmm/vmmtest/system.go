@@ -19,6 +19,7 @@ import (
 type SystemOptions struct {
 	BootID   string // what it says of itself; "" for a random one
 	Disk     string // a file that keeps what was synced, for a restart; "" for none
+	Files    string // a directory that is its root for copies; "" for none, to which nothing can be copied
 	PowerOff func() // called once when the guest has powered off; nil for nothing
 }
 
@@ -75,6 +76,12 @@ func (s *System) Config() agent.Config {
 	defer s.mu.Unlock()
 	return s.config
 }
+
+// Root is the directory of the options.
+func (s *System) Root() string { return s.options.Files }
+
+// Account is ours, whoever is asked for: the fake guest has no users.
+func (s *System) Account(string) (uid, gid int, err error) { return os.Getuid(), os.Getgid(), nil }
 
 // Sync writes the disk to its file.
 func (s *System) Sync() error {

@@ -1,0 +1,60 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"banger/internal/guest"
+	"banger/internal/model"
+)
+
+// StatFile says what a path of a running VM's guest is.
+func (s *Service) StatFile(ctx context.Context, id model.VMID, path string, follow bool) (info model.FileInfo, err error) {
+	err = s.withFiles(ctx, id, func(g *guest.Guest) error {
+		info, err = g.StatFile(ctx, path, follow)
+		return err
+	})
+	return info, err
+}
+
+// ReadFiles writes a tar archive of a path of a running VM's guest to w. Only package rootedfs may unpack it.
+func (s *Service) ReadFiles(ctx context.Context, id model.VMID, r model.FileRead, w io.Writer) error {
+	return s.withFiles(ctx, id, func(g *guest.Guest) error { return g.ReadFiles(ctx, r, w) })
+}
+
+// WriteFiles unpacks a tar archive in a running VM's guest and returns once all is durable there.
+func (s *Service) WriteFiles(ctx context.Context, id model.VMID, w model.FileWrite, archive io.Reader) (sum model.FileSummary, err error) {
+	err = s.withFiles(ctx, id, func(g *guest.Guest) error {
+		sum, err = g.WriteFiles(ctx, w, archive)
+		return err
+	})
+	return sum, err
+}
+
+// withFiles does something with a running VM's guest, and says of a guest that went away meanwhile which VM it was.
+func (s *Service) withFiles(ctx context.Context, id model.VMID, do func(*guest.Guest) error) error {
+	v, err := s.Store.VM(ctx, id)
+	if err != nil {
+		return err
+	}
+	if v.State != model.StateRunning {
+		return stateError("copy files of", v)
+	}
+	g, err := s.guest(ctx, id)
+	if err != nil {
+		return err
+	}
+	err = do(g)
+	if err == nil {
+		s.touch(ctx, id)
+	}
+	if errors.Is(err, model.ErrUnavailable) {
+		select {
+		case <-g.Done():
+			return model.Errorf(model.ErrUnavailable, "%w; no file is left half written; to see what became of the VM: banger vm show %s", err, v.Name)
+		default:
+		}
+	}
+	return err
+}
