@@ -52,7 +52,9 @@ func New(sys System, version string) *Agent {
 	a := &Agent{sys: sys, version: version, table: newTable(), mux: http.NewServeMux()}
 	server := connect.NewServer()
 	agentv1connect.RegisterAgentServiceHandler(server, a)
-	agentv1connect.RegisterFileServiceHandler(server, &files{sys: sys, agent: a, slots: make(chan struct{}, maxCopies)})
+	copies := &files{sys: sys, agent: a, slots: make(chan struct{}, maxCopies)}
+	agentv1connect.RegisterFileServiceHandler(server, copies)
+	agentv1connect.RegisterTreeServiceHandler(server, &trees{copies})
 	connecthttp.Mount(a.mux, server,
 		connecthttp.WithReadMaxBytes(maxMessage),
 		connecthttp.WithCompressors(),

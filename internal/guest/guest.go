@@ -53,6 +53,7 @@ type Guest struct {
 	http  *http.ClientConn
 	rpc   agentv1connect.AgentServiceClient
 	files agentv1connect.FileServiceClient
+	trees agentv1connect.TreeServiceClient
 	hello Hello
 }
 
@@ -91,6 +92,7 @@ func connect1(ctx context.Context, conn net.Conn) (*Guest, error) {
 		connecthttp.WithCodecs(connectproto.NewBinaryCodec()),
 	))
 	g.rpc, g.files = agentv1connect.NewAgentServiceClient(rpc), agentv1connect.NewFileServiceClient(rpc)
+	g.trees = agentv1connect.NewTreeServiceClient(rpc)
 	answer, err := g.rpc.Hello(ctx, &agentv1.HelloRequest{})
 	if err != nil {
 		g.Close()

@@ -36,9 +36,9 @@ type Base struct {
 // filesList is the file in a store that lists the paths which a fingerprint is of.
 const filesList = "banger-files"
 
-// Copy writes the project as a tar stream, .git included, and keeps what it wrote in a new store at dir. When it fails,
-// the caller removes dir.
-func (p *Plan) Copy(ctx context.Context, dir string, w io.Writer, report model.Report) (Base, error) {
+// Copy writes the project as a tar stream, .git included, everything below name, and keeps what it wrote in a new store at
+// dir. When it fails, the caller removes dir.
+func (p *Plan) Copy(ctx context.Context, dir, name string, w io.Writer, report model.Report) (Base, error) {
 	f := formatSHA1
 	if p.Git {
 		f = p.project.repo.format
@@ -51,7 +51,10 @@ func (p *Plan) Copy(ctx context.Context, dir string, w io.Writer, report model.R
 		return Base{}, err
 	}
 	b := Base{Format: string(f), Head: p.Head, Files: len(p.Files)}
-	out := tar.NewWriter(w)
+	out := &archive{tar.NewWriter(w), name}
+	if err := out.directory("", 0o755); err != nil {
+		return Base{}, err
+	}
 	if p.Git {
 		if b.Commit, b.Branch, err = p.copyRepository(ctx, out); err != nil {
 			return Base{}, err
@@ -75,6 +78,24 @@ func (p *Plan) Copy(ctx context.Context, dir string, w io.Writer, report model.R
 		b.Fingerprint = hex.EncodeToString(c.seen.Sum(nil))
 	}
 	return b, out.Close()
+}
+
+// archive is a tar stream in which everything lies below one name.
+type archive struct {
+	*tar.Writer
+	name string
+}
+
+func (a *archive) header(h *tar.Header) error {
+	h.Name = a.name + "/" + h.Name
+	return a.WriteHeader(h)
+}
+
+func (a *archive) directory(name string, mode int64) error {
+	if name != "" {
+		name += "/"
+	}
+	return a.header(&tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: mode, ModTime: time.Now(), Format: tar.FormatPAX})
 }
 
 // keepLists keeps what the way back needs to know of the project.
@@ -106,7 +127,7 @@ func (p *Plan) keepExcludes(dir string) error {
 }
 
 // copyRepository writes .git.
-func (p *Plan) copyRepository(ctx context.Context, out *tar.Writer) (commit, branch string, err error) {
+func (p *Plan) copyRepository(ctx context.Context, out *archive) (commit, branch string, err error) {
 	dir, err := os.MkdirTemp(p.scratch, "repository-")
 	if err != nil {
 		return "", "", err
@@ -120,7 +141,7 @@ func (p *Plan) copyRepository(ctx context.Context, out *tar.Writer) (commit, bra
 }
 
 // writeDirectory writes a directory of ours as it is.
-func writeDirectory(out *tar.Writer, dir string) error {
+func writeDirectory(out *archive, dir string) error {
 	return filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
 		if err != nil || name == dir {
 			return err
@@ -135,14 +156,13 @@ func writeDirectory(out *tar.Writer, dir string) error {
 		}
 		h := &tar.Header{Name: filepath.ToSlash(rel), ModTime: info.ModTime(), Format: tar.FormatPAX}
 		if e.IsDir() {
-			h.Typeflag, h.Name, h.Mode = tar.TypeDir, h.Name+"/", 0o755
-			return out.WriteHeader(h)
+			return out.directory(h.Name, 0o755)
 		}
 		h.Typeflag, h.Size, h.Mode = tar.TypeReg, info.Size(), 0o644
 		if strings.HasPrefix(h.Name, ".git/objects/") {
 			h.Mode = 0o444
 		}
-		if err := out.WriteHeader(h); err != nil {
+		if err := out.header(h); err != nil {
 			return err
 		}
 		f, err := os.Open(name)
@@ -158,7 +178,7 @@ func writeDirectory(out *tar.Writer, dir string) error {
 // copier writes the files, to the guest and to the store at once, so that the two cannot differ.
 type copier struct {
 	plan   *Plan
-	out    *tar.Writer
+	out    *archive
 	in     *importer
 	dirs   map[string]bool
 	tree   tree
@@ -205,7 +225,7 @@ func (c *copier) directories(name string) error {
 		return err
 	}
 	c.dirs[dir] = true
-	return c.out.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o755, ModTime: time.Now(), Format: tar.FormatPAX})
+	return c.out.directory(dir, 0o755)
 }
 
 func (c *copier) one(f File, open opener) error {
@@ -221,7 +241,7 @@ func (c *copier) one(f File, open opener) error {
 		}
 		c.tree[f.Path] = leaf{ModeLink, name, f.Size}
 		fingerprint(c.seen, f.Path, ModeLink, f.Size, time.Time{})
-		return c.out.WriteHeader(h)
+		return c.out.header(h)
 	}
 	r, size, modified, err := open(f)
 	if err != nil {
@@ -232,7 +252,7 @@ func (c *copier) one(f File, open opener) error {
 	if !modified.IsZero() {
 		h.ModTime = modified
 	}
-	if err := c.out.WriteHeader(h); err != nil {
+	if err := c.out.header(h); err != nil {
 		return err
 	}
 	name, err := c.in.blob(size, io.TeeReader(r, c.out))

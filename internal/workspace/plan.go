@@ -97,6 +97,12 @@ func NewPlan(ctx context.Context, scratch, dir string, o Options) (*Plan, error)
 	return plan, err
 }
 
+// Path is the project's directory, with no link in it.
+func (p *Plan) Path() string { return p.project.path }
+
+// Name is what the project is called in a guest.
+func (p *Plan) Name() string { return p.project.name }
+
 func (o Options) validate() error {
 	switch {
 	case o.From != "" && o.Branch == "":

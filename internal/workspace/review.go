@@ -95,3 +95,6 @@ func (w Workspace) Changed(ctx context.Context, g Guest, exported string) (bool,
 	}
 	return len(f.Refused) > 0 || string(f.tree) != w.Base.Tree && string(f.tree) != exported, nil
 }
+
+// Clean says whether the guest has changed nothing that counts.
+func (r Review) Clean() bool { return len(r.Changes) == 0 && len(r.Refused) == 0 }
