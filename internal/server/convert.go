@@ -18,7 +18,7 @@ func vmMessage(v vm.View) *bangerv1.VM {
 		Network: v.Spec.Network, Env: v.Spec.Env, Workdir: v.Spec.Workdir, User: v.Spec.User,
 		CreatedAt: timeMessage(v.CreatedAt), StartedAt: timeMessage(v.StartedAt), UsedAt: timeMessage(v.UsedAt),
 		LastError: v.LastError, Leased: v.Leased, Dir: v.Dir,
-		Handles: &bangerv1.Handles{BootId: v.Handles.Boot},
+		Handles: &bangerv1.Handles{BootId: v.Handles.Boot}, WorkspaceHost: v.Workspace.Host, WorkspaceGuest: v.Workspace.Guest,
 	}
 	if pid := v.Handles.VMM.PID; pid != 0 {
 		m.Handles.Vmm = &bangerv1.Process{Pid: int32(pid)}
@@ -43,7 +43,7 @@ func kernelMessage(k model.Kernel) *bangerv1.Kernel {
 
 func createRequest(r *bangerv1.CreateVMRequest) vm.CreateRequest {
 	spec := r.GetSpec()
-	return vm.CreateRequest{
+	made := vm.CreateRequest{
 		Name: spec.GetName(),
 		Spec: model.Spec{
 			Image: spec.GetImage(), Kernel: spec.GetKernel(), VCPUs: int(spec.GetVcpus()),
@@ -52,6 +52,11 @@ func createRequest(r *bangerv1.CreateVMRequest) vm.CreateRequest {
 		},
 		VMM: spec.GetVmm(), Start: r.GetStart(), Lease: r.GetLease(), Key: r.GetIdempotencyKey(),
 	}
+	if w := spec.GetWorkspace(); w != nil {
+		project := workspaceSpec(w)
+		made.Workspace = &project
+	}
+	return made
 }
 
 func execSpec(s *bangerv1.ExecStart) model.ExecSpec {

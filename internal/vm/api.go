@@ -20,6 +20,8 @@ type CreateRequest struct {
 	Start bool   // start it once it is made
 	Lease bool   // delete it when nobody has held its lease for LeaseGrace
 	Key   string // idempotency key; the same one twice is the same operation
+	// Workspace is a project to copy in once it runs; only with Start.
+	Workspace *model.WorkspaceSpec
 }
 
 // Resolution is what one reference of many means.
@@ -33,6 +35,8 @@ type Resolution struct {
 // methods are safe beside it and each other, also while a Stdin is blocked.
 type Process interface {
 	ID() string
+	// Warning is a line for the user, or "".
+	Warning() string
 	// Recv returns the next output or the exit; io.EOF once everything has been said.
 	Recv() (guest.Output, error)
 	Stdin(p []byte) error

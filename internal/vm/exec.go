@@ -25,21 +25,54 @@ func (s *Service) Exec(ctx context.Context, id model.VMID, spec model.ExecSpec, 
 	if err != nil {
 		return nil, err
 	}
+	warning := func() string { return "" }
+	if spec, warning, err = s.inProject(ctx, id, spec); err != nil {
+		return nil, err
+	}
 	execID := string(model.NewOperationID())
 	a, err := g.Exec(ctx, execID, spec, shell)
 	if err != nil {
 		return nil, err
 	}
 	s.touch(ctx, id)
-	return &process{Attachment: a, id: execID}, nil
+	return &process{Attachment: a, id: execID, warning: warning()}, nil
 }
 
 type process struct {
 	*guest.Attachment
-	id string
+	id      string
+	warning string
 }
 
-func (p *process) ID() string { return p.id }
+func (p *process) ID() string      { return p.id }
+func (p *process) Warning() string { return p.warning }
+
+// inProject has a command begin in the VM's workspace, unless it or the VM names a directory. While the command starts,
+// the host's project is looked at; warning waits for that.
+func (s *Service) inProject(ctx context.Context, id model.VMID, spec model.ExecSpec) (model.ExecSpec, func() string, error) {
+	v, err := s.Store.VM(ctx, id)
+	if err != nil {
+		return spec, nil, err
+	}
+	if v.Workspace.Guest == "" {
+		return spec, func() string { return "" }, nil
+	}
+	if spec.Workdir == "" && v.Spec.Workdir == "" {
+		spec.Workdir = v.Workspace.Guest
+	}
+	w, err := s.Store.Workspace(ctx, id)
+	if err != nil {
+		return spec, nil, err
+	}
+	moved := make(chan string, 1)
+	s.wg.Go(func() { moved <- s.project(w).Moved(ctx) })
+	return spec, func() string {
+		if how := <-moved; how != "" {
+			return "the project " + w.Host + " has moved on since it was copied in: " + how
+		}
+		return ""
+	}, nil
+}
 
 // guest returns the connection to a running VM's agent.
 func (s *Service) guest(ctx context.Context, id model.VMID) (*guest.Guest, error) {

@@ -74,3 +74,6 @@ type leaf struct {
 
 // tree is a whole tree: its files by path. Paths are slash-separated and may hold any byte but NUL.
 type tree map[string]leaf
+
+// ValidTree says whether text has the shape of a tree's name.
+func ValidTree(text string) bool { return id(text).valid() }

@@ -3,10 +3,12 @@ package workspace
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 	"path/filepath"
 	"sort"
+	"strconv"
 	"strings"
 
 	"banger/internal/model"
@@ -62,7 +64,7 @@ type Plan struct {
 // NewPlan looks at the project at an absolute path. It writes nothing but in the directory scratch, and there for a
 // moment.
 func NewPlan(ctx context.Context, scratch, dir string, o Options) (*Plan, error) {
-	if err := o.validate(); err != nil {
+	if err := validate(o); err != nil {
 		return nil, err
 	}
 	p, err := openProject(ctx, dir)
@@ -103,11 +105,11 @@ func (p *Plan) Path() string { return p.project.path }
 // Name is what the project is called in a guest.
 func (p *Plan) Name() string { return p.project.name }
 
-func (o Options) validate() error {
+func validate(o Options) error {
 	switch {
 	case o.From != "" && o.Branch == "":
 		return model.Errorf(model.ErrInvalid, "--from needs --branch: name the guest's new branch")
-	case o.History < FullHistory:
+	case o.History < model.FullHistory:
 		return model.Errorf(model.ErrInvalid, "%d is no depth of a history: a positive number or full is", o.History)
 	case o.Branch != "" && !validBranch(o.Branch):
 		return model.Errorf(model.ErrInvalid, "%q cannot be the name of a branch", o.Branch)
@@ -280,6 +282,39 @@ func (p *Plan) leave(name string, why Reason) {
 		p.gone[name] = true
 	}
 }
+
+// Notes are lines for the user about what does not go in.
+func (p *Plan) Notes() []string {
+	var lines []string
+	for _, why := range []struct {
+		reason Reason
+		hint   string
+	}{
+		{ReasonSecret, "; take them along with --include-secrets"},
+		{ReasonSpecial, ""},
+		{ReasonSubmodule, ""},
+	} {
+		var names []string
+		for _, l := range p.Left {
+			if l.Reason == why.reason {
+				names = append(names, strconv.Quote(l.Path))
+			}
+		}
+		if n := len(names); n > maxNamed {
+			names = append(names[:maxNamed], fmt.Sprintf("and %d more", n-maxNamed))
+		}
+		if len(names) > 0 {
+			lines = append(lines, "left out ("+string(why.reason)+"): "+strings.Join(names, ", ")+why.hint)
+		}
+	}
+	if len(p.gone) > 0 && p.options.History == 0 && p.Git {
+		lines = append(lines, "the guest's base commit is one of its own, without the files that were left out")
+	}
+	return lines
+}
+
+// maxNamed is how many files one line names.
+const maxNamed = 20
 
 // sorted puts the files into the order of their names, once each.
 func (p *Plan) sorted() {

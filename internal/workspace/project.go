@@ -10,16 +10,7 @@ import (
 )
 
 // Options say what of a project goes in, and as what.
-type Options struct {
-	IncludeUntracked bool   `json:"include_untracked,omitempty"` // files that git does not track and does not ignore
-	IncludeSecrets   bool   `json:"include_secrets,omitempty"`   // files that look like credentials
-	Branch           string `json:"branch,omitempty"`            // of the guest; empty keeps the host's
-	From             string `json:"from,omitempty"`              // revision whose files go in, in place of the work tree's
-	History          int    `json:"history,omitempty"`           // commits deep; 0 is 1, FullHistory all of it
-}
-
-// FullHistory is a History without an end.
-const FullHistory = -1
+type Options = model.WorkspaceOptions
 
 // project is a directory of the host that is about to be copied.
 type project struct {
