@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"slices"
@@ -41,6 +42,9 @@ type Owner struct{ UID, GID int }
 // Summary is what an extraction or a packing did.
 type Summary = model.FileSummary
 
+// ErrTooLarge is the cause of the error about an archive with more bytes than MaxBytes.
+var ErrTooLarge = errors.New("larger than allowed")
+
 // What an archive may be without being told otherwise.
 const (
 	DefaultMaxEntries = 2_000_000
@@ -71,8 +75,25 @@ func (r *Root) Extract(ctx context.Context, archive io.Reader, o ExtractOptions)
 	if err == nil {
 		err = drain(archive)
 	}
+	fresh := x.stage != ""
 	err = errors.Join(err, x.end(err == nil))
-	return x.sum, err
+	return x.sum, remains(err, fresh, r.full(o.Name))
+}
+
+// remains says after an error what is there now.
+func remains(err error, fresh bool, name string) error {
+	what := "what was copied before is complete"
+	if fresh {
+		what = "nothing of " + short(name) + " is left"
+	}
+	switch kind := model.KindOf(err); {
+	case err == nil:
+		return nil
+	case kind == nil:
+		return fmt.Errorf("%w; %s", err, what)
+	default:
+		return model.Errorf(kind, "%w; %s", err, what)
+	}
 }
 
 // extraction is one Extract.

@@ -148,7 +148,7 @@ func (x *extraction) content(f *os.File, h *tar.Header) error {
 // allow keeps the cap before a byte is written.
 func (x *extraction) allow(n int64, name string) error {
 	if n > x.o.MaxBytes-x.sum.Bytes {
-		return model.Errorf(model.ErrInvalid, "cannot copy %q: with it the copy is larger than %s, which is what was allowed", short(name), model.FormatSize(x.o.MaxBytes))
+		return model.Errorf(model.ErrInvalid, "cannot copy %q: with it the copy is %w, %s", short(name), ErrTooLarge, model.FormatSize(x.o.MaxBytes))
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ import (
 type SystemOptions struct {
 	BootID   string // what it says of itself; "" for a random one
 	Disk     string // a file that keeps what was synced, for a restart; "" for none
-	Files    string // a directory that is its root for copies; "" for none, to which nothing can be copied
+	Files    string // a directory that is its root for copies, made when it is missing; "" for none
 	PowerOff func() // called once when the guest has powered off; nil for nothing
 }
 
@@ -46,6 +46,11 @@ func NewSystem(o SystemOptions) (*System, error) {
 		o.BootID = string(model.NewVMID())
 	}
 	s := &System{options: o, disk: map[string]string{}, running: map[*task]bool{}, gone: make(chan struct{})}
+	if o.Files != "" {
+		if err := os.MkdirAll(o.Files, 0o755); err != nil {
+			return nil, err
+		}
+	}
 	if o.Disk == "" {
 		return s, nil
 	}
