@@ -43,6 +43,7 @@ type Client struct {
 
 	vms        bangerv1connect.VMServiceClient
 	files      bangerv1connect.FileServiceClient
+	workspaces bangerv1connect.WorkspaceServiceClient
 	images     bangerv1connect.ImageServiceClient
 	kernels    bangerv1connect.KernelServiceClient
 	operations bangerv1connect.OperationServiceClient
@@ -150,6 +151,7 @@ func (c *Client) serveOver(conn net.Conn) {
 		connecthttp.WithCompressors(), connecthttp.WithReadMaxBytes(256<<20)), c.introduce)
 	c.vms = bangerv1connect.NewVMServiceClient(rpc)
 	c.files = bangerv1connect.NewFileServiceClient(rpc)
+	c.workspaces = bangerv1connect.NewWorkspaceServiceClient(rpc)
 	c.images = bangerv1connect.NewImageServiceClient(rpc)
 	c.kernels = bangerv1connect.NewKernelServiceClient(rpc)
 	c.operations = bangerv1connect.NewOperationServiceClient(rpc)

@@ -32,6 +32,14 @@ type VM struct {
 	Leased       bool       `json:"leased"`     // deleted when the command it was made for ends
 	Dir          string     `json:"dir"`        // where its files are
 	Handles      Handles    `json:"handles"`
+	// Workspace is the project that was copied in; null when there is none.
+	Workspace *WorkspacePaths `json:"workspace"`
+}
+
+// WorkspacePaths are where a project is.
+type WorkspacePaths struct {
+	Host  string `json:"host"`
+	Guest string `json:"guest"`
 }
 
 // Handles are what is true of a VM now.
@@ -101,6 +109,9 @@ func vmValue(m *bangerv1.VM) VM {
 	}
 	if p := m.GetHandles().GetVmm(); p != nil {
 		v.Handles.VMM = &Process{PID: int(p.GetPid())}
+	}
+	if m.GetWorkspaceGuest() != "" {
+		v.Workspace = &WorkspacePaths{Host: m.GetWorkspaceHost(), Guest: m.GetWorkspaceGuest()}
 	}
 	return v
 }

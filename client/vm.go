@@ -30,6 +30,8 @@ type CreateRequest struct {
 	// be kept open as long as the VM is needed.
 	Lease bool
 	Key   string // idempotency key, or ""
+	// Workspace is a project to copy in once it runs; only with Start.
+	Workspace *WorkspaceSpec
 }
 
 // Create makes a VM and, when asked to, starts it. The result is the VM.
@@ -38,6 +40,7 @@ func (c *Client) Create(ctx context.Context, r CreateRequest) (*Operation, error
 		Spec: &bangerv1.VMSpec{
 			Name: r.Name, Image: r.Image, Kernel: r.Kernel, Vmm: r.VMM, Vcpus: int32(r.VCPUs),
 			MemoryBytes: r.MemoryBytes, DiskBytes: r.DiskBytes, Env: r.Env, Workdir: r.Workdir, User: r.User,
+			Workspace: r.Workspace.message(),
 		},
 		Start: r.Start, Lease: r.Lease, IdempotencyKey: r.Key,
 	})

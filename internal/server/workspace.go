@@ -135,7 +135,7 @@ func (s *workspaceService) MarkExported(ctx context.Context, r *bangerv1.MarkExp
 }
 
 func (s *workspaceService) Apply(ctx context.Context, r *bangerv1.ApplyRequest) (*bangerv1.ApplyResponse, error) {
-	o := workspace.FetchOptions{IncludeIgnored: r.GetIncludeIgnored(), SkipRefused: r.GetSkipRefused()}
+	o := workspace.FetchOptions{IncludeIgnored: r.GetIncludeIgnored(), SkipRefused: r.GetSkipRefused(), Tree: r.GetTree()}
 	review, err := s.workspaces.ApplyWorkspace(ctx, model.VMID(r.GetVmId()), o)
 	if err != nil {
 		return nil, err

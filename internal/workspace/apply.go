@@ -24,6 +24,9 @@ func (w Workspace) Apply(ctx context.Context, g Guest, o FetchOptions, journalPa
 	if err == nil && len(r.Refused) > 0 && !o.SkipRefused {
 		err = Refusal(r.Refused)
 	}
+	if err == nil && o.Tree != "" && o.Tree != r.Tree {
+		err = model.Errorf(model.ErrState, "cannot apply: the guest's files have changed since the review; look at them again")
+	}
 	if err == nil && len(r.Changes) > 0 {
 		if err = w.keep(ctx, f); err == nil {
 			report(model.Progress{Stage: "write the changes"})

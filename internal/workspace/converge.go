@@ -21,7 +21,7 @@ func (c *change) stage() error {
 			e.Temp = []byte(path.Join(c.host.nearest(string(e.Path)), rootedfs.TempName()))
 		}
 	}
-	c.Phase = phaseStage
+	c.Phase, c.host.bulk = phaseStage, len(c.Entries) >= bulkFiles
 	crash.At("workspace.stage.before")
 	if err := c.write(c.path); err != nil {
 		return err
@@ -36,7 +36,7 @@ func (c *change) stage() error {
 		}
 		crash.At("workspace.staged")
 	}
-	return nil
+	return c.host.syncBulk()
 }
 
 // put writes a content under a name that is not in use.
@@ -56,7 +56,7 @@ func (c *change) put(name string, s side) error {
 	if err != nil {
 		return err
 	}
-	if _, err = io.Copy(f, content); err == nil {
+	if _, err = io.Copy(f, content); err == nil && !c.host.bulk {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
@@ -113,7 +113,7 @@ func (c *change) converge(of func(entry) (goal, other side)) ([]Conflict, error)
 			crash.At("workspace.converge")
 		}
 	}
-	return strays, nil
+	return strays, c.host.syncBulk()
 }
 
 func (c *change) reach(e entry, goal, other side) (stray string, err error) {
@@ -122,7 +122,7 @@ func (c *change) reach(e entry, goal, other side) (stray string, err error) {
 	switch {
 	case err != nil:
 		return "", err
-	case now.other == "" && now.same(goal):
+	case now.other == "" && now.same(goal), goal.absent() && now.none:
 		return "", nil
 	case now.other != "" || !now.same(other):
 		return "was changed by somebody else meanwhile, and is left as it is", nil
@@ -135,7 +135,7 @@ func (c *change) reach(e entry, goal, other side) (stray string, err error) {
 	if len(e.Temp) > 0 && goal == e.New {
 		err := c.host.root.Rename(string(e.Temp), name)
 		if err == nil {
-			return "", c.host.root.SyncDir(name)
+			return "", c.host.syncDir(name)
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return "", err
@@ -156,7 +156,7 @@ func (c *change) reach(e entry, goal, other side) (stray string, err error) {
 	if err := c.host.root.Rename(temp, name); err != nil {
 		return "", errors.Join(err, c.host.root.Remove(temp))
 	}
-	return "", c.host.root.SyncDir(name)
+	return "", c.host.syncDir(name)
 }
 
 // finish records the new state and forgets the journal.

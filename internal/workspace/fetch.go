@@ -34,6 +34,7 @@ type FetchOptions struct {
 	IncludeIgnored bool // also new files that the project's ignore rules name
 	SkipRefused    bool // leave out what is refused instead of failing
 	BaseCommit     string
+	Tree           string // to Apply: the state that was reviewed, another one is refused; "" for any
 }
 
 // Problem is a file of a guest that is not taken, and why.

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"banger/internal/agent"
 	"banger/internal/guest"
@@ -25,9 +24,10 @@ type realGuest struct {
 	root string // on the host
 }
 
-func newGuest(t testing.TB) *realGuest {
+func newGuest(t testing.TB) *realGuest { return guestAt(t, t.TempDir()) }
+
+func guestAt(t testing.TB, root string) *realGuest {
 	t.Helper()
-	root := t.TempDir()
 	system, err := vmmtest.NewSystem(vmmtest.SystemOptions{Files: root})
 	if err != nil {
 		t.Fatal(err)
@@ -201,5 +201,3 @@ func requireContains(t testing.TB, text string, parts ...string) {
 		}
 	}
 }
-
-var _ = time.Second

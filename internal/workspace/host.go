@@ -16,13 +16,36 @@ import (
 type hostFiles struct {
 	root   *rootedfs.Root
 	format format
+	bulk   bool // there is so much to write that it is synced as a whole
+}
+
+// bulkFiles is from how many files on one sync of the whole file system is cheaper than one of each.
+const bulkFiles = 100
+
+// syncDir makes a name durable, now or with all the others.
+func (h hostFiles) syncDir(name string) error {
+	if h.bulk {
+		return nil
+	}
+	return h.root.SyncDir(name)
+}
+
+// syncBulk makes all of it durable.
+func (h hostFiles) syncBulk() error {
+	if !h.bulk {
+		return nil
+	}
+	return h.root.Sync()
 }
 
 // found is what lies on the host under a path.
 type found struct {
 	side
-	other string // what it is when it is neither file nor link, or cannot be told
+	other string // what it is when it is neither file nor link
+	none  bool   // with other: there is no file or link of that path, so it need not be removed
 }
+
+const isDir = "it is a directory"
 
 // look says what lies there now, by its content.
 func (h hostFiles) look(name string) (found, error) {
@@ -31,11 +54,11 @@ func (h hostFiles) look(name string) (found, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return found{}, nil
 	case errors.Is(err, model.ErrInvalid):
-		return found{other: "it lies below a link or a file"}, nil
+		return found{other: "it lies below a link or a file", none: true}, nil
 	case err != nil:
 		return found{}, err
 	case info.Mode.IsDir():
-		return found{other: "it is a directory"}, nil
+		return found{other: isDir, none: true}, nil
 	case info.Mode&fs.ModeSymlink != 0:
 		target, err := h.root.Readlink(name)
 		return found{side: side{Mode: ModeLink, ID: h.format.blobOf([]byte(target))}}, err
@@ -121,7 +144,7 @@ func (h hostFiles) makeParents(name string) error {
 		if err := h.root.ChmodDir(at, perm); err != nil {
 			return err
 		}
-		if err := h.root.SyncDir(at); err != nil {
+		if err := h.syncDir(at); err != nil {
 			return err
 		}
 	}
@@ -135,9 +158,9 @@ func (h hostFiles) remove(name string) error {
 	}
 	for dir := path.Dir(name); ; dir = path.Dir(dir) {
 		if dir == "." {
-			return h.root.SyncDir(name[:strings.IndexByte(name+"/", '/')])
+			return h.syncDir(name[:strings.IndexByte(name+"/", '/')])
 		}
-		if err := h.root.SyncDir(path.Join(dir, "x")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := h.syncDir(path.Join(dir, "x")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		entries, err := h.root.ReadDir(dir)

@@ -70,7 +70,7 @@ func (w Workspace) newChange(ctx context.Context, journalPath string) (*change, 
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
-	return &change{path: journalPath, host: hostFiles{root, s.format}, store: s, blobs: b}, nil
+	return &change{path: journalPath, host: hostFiles{root: root, format: s.format}, store: s, blobs: b}, nil
 }
 
 func (c *change) close() {
@@ -134,7 +134,7 @@ func (c *change) conflict(name string, now found, before, after side, leaving ma
 	if now.other == "" && (now.same(before) || now.same(after)) {
 		return "", nil
 	}
-	if now.other == "it is a directory" && before.absent() {
+	if now.other == isDir && before.absent() {
 		only, err := c.host.onlyThese(name, leaving)
 		if err != nil || only {
 			return "", err

@@ -29,7 +29,7 @@ func (w Workspace) Recover(ctx context.Context, journalPath string, commit Commi
 		return err
 	}
 	defer c.close()
-	c.journal = *j
+	c.journal, c.host.bulk = *j, len(j.Entries) >= bulkFiles
 	switch j.Phase {
 	case phaseForward:
 		if err := c.forward(); err != nil {

@@ -1207,6 +1207,7 @@ type ApplyRequest struct {
 	VmId           string                 `protobuf:"bytes,1,opt,name=vm_id,json=vmId,proto3" json:"vm_id,omitempty"`
 	IncludeIgnored bool                   `protobuf:"varint,2,opt,name=include_ignored,json=includeIgnored,proto3" json:"include_ignored,omitempty"`
 	SkipRefused    bool                   `protobuf:"varint,3,opt,name=skip_refused,json=skipRefused,proto3" json:"skip_refused,omitempty"`
+	Tree           string                 `protobuf:"bytes,4,opt,name=tree,proto3" json:"tree,omitempty"` // the state that was reviewed: another one is refused; empty for any
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1260,6 +1261,13 @@ func (x *ApplyRequest) GetSkipRefused() bool {
 		return x.SkipRefused
 	}
 	return false
+}
+
+func (x *ApplyRequest) GetTree() string {
+	if x != nil {
+		return x.Tree
+	}
+	return ""
 }
 
 type ApplyResponse struct {
@@ -1581,11 +1589,12 @@ const file_banger_v1_workspace_proto_rawDesc = "" +
 	"\x13MarkExportedRequest\x12\x13\n" +
 	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12\x12\n" +
 	"\x04tree\x18\x02 \x01(\tR\x04tree\"\x16\n" +
-	"\x14MarkExportedResponse\"o\n" +
+	"\x14MarkExportedResponse\"\x83\x01\n" +
 	"\fApplyRequest\x12\x13\n" +
 	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12'\n" +
 	"\x0finclude_ignored\x18\x02 \x01(\bR\x0eincludeIgnored\x12!\n" +
-	"\fskip_refused\x18\x03 \x01(\bR\vskipRefused\":\n" +
+	"\fskip_refused\x18\x03 \x01(\bR\vskipRefused\x12\x12\n" +
+	"\x04tree\x18\x04 \x01(\tR\x04tree\":\n" +
 	"\rApplyResponse\x12)\n" +
 	"\x06review\x18\x01 \x01(\v2\x11.banger.v1.ReviewR\x06review\"\"\n" +
 	"\vUndoRequest\x12\x13\n" +

@@ -11,6 +11,7 @@ import (
 
 	"banger/internal/model"
 	"banger/internal/operation"
+	"banger/internal/server"
 	"banger/internal/vm"
 )
 
@@ -26,6 +27,9 @@ type VMs struct {
 	// Root is the directory that copies read and write; Archive, when set, is what every reading gets instead.
 	Root    string
 	Archive func(ctx context.Context, w io.Writer) error
+
+	// Workspaces answers what is asked of projects; nil when nothing is.
+	server.Workspaces
 
 	// Panic names a method that panics.
 	Panic string
