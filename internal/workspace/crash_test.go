@@ -111,12 +111,7 @@ func TestCrash(t *testing.T) {
 
 func crashAt(t *testing.T, verb, point string) {
 	dir, old, changed := crashProject(t)
-	cmd := exec.Command(os.Args[0], "-test.run", "^TestCrashChild$", "-test.v")
-	cmd.Env = append(os.Environ(), crashDir+"="+dir, crashVerb+"="+verb, crash.Env+"="+point)
-	out, _ := cmd.CombinedOutput()
-	if status := cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() {
-		t.Fatalf("%s was not reached:\n%s", point, out)
-	}
+	killAt(t, dir, verb, point)
 	s := load(t, dir)
 	if err := s.W.Recover(t.Context(), filepath.Join(dir, "journal"), commitTo(t, dir)); err != nil {
 		t.Fatal(err)
@@ -135,6 +130,17 @@ func crashAt(t *testing.T, verb, point string) {
 	}
 	if err := after.W.Recover(t.Context(), filepath.Join(dir, "journal"), commitTo(t, dir)); err != nil {
 		t.Error(err)
+	}
+}
+
+// killAt runs the child until it is killed at a point.
+func killAt(t *testing.T, dir, verb, point string) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run", "^TestCrashChild$", "-test.v")
+	cmd.Env = append(os.Environ(), crashDir+"="+dir, crashVerb+"="+verb, crash.Env+"="+point)
+	out, _ := cmd.CombinedOutput()
+	if status := cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() {
+		t.Fatalf("%s was not reached:\n%s", point, out)
 	}
 }
 
@@ -166,4 +172,51 @@ func crashProject(t *testing.T) (dir, old, changed string) {
 	saved{W: tr.w}.save(t, dir)
 	saved{W: tr.w}.save(t, filepath.Join(dir, "first"))
 	return dir, old, changed
+}
+
+// TestRecoverBack takes back a change that was going back when its daemon died.
+func TestRecoverBack(t *testing.T) {
+	t.Parallel()
+	dir, old, _ := crashProject(t)
+	killAt(t, dir, "apply", "workspace.converge#4")
+	journal := filepath.Join(dir, "journal")
+	j, err := readJournal(journal)
+	if err != nil || j.Phase != phaseForward {
+		t.Fatal(j, err)
+	}
+	j.Phase = phaseBack
+	if err := j.write(journal); err != nil {
+		t.Fatal(err)
+	}
+	s := load(t, dir)
+	if err := s.W.Recover(t.Context(), journal, commitTo(t, dir)); err != nil {
+		t.Fatal(err)
+	}
+	if got := contentOf(t, filepath.Join(dir, "host")); got != old {
+		t.Errorf("the project is:\n%s\nwas:\n%s", got, old)
+	}
+	if load(t, dir).W.Base.Tree != s.W.Base.Tree {
+		t.Error("the base moved")
+	}
+}
+
+// TestRecoverBesideTheUser leaves alone what the user wrote between the crash and the next daemon, and takes the rest back.
+func TestRecoverBesideTheUser(t *testing.T) {
+	t.Parallel()
+	dir, old, _ := crashProject(t)
+	killAt(t, dir, "apply", "workspace.converge#3")
+	host := filepath.Join(dir, "host")
+	write(t, filepath.Join(host, "z"), "the user's\n")
+	s := load(t, dir)
+	err := s.W.Recover(t.Context(), filepath.Join(dir, "journal"), commitTo(t, dir))
+	if err == nil || !strings.Contains(err.Error(), `"z" was changed by somebody else`) {
+		t.Error(err)
+	}
+	if got := read(t, filepath.Join(host, "z")); got != "the user's\n" {
+		t.Errorf("the user's file is %q", got)
+	}
+	write(t, filepath.Join(host, "z"), "6\n")
+	if got := contentOf(t, host); got != old {
+		t.Errorf("the project is:\n%s\nwas:\n%s", got, old)
+	}
 }
