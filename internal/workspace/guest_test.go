@@ -201,3 +201,12 @@ func requireContains(t testing.TB, text string, parts ...string) {
 		}
 	}
 }
+
+// mountTmpfs mounts a file system in memory until the test's end.
+func mountTmpfs(t testing.TB, dir, options string) error {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
+		return err
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	return nil
+}
