@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"io"
+	"strings"
 
 	bangerv1 "banger/api/banger/v1"
 	"banger/api/banger/v1/bangerv1connect"
@@ -122,7 +123,7 @@ func changeMessages(changes []workspace.Change) []*bangerv1.ChangedFile {
 func problemMessages(problems []workspace.Problem) []*bangerv1.FileProblem {
 	all := make([]*bangerv1.FileProblem, 0, len(problems))
 	for _, p := range problems {
-		all = append(all, &bangerv1.FileProblem{Path: []byte(p.Path), Why: p.Why})
+		all = append(all, &bangerv1.FileProblem{Path: []byte(p.Path), Why: strings.ToValidUTF8(p.Why, "?")})
 	}
 	return all
 }

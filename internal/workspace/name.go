@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"path"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -86,6 +87,9 @@ func compatible(r rune) rune {
 	return r
 }
 
+// quoted makes bytes of a guest's part of a sentence.
+func quoted(s string) string { return strconv.Quote(shorten(s)) }
+
 // maxHops is how many links in a row the kernel follows.
 const maxHops = 40
 
@@ -93,7 +97,7 @@ const maxHops = 40
 // into its repository. Links that it passes through count as the tree has them.
 func refusedLink(name, target string, links map[string]string) string {
 	if strings.HasPrefix(target, "/") {
-		return "it is a link to the absolute path " + target
+		return "it is a link to the absolute path " + quoted(target)
 	}
 	var at []string
 	if dir := path.Dir(name); dir != "." {
@@ -108,13 +112,13 @@ func refusedLink(name, target string, links map[string]string) string {
 			continue
 		case "..":
 			if len(at) == 0 {
-				return "it is a link out of the project, to " + target
+				return "it is a link out of the project, to " + quoted(target)
 			}
 			at = at[:len(at)-1]
 			continue
 		}
 		if refusedName(part) != "" {
-			return "it is a link into a git directory, to " + target
+			return "it is a link into a git directory, to " + quoted(target)
 		}
 		at = append(at, part)
 		next, link := links[strings.Join(at, "/")]
@@ -125,7 +129,7 @@ func refusedLink(name, target string, links map[string]string) string {
 			return "it is a link in a circle"
 		}
 		if strings.HasPrefix(next, "/") {
-			return "it is a link through another one to the absolute path " + next
+			return "it is a link through another one to the absolute path " + quoted(next)
 		}
 		at = at[:len(at)-1]
 		todo = append(strings.Split(next, "/"), todo...)

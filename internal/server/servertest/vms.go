@@ -58,6 +58,13 @@ func (s *VMs) Add(name string, state model.State) vm.View {
 	}})
 }
 
+// AddProject makes a running VM with a workspace beside the API.
+func (s *VMs) AddProject(name string, paths model.WorkspacePaths) vm.View {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.add(model.VM{Name: name, State: model.StateRunning, Workspace: paths})
+}
+
 func (s *VMs) add(v model.VM) vm.View {
 	v.ID = model.NewVMID()
 	v.VMM, v.CreatedAt = "fake", time.Now()
