@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"banger/internal/guest"
@@ -106,6 +107,9 @@ func (s *Service) copyProject(ctx context.Context, id model.VMID, plan *workspac
 	if err != nil {
 		return err
 	}
+	if spec.At == "" && !s.homeIsRoots(ctx, v) {
+		guestPath = "/" + plan.Name() // nobody else may enter /root
+	}
 	if err := checkPlace(ctx, g, v, guestPath); err != nil {
 		return err
 	}
@@ -132,6 +136,18 @@ func (s *Service) copyProject(ctx context.Context, id model.VMID, plan *workspac
 		Commit: base.Commit, Branch: base.Branch, Head: base.Head, Fingerprint: base.Fingerprint,
 		Files: base.Files, Bytes: base.Bytes, CopiedAt: time.Now(),
 	})
+}
+
+// homeIsRoots says whether root runs the VM's commands.
+func (s *Service) homeIsRoots(ctx context.Context, v model.VM) bool {
+	user := v.Spec.User
+	if user == "" {
+		if image, err := s.Images.Image(ctx, string(v.Image)); err == nil {
+			user = image.User
+		}
+	}
+	user, _, _ = strings.Cut(user, ":")
+	return user == "" || user == "root" || user == "0"
 }
 
 // checkPlace refuses a place that is taken, or lies nowhere.

@@ -5,6 +5,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"banger/internal/model"
 )
@@ -14,8 +15,17 @@ func diffArgs(more ...string) []string {
 	return append([]string{"diff-tree", "-r", "--no-ext-diff", "--no-textconv", "--no-color", "--no-commit-id", "-l1000", "-M"}, more...)
 }
 
+// diffLimit is how long one comparison may take: contents can be made to take git very long.
+const diffLimit = 10 * time.Minute
+
+func limitDiff(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, diffLimit, model.Errorf(model.ErrTimeout, "comparing the contents takes longer than %s", diffLimit))
+}
+
 // changes lists what differs between a tree of the store and the guest's.
 func (f *fetched) changes(ctx context.Context, from id) ([]Change, error) {
+	ctx, cancel := limitDiff(ctx)
+	defer cancel()
 	out, err := f.store.output(ctx, nil, diffArgs("--raw", "--numstat", "-z", "--abbrev=64", string(from), string(f.tree))...)
 	if err != nil {
 		return nil, err

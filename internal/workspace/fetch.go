@@ -22,8 +22,9 @@ const matchLimit = time.Minute
 
 // Limits of what comes out of a guest.
 const (
-	MaxBytes     = 4 * model.GiB // of changed contents
-	maxNames     = 128 << 20     // bytes of all listed paths
+	MaxBytes     = 2 * model.GiB   // of changed contents
+	MaxFileBytes = 256 * model.MiB // of one: git holds a binary file in memory to make a patch of it
+	maxNames     = 128 << 20       // bytes of all listed paths
 	maxRuleFiles = 5_000
 	batchFiles   = 2_000 // that a guest is asked for at once
 	batchNames   = 256 << 10
@@ -236,7 +237,7 @@ func (f *fetched) take(ctx context.Context, g Guest, root string, listed map[str
 	}
 	done := int64(0)
 	err = f.read(ctx, g, root, want, func(name string, m Mode, size int64, content io.Reader) error {
-		if done += size; done > MaxBytes {
+		if done += size; done > MaxBytes || size > MaxFileBytes {
 			return tooLarge(name)
 		}
 		made, err := in.blob(size, content)
@@ -305,7 +306,7 @@ func (f *fetched) affordable(want []string, listed map[string]GuestFile) error {
 		if largest == "" || size > listed[largest].Size {
 			largest = name
 		}
-		if total += size; total > MaxBytes || size > MaxBytes {
+		if total += size; total > MaxBytes || size > MaxFileBytes {
 			return tooLarge(largest)
 		}
 	}
@@ -313,7 +314,7 @@ func (f *fetched) affordable(want []string, listed map[string]GuestFile) error {
 }
 
 func tooLarge(name string) error {
-	return model.Errorf(model.ErrInvalid, "cannot take what changed: it is more than %s, with %q the largest part of it; remove it in the VM, or name it in .gitignore there", model.FormatSize(MaxBytes), shorten(name))
+	return model.Errorf(model.ErrInvalid, "cannot take what changed: %q is too large; a file may have %s, and all of them %s: remove it in the VM, or name it in .gitignore there", shorten(name), model.FormatSize(MaxFileBytes), model.FormatSize(MaxBytes))
 }
 
 // keepRefused leaves files that are refused as they were.

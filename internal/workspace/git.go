@@ -29,6 +29,7 @@ type git struct {
 var quiet = []string{
 	"-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.untrackedCache=false",
 	"-c", "core.attributesFile=/dev/null", "-c", "core.pager=cat", "-c", "protocol.allow=never",
+	"-c", "core.bigFileThreshold=32m", // larger ones are taken for binary, and not held in memory
 	"-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "advice.detachedHead=false",
 }
 
@@ -46,6 +47,7 @@ func gitEnv() []string {
 		"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
 		"GIT_ATTR_NOSYSTEM=1", "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0", "GIT_NO_REPLACE_OBJECTS=1",
 		"GIT_NO_LAZY_FETCH=1", "GIT_PROTOCOL_FROM_USER=0",
+		"GIT_DEFAULT_REF_FORMAT=files", "GIT_DEFAULT_HASH=sha1", // what every git in a guest understands
 	}
 	for _, name := range []string{"HOME", "XDG_CONFIG_HOME"} { // where the user's list of ignored files is
 		if v, ok := os.LookupEnv(name); ok {

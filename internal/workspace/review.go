@@ -52,6 +52,8 @@ func (f *fetched) review(ctx context.Context, from id) (Review, error) {
 
 // patch writes the difference as a patch that git apply takes.
 func (f *fetched) patch(ctx context.Context, from id, w io.Writer) error {
+	ctx, cancel := limitDiff(ctx)
+	defer cancel()
 	return f.store.run(ctx, nil, w, diffArgs("-p", "--binary", "--full-index", "--src-prefix=a/", "--dst-prefix=b/", string(from), string(f.tree))...)
 }
 
@@ -86,14 +88,22 @@ func (w Workspace) Diff(ctx context.Context, g Guest, o FetchOptions, report mod
 
 // Changed says whether a guest has anything that is neither what was copied in nor what the tree exported names.
 func (w Workspace) Changed(ctx context.Context, g Guest, exported string) (bool, error) {
-	f, err := w.fetch(ctx, g, FetchOptions{}, model.Discard)
-	if err != nil {
-		return false, err
+	for _, ignored := range []bool{false, true} { // the state was perhaps exported with what is ignored
+		f, err := w.fetch(ctx, g, FetchOptions{IncludeIgnored: ignored}, model.Discard)
+		if err != nil {
+			return false, err
+		}
+		if err := f.close(); err != nil {
+			return false, err
+		}
+		if string(f.tree) == exported || !ignored && string(f.tree) == w.Base.Tree && len(f.Refused) == 0 {
+			return false, nil
+		}
+		if exported == "" {
+			break
+		}
 	}
-	if err := f.close(); err != nil {
-		return false, err
-	}
-	return len(f.Refused) > 0 || string(f.tree) != w.Base.Tree && string(f.tree) != exported, nil
+	return true, nil
 }
 
 // Clean says whether the guest has changed nothing that counts.

@@ -80,6 +80,9 @@ func (w Workspace) open() (store, error) {
 	return openStore(git{path: program}, w.Dir, format(w.Base.Format)), nil
 }
 
+// maxWatched is up to how many files are looked at before a command.
+const maxWatched = 20_000
+
 // Moved says in a few words how the host's project differs from when it was copied, or "" when nothing shows. It looks
 // at the commit and at the files' times and sizes, and reads no content.
 func (w Workspace) Moved(ctx context.Context) string {
@@ -93,7 +96,7 @@ func (w Workspace) Moved(ctx context.Context) string {
 			return "its commit is " + string(short(id(head))) + ", it was " + string(short(id(w.Base.Head)))
 		}
 	}
-	if w.Base.Fingerprint == "" {
+	if w.Base.Fingerprint == "" || w.Base.Files > maxWatched {
 		return ""
 	}
 	if _, err := os.Stat(w.Host); errors.Is(err, fs.ErrNotExist) {
