@@ -34,10 +34,10 @@ func (t *trees) open(root string) (*rootedfs.Root, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	real, _, err := rootedfs.Resolve(t.sys.Root(), root, true)
+	place, _, err := rootedfs.Resolve(t.sys.Root(), root, true)
 	if err == nil {
 		var r *rootedfs.Root
-		if r, err = rootedfs.OpenIn(t.sys.Root(), real); err == nil {
+		if r, err = rootedfs.OpenIn(t.sys.Root(), place); err == nil {
 			return r, func() { r.Close(); leave() }, nil
 		}
 	}
@@ -174,12 +174,12 @@ func (t *trees) HashTree(ctx context.Context, req *agentv1.HashTreeRequest, stre
 func hashFile(root *rootedfs.Root, name string, h hash.Hash, w *alive) (string, error) {
 	f, err := root.Open(name)
 	if err != nil {
-		return "", nil //nolint:nilerr // the host asks for its content then, and learns what it is
+		return "", nil // the host asks for its content then, and learns what it is
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return "", nil //nolint:nilerr // likewise
+		return "", nil // likewise
 	}
 	fmt.Fprintf(h, "blob %d\x00", info.Size())
 	n, err := io.Copy(w, io.LimitReader(f, info.Size()))
@@ -187,7 +187,7 @@ func hashFile(root *rootedfs.Root, name string, h hash.Hash, w *alive) (string, 
 	case w.failed != nil:
 		return "", w.failed
 	case err != nil || n != info.Size():
-		return "", nil //nolint:nilerr // likewise
+		return "", nil // likewise
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

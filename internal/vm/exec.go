@@ -25,8 +25,8 @@ func (s *Service) Exec(ctx context.Context, id model.VMID, spec model.ExecSpec, 
 	if err != nil {
 		return nil, err
 	}
-	warning := func() string { return "" }
-	if spec, warning, err = s.inProject(ctx, id, spec); err != nil {
+	spec, warning, err := s.inProject(ctx, id, spec)
+	if err != nil {
 		return nil, err
 	}
 	execID := string(model.NewOperationID())

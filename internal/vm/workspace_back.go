@@ -17,7 +17,16 @@ type guestTree struct{ g *guest.Guest }
 
 func (t guestTree) List(ctx context.Context, root string, visit func(workspace.GuestFile) error) error {
 	return t.g.ListTree(ctx, root, func(f guest.TreeFile) error {
-		return visit(workspace.Listed(f.Path, f.Link, f.Git, f.Special, f.Exec, f.Size, f.Target))
+		kind := workspace.KindFile
+		switch {
+		case f.Git:
+			kind = workspace.KindGit
+		case f.Special:
+			kind = workspace.KindSpecial
+		case f.Link:
+			kind = workspace.KindLink
+		}
+		return visit(workspace.GuestFile{Path: f.Path, Kind: kind, Exec: f.Exec, Size: f.Size, Target: f.Target})
 	})
 }
 
@@ -132,7 +141,7 @@ func (s *Service) recoverProject(ctx context.Context, w model.Workspace) error {
 // settleProject lets a change of a project end before the VM that it came from goes. The caller holds the VM's lock.
 func (s *Service) settleProject(ctx context.Context, e *entry, v model.VM) error {
 	if _, err := os.Lstat(s.workspaceJournal(v.ID)); err != nil {
-		return nil //nolint:nilerr // there is none
+		return nil // there is none
 	}
 	if err := e.acquireProject(ctx); err != nil {
 		return err
@@ -197,7 +206,7 @@ func (s *Service) Unexported(ctx context.Context, id model.VMID) (string, error)
 	case errors.Is(err, model.ErrCanceled):
 		return "", err
 	case err != nil:
-		return "its workspace cannot be compared: " + err.Error(), nil
+		return "its workspace cannot be compared: " + err.Error(), nil //nolint:nilerr // the error is the answer
 	case changed:
 		return "its workspace has changes that were not taken out", nil
 	}

@@ -30,7 +30,7 @@ func (w Workspace) Apply(ctx context.Context, g Guest, o FetchOptions, journalPa
 	if err == nil && len(r.Changes) > 0 {
 		if err = w.keep(ctx, f); err == nil {
 			report(model.Progress{Stage: "write the changes"})
-			err = w.move(ctx, f.base, f.now, f.tree, journalPath, true, commit)
+			err = w.move(ctx, goal{f.base, f.now, f.tree, true}, journalPath, commit)
 		}
 	}
 	return r, errors.Join(err, f.close())
@@ -46,16 +46,16 @@ func (w Workspace) Undo(ctx context.Context, to, journalPath string, commit Comm
 	if err != nil {
 		return nil, err
 	}
-	goal, err := listTree(ctx, s.git, id(to))
+	before, err := listTree(ctx, s.git, id(to))
 	if err != nil {
 		return nil, err
 	}
-	f := &fetched{store: s, base: base, now: goal, tree: id(to)}
+	f := &fetched{store: s, base: base, now: before, tree: id(to)}
 	changes, err := f.changes(ctx, id(w.Base.Tree))
 	if err != nil {
 		return nil, err
 	}
-	return changes, w.move(ctx, base, goal, id(to), journalPath, false, commit)
+	return changes, w.move(ctx, goal{base, before, id(to), false}, journalPath, commit)
 }
 
 // Refusal is the error for files that are refused.

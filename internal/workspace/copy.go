@@ -132,7 +132,7 @@ func (p *Plan) copyRepository(ctx context.Context, out *archive) (commit, branch
 	if err != nil {
 		return "", "", err
 	}
-	defer os.RemoveAll(dir) // ours
+	defer removeOwn(dir)
 	c, branch, err := p.buildRepository(ctx, dir)
 	if err != nil {
 		return "", "", err

@@ -126,6 +126,12 @@ func (f *fetched) list(ctx context.Context, g Guest, root string) (map[string]Gu
 			}
 		}
 	}
+	f.refuse(listed)
+	return listed, nil
+}
+
+// refuse takes what must not be written by its name alone off the list.
+func (f *fetched) refuse(listed map[string]GuestFile) {
 	for name, e := range listed {
 		why := refusedName(name)
 		if why == "" && e.Kind == KindLink && (e.Target == "" || len(e.Target) > rootedfs.MaxPath || strings.ContainsRune(e.Target, 0)) {
@@ -136,7 +142,6 @@ func (f *fetched) list(ctx context.Context, g Guest, root string) (map[string]Gu
 			delete(listed, name)
 		}
 	}
-	return listed, nil
 }
 
 func shorten(name string) string {

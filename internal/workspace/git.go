@@ -3,7 +3,6 @@ package workspace
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -115,15 +114,6 @@ func (e *gitError) Error() string {
 }
 
 func (e *gitError) Unwrap() error { return e.cause }
-
-// code is git's exit code, or -1.
-func code(err error) int {
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return exit.ExitCode()
-	}
-	return -1
-}
 
 // output runs one command and returns what it printed.
 func (g git) output(ctx context.Context, stdin io.Reader, args ...string) ([]byte, error) {

@@ -70,7 +70,16 @@ func socketpair(t testing.TB) (a, b net.Conn) {
 
 func (r *realGuest) List(ctx context.Context, root string, visit func(GuestFile) error) error {
 	return r.g.ListTree(ctx, root, func(f guest.TreeFile) error {
-		return visit(Listed(f.Path, f.Link, f.Git, f.Special, f.Exec, f.Size, f.Target))
+		kind := KindFile
+		switch {
+		case f.Git:
+			kind = KindGit
+		case f.Special:
+			kind = KindSpecial
+		case f.Link:
+			kind = KindLink
+		}
+		return visit(GuestFile{Path: f.Path, Kind: kind, Exec: f.Exec, Size: f.Size, Target: f.Target})
 	})
 }
 

@@ -18,7 +18,7 @@ import (
 type hostile struct {
 	name   string
 	script string // run in the guest's project
-	lie    func(real Guest) Guest
+	lie    func(honest Guest) Guest
 	want   string // part of the error, or of what is refused or left; "" for a plain success
 	landed string // a file that the apply must have brought
 }
@@ -177,24 +177,23 @@ func TestHostileRepositories(t *testing.T) {
 	t.Parallel()
 	all := hostiles()
 	touched := make(chan string, len(all))
-	t.Run("each", func(t *testing.T) {
-		for _, h := range all {
-			t.Run(h.name, func(t *testing.T) {
-				t.Parallel()
-				if what := comesBack(t, h); what != "" {
-					touched <- h.name + ": " + what
-				}
-			})
+	t.Cleanup(func() {
+		close(touched)
+		n := 0
+		for what := range touched {
+			n++
+			t.Error("canary touched: " + what)
 		}
+		fmt.Fprintf(os.Stderr, "workspace: %d hostile repositories came back, %d canaries were touched\n", len(all), n)
 	})
-	close(touched)
-	n := 0
-	for what := range touched {
-		n++
-		t.Error("canary touched: " + what)
+	for _, h := range all {
+		t.Run(h.name, func(t *testing.T) {
+			t.Parallel()
+			if what := comesBack(t, h); what != "" {
+				touched <- h.name + ": " + what
+			}
+		})
 	}
-	t.Logf("%d hostile repositories came back, %d canaries were touched", len(all), n)
-	fmt.Fprintf(os.Stderr, "workspace: %d hostile repositories came back, %d canaries were touched\n", len(all), n)
 }
 
 // comesBack takes one repository back and returns what it reached outside of the project.

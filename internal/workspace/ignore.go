@@ -27,7 +27,7 @@ func (r ignoreRules) ignored(ctx context.Context, names []string) (map[string]bo
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir) // ours; what stays is swept with the scratch directory
+	defer removeOwn(dir)
 	work := filepath.Join(dir, "empty")
 	if err := os.Mkdir(work, 0o700); err != nil {
 		return nil, err

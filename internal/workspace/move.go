@@ -20,25 +20,32 @@ type change struct {
 	blobs *batch
 }
 
+// goal is where a move leads.
+type goal struct {
+	from, to tree
+	id       id   // of to
+	undoable bool // it can be undone later
+}
+
 // move brings the host's files from one tree to another.
-func (w Workspace) move(ctx context.Context, from, to tree, goal id, journalPath string, undoable bool, commit Commit) error {
+func (w Workspace) move(ctx context.Context, to goal, journalPath string, commit Commit) error {
 	c, err := w.newChange(ctx, journalPath)
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	if err := c.plan(from, to); err != nil {
+	if err := c.plan(to.from, to.to); err != nil {
 		return err
 	}
-	c.Host, c.From, c.To = w.Host, id(w.Base.Tree), goal
-	if undoable && len(c.Entries) > 0 {
+	c.Host, c.From, c.To = w.Host, id(w.Base.Tree), to.id
+	if to.undoable && len(c.Entries) > 0 {
 		back := tree{}
-		for name, l := range to {
+		for name, l := range to.to {
 			back[name] = l
 		}
 		for _, e := range c.Entries {
 			delete(back, string(e.Path))
-			if l, was := from[string(e.Path)]; was {
+			if l, was := to.from[string(e.Path)]; was {
 				back[string(e.Path)] = l
 			}
 		}

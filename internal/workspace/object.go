@@ -62,9 +62,6 @@ const modeSubmodule Mode = 0o160000 // in the user's trees only
 
 func (m Mode) String() string { return fmt.Sprintf("%06o", uint32(m)) }
 
-// known says whether m is one of the three.
-func (m Mode) known() bool { return m == ModeFile || m == ModeExec || m == ModeLink }
-
 // leaf is one file of a tree.
 type leaf struct {
 	mode Mode

@@ -225,12 +225,12 @@ func (p *Plan) take(ctx context.Context, root *rootedfs.Root, name string, neste
 	}
 	switch {
 	case nested && info.Mode.IsDir():
-		if _, err := root.Lstat(path.Join(name, ".git")); err != nil {
-			p.leave(name, ReasonSubmodule)
-			return nil
+		if _, err := root.Lstat(path.Join(name, ".git")); err == nil {
+			p.nested[name] = true
+			return p.listRepository(ctx, root, name+"/", depth+1)
 		}
-		p.nested[name] = true
-		return p.listRepository(ctx, root, name+"/", depth+1)
+		p.leave(name, ReasonSubmodule)
+		return nil
 	case info.Mode.IsDir():
 		return nil // a file that has become a directory
 	case info.Mode&fs.ModeSymlink != 0:

@@ -18,7 +18,7 @@ func (p *Plan) fromDirectory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir) // ours
+	defer removeOwn(dir)
 	s, err := initStore(ctx, p.project.git, filepath.Join(dir, "git"), formatSHA1, "")
 	if err != nil {
 		return err
@@ -118,7 +118,7 @@ func (p *Plan) ignoredInCommit(ctx context.Context) (map[string]bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir) // ours
+	defer removeOwn(dir)
 	if rules.store, err = initStore(ctx, p.project.git, filepath.Join(dir, "git"), p.project.repo.format, ""); err != nil {
 		return nil, err
 	}

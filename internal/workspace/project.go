@@ -38,23 +38,23 @@ func openProject(ctx context.Context, path string) (*project, error) {
 	if !filepath.IsAbs(path) {
 		return nil, model.Errorf(model.ErrInvalid, "cannot copy %q: the daemon needs an absolute path", path)
 	}
-	real, err := filepath.EvalSymlinks(path)
+	resolved, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return nil, unreadable(path, err)
 	}
-	info, err := os.Stat(real)
+	info, err := os.Stat(resolved)
 	if err != nil {
 		return nil, unreadable(path, err)
 	}
 	if !info.IsDir() {
 		return nil, model.Errorf(model.ErrInvalid, "cannot copy %s: it is not a directory", path)
 	}
-	dir, err := os.Open(real)
+	dir, err := os.Open(resolved)
 	if err != nil {
 		return nil, unreadable(path, err)
 	}
 	dir.Close()
-	p := &project{path: real, name: projectName(real), git: git{path: program, dir: real}}
+	p := &project{path: resolved, name: projectName(resolved), git: git{path: program, dir: resolved}}
 	p.git.safe, err = p.userSettings(ctx)
 	if err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func openProject(ctx context.Context, path string) (*project, error) {
 	if err != nil {
 		return p, p.noRepository(ctx, path, err)
 	}
-	if top != real {
+	if top != resolved {
 		return nil, model.Errorf(model.ErrInvalid, "cannot copy %s: it lies inside the git work tree %s; give that directory", path, top)
 	}
 	p.repo, err = p.lookAt(ctx)

@@ -3,6 +3,7 @@ package workspace
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 
 	"banger/internal/atomicfile"
@@ -11,6 +12,9 @@ import (
 func writeDurably(dir, name string, text []byte) error {
 	return atomicfile.Write(filepath.Join(dir, name), text, 0o600)
 }
+
+// removeOwn removes a directory of ours in the scratch directory. What cannot be removed is swept with that.
+func removeOwn(dir string) { _ = os.RemoveAll(dir) }
 
 func removeDurably(path string) error {
 	return errors.Join(atomicfile.Remove(path), atomicfile.SyncDir(filepath.Dir(path)))

@@ -54,20 +54,6 @@ const (
 	KindSpecial // a device, a FIFO, a socket
 )
 
-// Listed makes a GuestFile of what an agent says.
-func Listed(path string, link, git, special, exec bool, size int64, target string) GuestFile {
-	f := GuestFile{Path: path, Exec: exec, Size: size, Target: target}
-	switch {
-	case git:
-		f.Kind = KindGit
-	case special:
-		f.Kind = KindSpecial
-	case link:
-		f.Kind = KindLink
-	}
-	return f
-}
-
 // open returns the parts of a workspace that need the host's git.
 func (w Workspace) open() (store, error) {
 	program, err := findGit()
