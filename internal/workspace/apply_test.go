@@ -130,6 +130,23 @@ func TestAReviewIsOfWhatIsApplied(t *testing.T) {
 	}
 }
 
+func TestTheReviewNamesWhatRuns(t *testing.T) {
+	t.Parallel()
+	host := repo(t, "echo 1 >a; git add . && git commit -qm x")
+	tr := copyIn(t, host, Options{})
+	sh(t, tr.inside, "mkdir -p .vscode .husky .github/workflows e/refs d; touch .vscode/tasks.json .husky/pre-commit .github/workflows/x.yml .envrc .gitattributes package.json Makefile d/conftest.py CLAUDE.md e/HEAD e/config ordinary d/config")
+	r, _ := tr.diff(FetchOptions{})
+	for _, c := range r.Changes {
+		ordinary := c.Path == "ordinary" || c.Path == "d/config" || c.Path == "e/HEAD"
+		if (c.Runs == "") != ordinary {
+			t.Errorf("%s: %q", c.Path, c.Runs)
+		}
+	}
+	if len(r.Changes) != 13 {
+		t.Errorf("%d changes", len(r.Changes))
+	}
+}
+
 func TestSubmodulesComeBackAsFiles(t *testing.T) {
 	t.Parallel()
 	host := repo(t, "git init -q -b m s && (cd s && echo 1 >f && git add f && git commit -qm s) && git -c protocol.file.allow=always submodule -q add ./s s 2>/dev/null; echo 2 >a; git add -A; git commit -qm x")

@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"context"
+	"path"
 	"sort"
 	"strconv"
 	"strings"
@@ -45,6 +46,9 @@ func (f *fetched) changes(ctx context.Context, from id) ([]Change, error) {
 			return nil, err
 		}
 		c.Runs, c.Size = runner(c.Path), f.now[c.Path].size
+		if dir, base := path.Split(c.Path); base == "config" && f.has(dir+"HEAD") {
+			c.Runs = "git obeys it when it is run in that directory"
+		}
 		byPath[c.Path] = &c
 		order = append(order, c.Path)
 	}
@@ -54,6 +58,12 @@ func (f *fetched) changes(ctx context.Context, from id) ([]Change, error) {
 		changes = append(changes, *byPath[name])
 	}
 	return changes, f.targets(ctx, changes)
+}
+
+// has says whether the guest has a file of that path.
+func (f *fetched) has(name string) bool {
+	_, there := f.now[name]
+	return there
 }
 
 func oddList(what string) error {

@@ -137,6 +137,9 @@ func (f *fetched) refuse(listed map[string]GuestFile) {
 		if why == "" && e.Kind == KindLink && (e.Target == "" || len(e.Target) > rootedfs.MaxPath || strings.ContainsRune(e.Target, 0)) {
 			why = "it is a link to what no link can say"
 		}
+		if why == "" && e.Kind == KindLink && isModules(path.Base(name)) {
+			why = "it is a link, and git follows none of that name"
+		}
 		if why != "" {
 			f.Refused = append(f.Refused, Problem{name, why})
 			delete(listed, name)

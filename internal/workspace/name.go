@@ -41,6 +41,13 @@ func isGitDir(name string) bool {
 	return short && number != "" && strings.Trim(number, "0123456789") == ""
 }
 
+// isModules says whether some file system takes a name for .gitmodules, which git refuses as a link.
+func isModules(name string) bool {
+	plain, _, _ := strings.Cut(plainName(name), ":")
+	plain = strings.TrimRight(plain, ". ")
+	return plain == ".gitmodules" || strings.HasPrefix(plain, "gitmod~") || strings.HasPrefix(plain, "gi7eba~")
+}
+
 // plainName writes a name in the smallest alphabet that a file system could take it to be in.
 func plainName(name string) string {
 	var b strings.Builder
