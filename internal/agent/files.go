@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"path"
@@ -92,37 +93,78 @@ func (f *files) Read(ctx context.Context, req *agentv1.ReadRequest, stream agent
 	if real == "/" {
 		name = "."
 	}
+	out := newSender(stream)
 	warnings := 0
-	out := &sender{stream}
 	_, err = root.Pack(ctx, name, out, rootedfs.PackOptions{
 		Name: req.GetName(), Portable: req.GetPortable(),
 		Warn: func(line string) {
 			if warnings++; warnings <= maxWarnings {
-				_ = stream.Send(&agentv1.ReadResponse{Warning: line}) // a stream that broke is seen by the next piece of data
+				out.send(&agentv1.ReadResponse{Warning: line})
 			}
 		},
 	})
+	if warnings > maxWarnings {
+		out.send(&agentv1.ReadResponse{Warning: fmt.Sprintf("left out %d more", warnings-maxWarnings)})
+	}
+	if sent := out.close(); err == nil {
+		err = sent
+	}
 	if err != nil {
 		return verdict(err)
 	}
 	return nil
 }
 
-// sender sends what is written to it.
+// sender sends what is written to it in a goroutine of its own: the next files are read meanwhile.
 type sender struct {
 	stream agentv1connect.FileServiceReadServerStream
+	queue  chan *agentv1.ReadResponse
+	done   chan struct{} // closed when nothing more is sent
+	err    error         // why, once done is closed
+}
+
+// maxAhead is how many messages wait to be sent.
+const maxAhead = 8
+
+func newSender(stream agentv1connect.FileServiceReadServerStream) *sender {
+	s := &sender{stream: stream, queue: make(chan *agentv1.ReadResponse, maxAhead), done: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		for m := range s.queue {
+			if s.err = stream.Send(m); s.err != nil {
+				return
+			}
+		}
+	}()
+	return s
+}
+
+func (s *sender) send(m *agentv1.ReadResponse) bool {
+	select {
+	case s.queue <- m:
+		return true
+	case <-s.done:
+		return false
+	}
 }
 
 func (s *sender) Write(b []byte) (int, error) {
 	sent := 0
 	for sent < len(b) {
-		part := b[sent:min(len(b), sent+maxData)]
-		if err := s.stream.Send(&agentv1.ReadResponse{Data: part}); err != nil {
-			return sent, err
+		part := bytes.Clone(b[sent:min(len(b), sent+maxData)])
+		if !s.send(&agentv1.ReadResponse{Data: part}) {
+			return sent, s.err
 		}
 		sent += len(part)
 	}
 	return sent, nil
+}
+
+// close returns once all is sent, or cannot be.
+func (s *sender) close() error {
+	close(s.queue)
+	<-s.done
+	return s.err
 }
 
 // Write serves the writing of an archive.

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -121,9 +123,11 @@ func (a *app) copy(ctx context.Context, o *cpOptions) (client.CopySummary, error
 	}
 	p := a.startProgress(cmp.Or(o.from.ref, o.to.ref))
 	defer p.stop()
+	var w cpWarnings
+	defer w.rest(p)
 	options := client.CopyOptions{
 		Follow: o.follow, Archive: o.archive, MaxBytes: int64(o.maxSize),
-		Warn:     func(line string) { p.event(client.Event{Warning: line}) },
+		Warn:     func(line string) { w.warn(p, line) },
 		Progress: func(s client.CopySummary) { p.event(client.Event{Stage: "copying", Done: s.Bytes}) },
 	}
 	switch {
@@ -137,6 +141,31 @@ func (a *app) copy(ctx context.Context, o *cpOptions) (client.CopySummary, error
 		return c.CopyOut(ctx, from, o.from.path, o.to.path, options)
 	}
 	return c.CopyIn(ctx, to, o.from.path, o.to.path, options)
+}
+
+// maxCPWarnings is how many things that were left out are named.
+const maxCPWarnings = 20
+
+// cpWarnings counts what was left out.
+type cpWarnings struct {
+	mu    sync.Mutex
+	count int
+}
+
+func (w *cpWarnings) warn(p *progress, line string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.count++; w.count <= maxCPWarnings {
+		p.event(client.Event{Warning: line})
+	}
+}
+
+func (w *cpWarnings) rest(p *progress) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if more := w.count - maxCPWarnings; more > 0 {
+		p.event(client.Event{Warning: fmt.Sprintf("%d warnings more", more)})
+	}
 }
 
 // resolve finds the VMs of both sides; the zero VM is this host.

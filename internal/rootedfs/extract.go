@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 
@@ -111,6 +112,7 @@ type extraction struct {
 	waiting  []waiting // what is complete and waits for Sync to take its name
 	unsynced int64
 	warned   map[string]bool
+	last     spot // the last one in the stage; its directory is open
 }
 
 // waiting is a file in its directory under a passing name.
@@ -256,8 +258,32 @@ func (x *extraction) place(name string) (string, error) {
 	return first, nil
 }
 
-// at is the root's, with the directories made that the archive only implies.
+// at finds where an entry goes.
 func (x *extraction) at(name string) (spot, error) {
+	if x.stage != "" {
+		return x.staged(name)
+	}
+	return x.made(name)
+}
+
+// staged is made, with the directory of the last name kept open: what is aside is ours alone.
+func (x *extraction) staged(name string) (spot, error) {
+	dir, base := path.Split(name)
+	if x.last.ours && path.Dir(x.last.path)+"/" == dir {
+		return spot{dir: x.last.dir, base: base, path: name}, nil
+	}
+	s, err := x.made(name)
+	if err != nil || !s.ours {
+		return s, err
+	}
+	x.last.close()
+	x.last = s
+	s.ours = false
+	return s, nil
+}
+
+// made is the root's at, with the directories made that the archive only implies.
+func (x *extraction) made(name string) (spot, error) {
 	s, err := x.root.at(name)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return s, err
@@ -314,6 +340,7 @@ func (x *extraction) directory(name string, h *tar.Header) error {
 
 // end gives what was made its last touch, and removes what is not complete.
 func (x *extraction) end(complete bool) error {
+	x.last.close()
 	err := x.settle(complete)
 	if x.stage == "" {
 		err = errors.Join(err, x.finishDirs())

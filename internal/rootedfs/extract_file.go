@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 
@@ -108,10 +107,10 @@ func (x *extraction) settle(keep bool) error {
 }
 
 // fill writes content, owner, mode and times, and closes f. When it fails the file is gone.
-func (x *extraction) fill(f *os.File, at spot, h *tar.Header) error {
+func (x *extraction) fill(f rawFile, at spot, h *tar.Header) error {
 	err := x.content(f, h)
 	if err == nil {
-		err = x.dress(f, h)
+		err = x.dress(f.fd, x.root.full(at.path), h)
 	}
 	err = errors.Join(err, wrap("write", x.root.full(at.path), f.Close()))
 	if err != nil {
@@ -120,7 +119,7 @@ func (x *extraction) fill(f *os.File, at spot, h *tar.Header) error {
 	return nil
 }
 
-func (x *extraction) content(f *os.File, h *tar.Header) error {
+func (x *extraction) content(f rawFile, h *tar.Header) error {
 	segments, size, err := mapOf(h)
 	if err != nil {
 		return err
@@ -142,7 +141,7 @@ func (x *extraction) content(f *os.File, h *tar.Header) error {
 			return err
 		}
 	}
-	return wrap("write", x.root.full(h.Name), f.Truncate(size))
+	return wrap("write", x.root.full(h.Name), unix.Ftruncate(f.fd, size))
 }
 
 // allow keeps the cap before a byte is written.
@@ -154,7 +153,7 @@ func (x *extraction) allow(n int64, name string) error {
 }
 
 // copy writes the next n bytes of the entry, zeros as holes when asked.
-func (x *extraction) copy(f *os.File, name string, n int64, holes bool) error {
+func (x *extraction) copy(f rawFile, name string, n int64, holes bool) error {
 	for n > 0 {
 		if err := context.Cause(x.ctx); err != nil {
 			return err
@@ -180,13 +179,13 @@ func (x *extraction) copy(f *os.File, name string, n int64, holes bool) error {
 	}
 	at, err := f.Seek(0, io.SeekCurrent)
 	if err == nil {
-		err = f.Truncate(at)
+		err = unix.Ftruncate(f.fd, at)
 	}
 	return wrap("write", x.root.full(name), err)
 }
 
 // write is f's, but for blocks of zeros where holes are wanted.
-func write(f *os.File, b []byte, holes bool) error {
+func write(f rawFile, b []byte, holes bool) error {
 	const block = 4096
 	for len(b) > 0 {
 		n := len(b)

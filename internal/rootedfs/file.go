@@ -1,6 +1,7 @@
 package rootedfs
 
 import (
+	"io"
 	"io/fs"
 	"os"
 	"time"
@@ -134,30 +135,69 @@ func (r *Root) Open(name string) (*os.File, error) {
 	}
 	defer s.close()
 	f, _, err := s.open()
-	return f, err
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(f.fd), s.path), nil
 }
 
-func (s spot) open() (*os.File, Info, error) {
+func (s spot) open() (rawFile, Info, error) {
 	fd, err := retry(func() (int, error) {
 		return unix.Openat(s.dir, s.base, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	})
 	if err != nil {
-		return nil, Info{}, wrap("open", s.path, err)
+		return rawFile{}, Info{}, wrap("open", s.path, err)
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		_ = unix.Close(fd)
 		if err != nil {
-			return nil, Info{}, wrap("look at", s.path, err)
+			return rawFile{}, Info{}, wrap("look at", s.path, err)
 		}
-		return nil, Info{}, model.Errorf(model.ErrInvalid, "cannot open %s: it is no regular file", short(s.path))
+		return rawFile{}, Info{}, model.Errorf(model.ErrInvalid, "cannot open %s: it is no regular file", short(s.path))
 	}
-	if err := unix.SetNonblock(fd, false); err != nil {
-		_ = unix.Close(fd)
-		return nil, Info{}, wrap("open", s.path, err)
-	}
-	return os.NewFile(uintptr(fd), s.path), infoOf(&st), nil
+	return rawFile{fd, s.path}, infoOf(&st), nil
 }
+
+// rawFile is an open regular file without what os.File adds: a tree of small files is all opening and closing.
+type rawFile struct {
+	fd   int
+	name string
+}
+
+func (f rawFile) Write(b []byte) (int, error) {
+	done := 0
+	for done < len(b) {
+		n, err := retry(func() (int, error) { return unix.Write(f.fd, b[done:]) })
+		if err != nil {
+			return done, err
+		}
+		done += n
+	}
+	return done, nil
+}
+
+// ReadAt fills b as far as the file goes.
+func (f rawFile) ReadAt(b []byte, offset int64) (int, error) {
+	done := 0
+	for done < len(b) {
+		n, err := retry(func() (int, error) { return unix.Pread(f.fd, b[done:], offset+int64(done)) })
+		if err != nil {
+			return done, err
+		}
+		if n == 0 {
+			return done, io.EOF
+		}
+		done += n
+	}
+	return done, nil
+}
+
+func (f rawFile) Seek(offset int64, whence int) (int64, error) {
+	return unix.Seek(f.fd, offset, whence)
+}
+
+func (f rawFile) Close() error { return unix.Close(f.fd) }
 
 // StatMode is a mode as stat(2) gives it.
 func StatMode(mode fs.FileMode) uint32 {

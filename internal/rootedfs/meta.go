@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,8 +27,7 @@ func (x *extraction) owner(h *tar.Header) *Owner {
 }
 
 // dress gives an open file of ours its owner, mode, attributes and times, in an order in which none undoes another.
-func (x *extraction) dress(f *os.File, h *tar.Header) error {
-	fd, name := int(f.Fd()), x.root.full(f.Name())
+func (x *extraction) dress(fd int, name string, h *tar.Header) error {
 	if o := x.owner(h); o != nil {
 		if err := unix.Fchown(fd, o.UID, o.GID); err != nil {
 			return wrap("give its owner to", name, err)
@@ -62,6 +61,11 @@ func timesOf(h *tar.Header) []unix.Timespec {
 		at = time.Unix(0, 0)
 	}
 	ts := unix.Timespec{Sec: at.Unix(), Nsec: int64(at.Nanosecond())}
+	if text, ok := strings.CutPrefix(h.Uname, nanoseconds); ok {
+		if ns, err := strconv.ParseUint(text, 10, 32); err == nil && ns < 1e9 {
+			ts.Nsec = int64(ns)
+		}
+	}
 	return []unix.Timespec{ts, ts}
 }
 
@@ -122,7 +126,6 @@ func (x *extraction) finishDir(name string, h *tar.Header) error {
 	if err != nil {
 		return wrap("finish the directory", x.root.full(name), err)
 	}
-	f := os.NewFile(uintptr(fd), name)
-	defer f.Close()
-	return x.dress(f, h)
+	defer unix.Close(fd)
+	return x.dress(fd, x.root.full(name), h)
 }

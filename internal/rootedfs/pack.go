@@ -13,7 +13,9 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -30,6 +32,9 @@ type PackOptions struct {
 	Warn     func(line string)
 	Progress func(Summary)
 }
+
+// maxUnsized is what is read of a file that says it is empty.
+const maxUnsized = 64 << 10
 
 // maxHardLinks is how many files with several names are remembered; further names become files of their own.
 const maxHardLinks = 100_000
@@ -109,7 +114,7 @@ func (p *packer) pack(s spot, info Info, name string, depth int) error {
 			return err
 		}
 		p.sum.Links++
-		h := header(info, name, tar.TypeSymlink)
+		h := p.header(info, name, tar.TypeSymlink)
 		h.Linkname = target
 		return p.head(h)
 	}
@@ -126,13 +131,23 @@ func (p *packer) pack(s spot, info Info, name string, depth int) error {
 	return nil
 }
 
-func header(info Info, name string, kind byte) *tar.Header {
+// header begins an entry. Parts of seconds need a header of their own, which would be much of a tree of small files:
+// between our own two ends they travel where else a user's name stands.
+func (p *packer) header(info Info, name string, kind byte) *tar.Header {
 	h := &tar.Header{Typeflag: kind, Name: name, ModTime: info.ModTime, Uid: int(info.UID), Gid: int(info.GID), Mode: int64(bits(info.Mode))}
-	if info.ModTime.Nanosecond() != 0 {
-		h.Format = tar.FormatPAX // the only one with parts of seconds
+	switch ns := info.ModTime.Nanosecond(); {
+	case ns == 0:
+	case p.o.Portable:
+		h.Format = tar.FormatPAX
+	default:
+		h.ModTime = info.ModTime.Truncate(time.Second)
+		h.Uname = nanoseconds + strconv.Itoa(ns)
 	}
 	return h
 }
+
+// nanoseconds begins a user's name that is a part of a second.
+const nanoseconds = "BGR.ns="
 
 func (p *packer) head(h *tar.Header) error {
 	if err := p.tw.WriteHeader(h); err != nil {
@@ -156,22 +171,26 @@ func (p *packer) directory(s spot, name string, depth int) error {
 	}
 	info := infoOf(&st)
 	p.sum.Dirs++
-	h := header(info, strings.TrimSuffix(name, "/")+"/", tar.TypeDir)
+	h := p.header(info, strings.TrimSuffix(name, "/")+"/", tar.TypeDir)
 	h.PAXRecords = xattrsOf(fd)
 	if err := p.head(h); err != nil {
 		return err
 	}
-	names, err := dir.Readdirnames(-1)
+	entries, err := dir.ReadDir(-1)
 	if err != nil {
 		return wrap("read", s.path, err)
 	}
-	slices.Sort(names)
-	for _, base := range names {
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return cmp.Compare(a.Name(), b.Name()) })
+	for _, e := range entries {
+		base := e.Name()
 		if IsTemp(base) {
 			continue // another copy's, or what is left of one
 		}
 		in := spot{dir: fd, base: base, path: s.path + "/" + base}
-		if err := p.child(in, info, name+"/"+base, depth+1); err != nil {
+		if s.path == "/" {
+			in.path = "/" + base
+		}
+		if err := p.child(in, info, e.Type(), name+"/"+base, depth+1); err != nil {
 			return err
 		}
 	}
@@ -179,9 +198,12 @@ func (p *packer) directory(s spot, name string, depth int) error {
 }
 
 // child is pack for what may vanish, change or be closed to us while the tree is read: that costs a warning.
-func (p *packer) child(s spot, parent Info, name string, depth int) error {
+func (p *packer) child(s spot, parent Info, kind fs.FileMode, name string, depth int) (err error) {
 	before := p.sum
-	info, err := s.lstat()
+	info := Info{} // of a regular file, which is looked at when it is open
+	if kind != 0 {
+		info, err = s.lstat()
+	}
 	if err == nil && info.Mode.IsDir() && info.Dev != parent.Dev && pseudo(s) {
 		p.warn("left out " + short(s.path) + ": it is no directory on a disk")
 		return nil
@@ -222,7 +244,7 @@ func (p *packer) file(s spot, name string) error {
 		return err
 	}
 	defer f.Close()
-	h := header(info, name, tar.TypeReg)
+	h := p.header(info, name, tar.TypeReg)
 	if info.Links > 1 {
 		id := inode{info.Dev, info.Inode}
 		if first, ok := p.seen[id]; ok {
@@ -234,7 +256,7 @@ func (p *packer) file(s spot, name string) error {
 			p.seen[id] = name
 		}
 	}
-	h.PAXRecords = xattrsOf(int(f.Fd()))
+	h.PAXRecords = xattrsOf(f.fd)
 	segments, err := holes(f, info)
 	if err != nil {
 		return err
@@ -254,10 +276,10 @@ func (p *packer) file(s spot, name string) error {
 }
 
 // unsized writes a file that says it is empty: those of /proc are not.
-func (p *packer) unsized(f *os.File, h *tar.Header) error {
-	n, err := io.ReadFull(f, p.buf)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return wrap("read", f.Name(), err)
+func (p *packer) unsized(f rawFile, h *tar.Header) error {
+	n, err := f.ReadAt(p.buf[:maxUnsized], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return wrap("read", f.name, err)
 	}
 	h.Size = int64(n)
 	p.sum.Bytes += h.Size
@@ -269,7 +291,7 @@ func (p *packer) unsized(f *os.File, h *tar.Header) error {
 }
 
 // body writes a stretch of a file. One that became shorter is filled up: its header has been sent.
-func (p *packer) body(w io.Writer, f *os.File, offset, n int64) error {
+func (p *packer) body(w io.Writer, f rawFile, offset, n int64) error {
 	short := false
 	for n > 0 {
 		if err := context.Cause(p.ctx); err != nil {
@@ -279,11 +301,11 @@ func (p *packer) body(w io.Writer, f *os.File, offset, n int64) error {
 		if !short {
 			read, err := f.ReadAt(part, offset)
 			if err != nil && !errors.Is(err, io.EOF) {
-				return &describedError{"read " + f.Name(), err}
+				return &describedError{"read " + f.name, err}
 			}
 			if read < len(part) {
 				short = true
-				p.warn(f.Name() + " became shorter while it was read: the copy is filled up with zeros")
+				p.warn(f.name + " became shorter while it was read: the copy is filled up with zeros")
 				clear(part[read:])
 			}
 		} else {
@@ -301,7 +323,7 @@ func (p *packer) body(w io.Writer, f *os.File, offset, n int64) error {
 }
 
 // sparse writes the data of a file with holes.
-func (p *packer) sparse(f *os.File, h *tar.Header, segments []segment, size int64) error {
+func (p *packer) sparse(f rawFile, h *tar.Header, segments []segment, size int64) error {
 	setMap(h, segments, size)
 	w := io.Writer(p.tw)
 	if !p.o.Portable {
@@ -350,9 +372,12 @@ func gnuSparse(h *tar.Header) ([]byte, error) {
 
 // xattrsOf are the attributes of users, as records of a header; nil for none.
 func xattrsOf(fd int) map[string]string {
-	buf := make([]byte, 4096)
-	n, err := unix.Flistxattr(fd, buf)
+	n, err := unix.Flistxattr(fd, nil)
 	if err != nil || n == 0 {
+		return nil
+	}
+	buf := make([]byte, min(n, 64<<10))
+	if n, err = unix.Flistxattr(fd, buf); err != nil {
 		return nil
 	}
 	var records map[string]string

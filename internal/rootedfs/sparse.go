@@ -3,7 +3,6 @@ package rootedfs
 import (
 	"archive/tar"
 	"errors"
-	"os"
 	"strconv"
 	"strings"
 
@@ -73,13 +72,13 @@ func mapOf(h *tar.Header) (segments []segment, size int64, err error) {
 }
 
 // holes finds the data of a file; nil when it has no holes that are worth a map.
-func holes(f *os.File, info Info) ([]segment, error) {
+func holes(f rawFile, info Info) ([]segment, error) {
 	if info.Size == 0 || info.Blocks*512 >= info.Size {
 		return nil, nil
 	}
 	segments := []segment{}
 	for at := int64(0); at < info.Size; {
-		data, err := unix.Seek(int(f.Fd()), at, unix.SEEK_DATA)
+		data, err := unix.Seek(f.fd, at, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) {
 			break // nothing but a hole up to the end
 		}
@@ -89,9 +88,9 @@ func holes(f *os.File, info Info) ([]segment, error) {
 		if data >= info.Size {
 			break
 		}
-		end, err := unix.Seek(int(f.Fd()), data, unix.SEEK_HOLE)
+		end, err := unix.Seek(f.fd, data, unix.SEEK_HOLE)
 		if err != nil {
-			return nil, wrap("read", f.Name(), err)
+			return nil, wrap("read", f.name, err)
 		}
 		if len(segments) == maxSegments-2 {
 			end = info.Size

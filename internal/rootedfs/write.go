@@ -25,21 +25,21 @@ func (r *Root) CreateExcl(name string, mode fs.FileMode) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Fchmod(int(f.Fd()), bits(mode)); err != nil {
+	if err := unix.Fchmod(f.fd, bits(mode)); err != nil {
 		return nil, errors.Join(wrap("make", name, err), f.Close(), s.unlink())
 	}
-	return f, nil
+	return os.NewFile(uintptr(f.fd), s.path), nil
 }
 
 // create makes a file that only we may use, for now.
-func (s spot) create() (*os.File, error) {
+func (s spot) create() (rawFile, error) {
 	fd, err := retry(func() (int, error) {
 		return unix.Openat(s.dir, s.base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	})
 	if err != nil {
-		return nil, wrap("make", s.path, err)
+		return rawFile{}, wrap("make", s.path, err)
 	}
-	return os.NewFile(uintptr(fd), s.path), nil
+	return rawFile{fd, s.path}, nil
 }
 
 // Replace gives name the content, whole and durable or not at all. A directory of that name is an ErrInvalid; a symbolic
@@ -63,10 +63,10 @@ func (r *Root) Replace(name string, mode fs.FileMode, content io.Reader) (err er
 	if _, err := io.Copy(f, content); err != nil {
 		return wrap("write", name, err)
 	}
-	if err := unix.Fchmod(int(f.Fd()), bits(mode)); err != nil {
+	if err := unix.Fchmod(f.fd, bits(mode)); err != nil {
 		return wrap("write", name, err)
 	}
-	if err := f.Sync(); err != nil {
+	if err := unix.Fsync(f.fd); err != nil {
 		return wrap("write", name, err)
 	}
 	if err := aside.rename(s); err != nil {

@@ -36,6 +36,8 @@ func rows() []row {
 		{"idle", benchIdle},
 		{"memory", benchMemory},
 		{"hog", benchHog},
+		{"copy", benchCopy},
+		{"copysmall", benchCopySmall},
 	}
 }
 
@@ -110,7 +112,7 @@ func choose(names string) ([]row, error) {
 			}
 		}
 		if !found {
-			return nil, fmt.Errorf("there is no row %q: run, exec, list, delete, idle, memory and hog are there", name)
+			return nil, fmt.Errorf("there is no row %q: run, exec, list, delete, idle, memory, hog, copy and copysmall are there", name)
 		}
 	}
 	return chosen, nil
