@@ -47,6 +47,9 @@ type process struct {
 func (p *process) ID() string      { return p.id }
 func (p *process) Warning() string { return p.warning }
 
+// movedLimit is how long a command waits to be told about its project.
+const movedLimit = 2 * time.Second
+
 // inProject has a command begin in the VM's workspace, unless it or the VM names a directory. While the command starts,
 // the host's project is looked at; warning waits for that.
 func (s *Service) inProject(ctx context.Context, id model.VMID, spec model.ExecSpec) (model.ExecSpec, func() string, error) {
@@ -65,10 +68,14 @@ func (s *Service) inProject(ctx context.Context, id model.VMID, spec model.ExecS
 		return spec, nil, err
 	}
 	moved := make(chan string, 1)
-	s.wg.Go(func() { moved <- s.project(w).Moved(ctx) })
+	go func() { moved <- s.project(w).Moved(ctx) }() // nobody waits for it longer than movedLimit
 	return spec, func() string {
-		if how := <-moved; how != "" {
-			return "the project " + w.Host + " has moved on since it was copied in: " + how
+		select {
+		case how := <-moved:
+			if how != "" {
+				return "the project " + w.Host + " has moved on since it was copied in: " + how
+			}
+		case <-time.After(movedLimit): // its disk is slow, or gone with a network: no reason to keep a command
 		}
 		return ""
 	}, nil
