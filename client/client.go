@@ -44,6 +44,7 @@ type Client struct {
 	vms        bangerv1connect.VMServiceClient
 	networks   bangerv1connect.NetworkServiceClient
 	files      bangerv1connect.FileServiceClient
+	workspaces bangerv1connect.WorkspaceServiceClient
 	images     bangerv1connect.ImageServiceClient
 	kernels    bangerv1connect.KernelServiceClient
 	operations bangerv1connect.OperationServiceClient
@@ -152,6 +153,7 @@ func (c *Client) serveOver(conn net.Conn) {
 	c.vms = bangerv1connect.NewVMServiceClient(rpc)
 	c.networks = bangerv1connect.NewNetworkServiceClient(rpc)
 	c.files = bangerv1connect.NewFileServiceClient(rpc)
+	c.workspaces = bangerv1connect.NewWorkspaceServiceClient(rpc)
 	c.images = bangerv1connect.NewImageServiceClient(rpc)
 	c.kernels = bangerv1connect.NewKernelServiceClient(rpc)
 	c.operations = bangerv1connect.NewOperationServiceClient(rpc)

@@ -47,6 +47,7 @@ type ExitStatus struct {
 // Exec is a command that runs in a guest, with its client attached. Recv is for one goroutine, the other methods for any.
 type Exec struct {
 	id     string
+	warn   string
 	client *Client
 	ctx    context.Context
 	stream bangerv1connect.VMServiceExecClientStream
@@ -75,12 +76,15 @@ func (c *Client) Exec(ctx context.Context, r ExecRequest) (*Exec, error) {
 		_ = stream.Close()
 		return nil, plain(ctx, err)
 	}
-	e.id = first.GetStarted().GetExecId()
+	e.id, e.warn = first.GetStarted().GetExecId(), first.GetStarted().GetWarning()
 	if !r.Stdin {
 		_ = e.CloseStdin()
 	}
 	return e, nil
 }
+
+// Warning is a line for the user about the command, or "".
+func (e *Exec) Warning() string { return e.warn }
 
 func startMessage(r ExecRequest) *bangerv1.ExecStart {
 	m := &bangerv1.ExecStart{

@@ -37,6 +37,14 @@ type VM struct {
 	PortsAuto    bool       `json:"ports_auto"` // what it listens on appears on the host
 	Proxy        bool       `json:"proxy"`      // it was given the proxy variables
 	CA           bool       `json:"ca"`         // it is given the host's extra certificate authorities
+	// Workspace is the project that was copied in; null when there is none.
+	Workspace *WorkspacePaths `json:"workspace"`
+}
+
+// WorkspacePaths are where a project is.
+type WorkspacePaths struct {
+	Host  string `json:"host"`
+	Guest string `json:"guest"`
 }
 
 // Handles are what is true of a VM now.
@@ -119,6 +127,9 @@ func vmValue(m *bangerv1.VM) VM {
 	}
 	if p := m.GetHandles().GetVmm(); p != nil {
 		v.Handles.VMM = &Process{PID: int(p.GetPid())}
+	}
+	if m.GetWorkspaceGuest() != "" {
+		v.Workspace = &WorkspacePaths{Host: m.GetWorkspaceHost(), Guest: m.GetWorkspaceGuest()}
 	}
 	return v
 }

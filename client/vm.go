@@ -42,6 +42,8 @@ type CreateRequest struct {
 	Platform  string // of a pulled image; "" for linux/amd64
 	Insecure  bool   // the registry may speak plain HTTP or have an unknown certificate
 	Key       string // idempotency key, or ""
+	// Workspace is a project to copy in once it runs; only with Start.
+	Workspace *WorkspaceSpec
 }
 
 // Create makes a VM and, when asked to, starts it. The result is the VM.
@@ -56,6 +58,7 @@ func (c *Client) Create(ctx context.Context, r CreateRequest) (*Operation, error
 			MemoryBytes: r.MemoryBytes, DiskBytes: r.DiskBytes, Env: r.Env, Workdir: r.Workdir, User: r.User,
 			Network: r.Network, Ports: portMessages(r.Ports), HostPorts: hostPorts, PortsAuto: r.PortsAuto, Proxy: r.Proxy, Ca: r.CA,
 			Pull: r.Pull, Platform: r.Platform, Insecure: r.Insecure, LeaseMain: r.LeaseMain, StartMain: r.StartMain,
+			Workspace: r.Workspace.message(),
 		},
 		Start: r.Start, Lease: r.Lease, IdempotencyKey: r.Key,
 	})

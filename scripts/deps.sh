@@ -14,6 +14,7 @@ qemu-system-x86          qemu-system-x86_64
 mmdebstrap               mmdebstrap
 e2fsprogs                mke2fs
 uidmap                   newuidmap
+git                      git
 debian-archive-keyring   /usr/share/keyrings/debian-archive-keyring.gpg
 ca-certificates          /etc/ssl/certs/ca-certificates.crt
 '

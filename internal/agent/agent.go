@@ -53,7 +53,9 @@ func New(sys System, version string) *Agent {
 	server := connect.NewServer()
 	agentv1connect.RegisterAgentServiceHandler(server, a)
 	agentv1connect.RegisterPortServiceHandler(server, portService{a})
-	agentv1connect.RegisterFileServiceHandler(server, &files{sys: sys, agent: a, slots: make(chan struct{}, maxCopies)})
+	copies := &files{sys: sys, agent: a, slots: make(chan struct{}, maxCopies)}
+	agentv1connect.RegisterFileServiceHandler(server, copies)
+	agentv1connect.RegisterTreeServiceHandler(server, &trees{copies})
 	connecthttp.Mount(a.mux, server,
 		connecthttp.WithReadMaxBytes(maxMessage),
 		connecthttp.WithCompressors(),

@@ -39,6 +39,9 @@ func (a *app) attach(ctx context.Context, c *client.Client, r client.ExecRequest
 		return 0, err
 	}
 	defer s.exec.Close()
+	if line := s.exec.Warning(); line != "" {
+		a.warn(line)
+	}
 	defer s.term.restore()
 	if r.TTY && r.Stdin {
 		if err := s.term.raw(); err != nil {

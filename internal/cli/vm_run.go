@@ -14,6 +14,8 @@ import (
 
 type runOptions struct {
 	specFlags
+	project     projectFlags
+	path        string // of the project, or ""
 	remove      bool
 	detach      bool
 	interactive bool
@@ -28,11 +30,14 @@ type runOptions struct {
 func newVMRun(a *app) *cobra.Command {
 	var o runOptions
 	cmd := &cobra.Command{
-		Use:   "run [flags] [-- COMMAND [ARG...]]",
+		Use:   "run [flags] [PATH] [-- COMMAND [ARG...]]",
 		Short: "Make a VM and run a command or a shell in it",
 		Long: `Make a VM, start it, and run a command in it with your standard streams; the command's exit code is banger's.
 Without a command the image's own runs, or, where it has none, an interactive shell. The image's entrypoint is given the
 command, as docker does; --entrypoint puts another in its place, or none with "".
+
+With a PATH, a copy of that project directory goes in first, and the command begins in it; see
+"banger vm workspace prepare --help".
 
 A VM with a name is kept, unless --rm is given. One without is removed when its command has ended, or when banger is
 killed; after a shell it is kept.
@@ -40,24 +45,26 @@ killed; after a shell it is kept.
 Exit codes besides the command's own: 125 banger failed, 126 the command cannot be executed, 127 it was not found,
 128+N signal N ended it, 124 it took longer than --timeout.`,
 		Example: `  banger vm run -- cat /etc/hostname
+  banger vm run ./repo -- make test
   banger vm run --name box
   banger vm run --rm -m 4G -- sh -c 'nproc; free -m'
   tar c . | banger vm run -i -- sh -c 'tar x && make test'
   banger vm run --image python:3.13 -- python3 -c 'print(42)'`,
 		Annotations:       map[string]string{passesCode: "yes"},
 		Args:              cobra.ArbitraryArgs,
-		ValidArgsFunction: cobra.NoFileCompletions,
+		ValidArgsFunction: a.completeDirectory,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if n := cmd.ArgsLenAtDash(); n >= 0 {
 				o.dash, o.argv, args = true, args[n:], args[:n]
 			}
-			if len(args) > 0 {
-				return usagef("%q: write the command after --, such as: banger vm run -- %s", args[0], args[0])
+			if err := o.takePath(args); err != nil {
+				return err
 			}
 			return runRun(cmd.Context(), a, &o)
 		},
 	}
 	addSpec(a, cmd, &o.specFlags)
+	addProject(cmd, &o.project)
 	cmd.Flags().BoolVar(&o.remove, "rm", false, "remove the VM at the end, named or not")
 	cmd.Flags().BoolVarP(&o.detach, "detach", "d", false, "print the VM's name and leave it running, with the image's own command in it")
 	cmd.Flags().StringVar(&o.entrypoint, "entrypoint", "", "run this `PROGRAM` of the image in place of its entrypoint; \"\" for none")
@@ -116,6 +123,29 @@ func (a *app) checkStreams(interactive, tty, shell bool) error {
 	return nil
 }
 
+// takePath takes the project's directory off the arguments before --.
+func (o *runOptions) takePath(args []string) error {
+	switch {
+	case len(args) == 0 && o.project.given():
+		return usagef("flags about a project need its directory: banger vm run PATH")
+	case len(args) == 0:
+		return nil
+	case len(args) > 1:
+		return usagef("%q: write the command after --, such as: banger vm run %s -- %s", args[1], args[0], args[1])
+	case !isDirectory(args[0]):
+		return usagef("%q is no directory; a command stands after --, such as: banger vm run -- %s", args[0], args[0])
+	}
+	o.path = args[0]
+	return nil
+}
+
+func (a *app) completeDirectory(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return nil, cobra.ShellCompDirectiveFilterDirs
+}
+
 func (o *runOptions) leased() bool { return o.remove || o.dash && o.name == "" }
 
 func runRun(ctx context.Context, a *app, o *runOptions) error {
@@ -134,6 +164,11 @@ func runRun(ctx context.Context, a *app, o *runOptions) error {
 	e.Main = main
 	r.Start, r.Lease = true, o.leased()
 	r.LeaseMain, r.StartMain = main && !o.dash && !o.detach && o.name == "", main && o.detach
+	if o.path != "" {
+		if r.Workspace, err = o.project.spec(o.path); err != nil {
+			return err
+		}
+	}
 	sigs, stop := a.catchAll()
 	defer stop()
 	c, err := interruptible(ctx, sigs, func(ctx context.Context) (*client.Client, error) { return a.dial(ctx, true) })
@@ -141,6 +176,9 @@ func runRun(ctx context.Context, a *app, o *runOptions) error {
 		return err
 	}
 	defer c.Close()
+	if o.project.dryRun {
+		return a.showPlan(ctx, c, *r.Workspace)
+	}
 	op, err := c.Create(ctx, r)
 	if err != nil {
 		return err
@@ -205,7 +243,10 @@ func (a *app) afterFailure(ctx context.Context, c *client.Client, r client.Creat
 // the daemon with a second signal. Should the daemon have gone, another one is asked.
 func (a *app) removeAfter(ctx context.Context, c *client.Client, v client.VM, sigs signals) {
 	done := make(chan error, 1)
-	go func() { done <- a.remove(ctx, c, v) }()
+	go func() {
+		a.tellLoss(ctx, c, v)
+		done <- a.remove(ctx, c, v)
+	}()
 	for asked := false; ; {
 		select {
 		case err := <-done:
@@ -222,6 +263,21 @@ func (a *app) removeAfter(ctx context.Context, c *client.Client, v client.VM, si
 			}
 			asked = true
 		}
+	}
+}
+
+// lossLimit is how long a VM of one command is asked what goes with it.
+const lossLimit = 10 * time.Second
+
+// tellLoss says when a VM that is about to be removed has changed its project.
+func (a *app) tellLoss(ctx context.Context, c *client.Client, v client.VM) {
+	if v.Workspace == nil || a.quiet {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lossLimit)
+	defer cancel()
+	if what, err := c.Unexported(ctx, v.ID); err == nil && what != "" {
+		a.say("the project was changed in the VM, which is removed now; to keep such a VM, run with: --name NAME")
 	}
 }
 

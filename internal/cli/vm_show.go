@@ -94,6 +94,9 @@ func vmFields(v client.VM) [][2]string {
 		{"Created", v.CreatedAt.Local().Format(time.RFC3339)}, {"Started", moment(v.StartedAt)}, {"Used", moment(v.UsedAt)},
 		{"Directory", v.Dir},
 	}
+	if v.Workspace != nil {
+		fields = append(fields, [2]string{"Workspace", v.Workspace.Guest + ", from " + v.Workspace.Host})
+	}
 	for _, optional := range [][2]string{
 		{"Environment", strings.Join(v.Env, " ")}, {"Working directory", v.Workdir}, {"User", v.User},
 		{"Ports", strings.Join(mapped(v.Ports, portText), " ")},

@@ -73,6 +73,15 @@ func Points() []string {
 		"workdisk.create.before",
 		"workdisk.remove.after",
 		"workdisk.remove.before",
+		"workspace.back.after",
+		"workspace.converge",
+		"workspace.discard.after",
+		"workspace.forward.after",
+		"workspace.record.after",
+		"workspace.record.before",
+		"workspace.stage.after",
+		"workspace.stage.before",
+		"workspace.staged",
 	}
 }
 

@@ -54,6 +54,7 @@ func (h *host) life() (promise string) {
 // elsewhere are the points that a VM's life does not pass.
 func elsewhere(point string) bool {
 	return strings.HasPrefix(point, "image.") || // package image walks its own
+		strings.HasPrefix(point, "workspace.") || // likewise
 		strings.HasPrefix(point, "store.") || // a new database, walked below
 		point == "start.undone" || point == "reconcile.undo.after"
 }

@@ -88,6 +88,10 @@ func (d Dirs) VMs() string { return filepath.Join(d.State, "vms") }
 // VM is the directory of everything that one VM has on disk.
 func (d Dirs) VM(id model.VMID) string { return filepath.Join(d.VMs(), string(id)) }
 
+// Scratch holds what lives for a moment of a copied project. It is not in the cache, which two installations may share:
+// a daemon sweeps it.
+func (d Dirs) Scratch() string { return filepath.Join(d.State, "scratch") }
+
 // Images holds one directory per image.
 func (d Dirs) Images() string { return filepath.Join(d.Data, "images") }
 

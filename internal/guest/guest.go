@@ -54,6 +54,7 @@ type Guest struct {
 	rpc   agentv1connect.AgentServiceClient
 	ports agentv1connect.PortServiceClient
 	files agentv1connect.FileServiceClient
+	trees agentv1connect.TreeServiceClient
 	hello Hello
 }
 
@@ -92,7 +93,7 @@ func connect1(ctx context.Context, conn net.Conn) (*Guest, error) {
 		connecthttp.WithCodecs(connectproto.NewBinaryCodec()),
 	))
 	g.rpc, g.ports = agentv1connect.NewAgentServiceClient(rpc), agentv1connect.NewPortServiceClient(rpc)
-	g.files = agentv1connect.NewFileServiceClient(rpc)
+	g.files, g.trees = agentv1connect.NewFileServiceClient(rpc), agentv1connect.NewTreeServiceClient(rpc)
 	answer, err := g.rpc.Hello(ctx, &agentv1.HelloRequest{})
 	if err != nil {
 		g.Close()

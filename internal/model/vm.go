@@ -87,4 +87,5 @@ type VM struct {
 	CreatedAt  time.Time
 	StartedAt  time.Time // last time it became running; zero if never
 	UsedAt     time.Time // last command or shell
+	Workspace  WorkspacePaths
 }

@@ -22,6 +22,7 @@ func vmMessage(v vm.View) *bangerv1.VM {
 		Handles: &bangerv1.Handles{BootId: v.Handles.Boot},
 		Ports:   portMessages(v.Ports), HostPorts: hostPortMessages(v.Spec.HostPorts),
 		PortsAuto: v.Spec.PortsAuto, Proxy: v.Spec.Proxy, Ca: v.Spec.CA,
+		WorkspaceHost: v.Workspace.Host, WorkspaceGuest: v.Workspace.Guest,
 	}
 	if pid := v.Handles.VMM.PID; pid != 0 {
 		m.Handles.Vmm = &bangerv1.Process{Pid: int32(pid)}
@@ -56,7 +57,7 @@ func createRequest(r *bangerv1.CreateVMRequest) (vm.CreateRequest, error) {
 	if err != nil {
 		return vm.CreateRequest{}, err
 	}
-	return vm.CreateRequest{
+	made := vm.CreateRequest{
 		Name: spec.GetName(),
 		Spec: model.Spec{
 			Image: spec.GetImage(), Kernel: spec.GetKernel(), VCPUs: int(spec.GetVcpus()),
@@ -68,7 +69,12 @@ func createRequest(r *bangerv1.CreateVMRequest) (vm.CreateRequest, error) {
 		VMM: spec.GetVmm(), Start: r.GetStart(), Lease: r.GetLease(), Key: r.GetIdempotencyKey(),
 		Image:     image.Want{Policy: image.Policy(spec.GetPull()), Platform: spec.GetPlatform(), Insecure: spec.GetInsecure()},
 		LeaseMain: spec.GetLeaseMain(), StartMain: spec.GetStartMain(),
-	}, nil
+	}
+	if w := spec.GetWorkspace(); w != nil {
+		project := workspaceSpec(w)
+		made.Workspace = &project
+	}
+	return made, nil
 }
 
 func execSpec(s *bangerv1.ExecStart) model.ExecSpec {

@@ -29,7 +29,7 @@ func (s *vmService) Exec(ctx context.Context, stream bangerv1connect.VMServiceEx
 	defer p.Close()
 	defer context.AfterFunc(ctx, func() { _ = p.Close() })() // a client that left ends the wait for output
 	defer s.enroll(p)()
-	if err := stream.Send(started(p.ID())); err != nil {
+	if err := stream.Send(started(p.ID(), p.Warning())); err != nil {
 		return err
 	}
 	// It ends with the client's side of the stream, at the latest when this handler's return closes that.
@@ -101,8 +101,8 @@ func drain(stream bangerv1connect.VMServiceExecServerStream, p vm.Process) error
 	}
 }
 
-func started(id string) *bangerv1.ExecResponse {
-	return &bangerv1.ExecResponse{Response: &bangerv1.ExecResponse_Started{Started: &bangerv1.ExecStarted{ExecId: id}}}
+func started(id, warning string) *bangerv1.ExecResponse {
+	return &bangerv1.ExecResponse{Response: &bangerv1.ExecResponse_Started{Started: &bangerv1.ExecStarted{ExecId: id, Warning: warning}}}
 }
 
 func exited(status model.ExecStatus) *bangerv1.ExecResponse {

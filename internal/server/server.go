@@ -35,6 +35,7 @@ type VMs interface {
 	Logs(ctx context.Context, id model.VMID, follow bool, tailBytes int64, w io.Writer) error
 	Exec(ctx context.Context, id model.VMID, spec model.ExecSpec, shell bool) (vm.Process, error)
 	Files
+	Workspaces
 }
 
 // Images is the image service, as *image.Service has it.
@@ -84,6 +85,7 @@ func New(o Options) *Server {
 	bangerv1connect.RegisterVMServiceHandler(rpc, newVMService(o.VMs))
 	bangerv1connect.RegisterNetworkServiceHandler(rpc, &networkService{vms: o.Networks})
 	bangerv1connect.RegisterFileServiceHandler(rpc, &fileService{files: o.VMs})
+	bangerv1connect.RegisterWorkspaceServiceHandler(rpc, &workspaceService{workspaces: o.VMs})
 	bangerv1connect.RegisterImageServiceHandler(rpc, &imageService{images: o.Images, operations: o.Operations})
 	bangerv1connect.RegisterKernelServiceHandler(rpc, &kernelService{images: o.Images})
 	bangerv1connect.RegisterOperationServiceHandler(rpc, &operationService{operations: o.Operations})

@@ -50,8 +50,11 @@ func (c *snapshot) get(read func() ([]model.VM, error)) ([]model.VM, error) {
 func (s *Store) VMs(ctx context.Context) ([]model.VM, error) {
 	vms, err := s.snapshot.get(func() ([]model.VM, error) {
 		vms, err := collect(ctx, s.db, scanVM, `SELECT `+vmColumns+` FROM vms`)
+		if err != nil {
+			return nil, err
+		}
 		slices.SortFunc(vms, byAge)
-		return vms, err
+		return vms, fillWorkspaces(ctx, s.db, vms, "")
 	})
 	return vms, failed(err, "read the VMs")
 }

@@ -47,6 +47,11 @@ func (s *Store) CreateVM(ctx context.Context, vm model.VM) (model.VM, error) {
 // VM returns one VM, or ErrNotFound.
 func (s *Store) VM(ctx context.Context, id model.VMID) (model.VM, error) {
 	vm, err := scanVM(s.db.QueryRowContext(ctx, `SELECT `+vmColumns+` FROM vms WHERE id = ?`, id))
+	if err == nil {
+		one := []model.VM{vm}
+		err = fillWorkspaces(ctx, s.db, one, "WHERE vm = ?", id)
+		vm = one[0]
+	}
 	return vm, failed(missing(err, id), "read VM %s", id)
 }
 

@@ -26,6 +26,8 @@ type CreateRequest struct {
 	LeaseMain bool   // Lease it when its image has a main command
 	StartMain bool   // once it is started, start its image's main command and leave it to itself
 	Key       string // idempotency key; the same one twice is the same operation
+	// Workspace is a project to copy in once it runs; only with Start.
+	Workspace *model.WorkspaceSpec
 }
 
 // Resolution is what one reference of many means.
@@ -39,6 +41,8 @@ type Resolution struct {
 // methods are safe beside it and each other, also while a Stdin is blocked.
 type Process interface {
 	ID() string
+	// Warning is a line for the user, or "".
+	Warning() string
 	// Recv returns the next output or the exit; io.EOF once everything has been said.
 	Recv() (guest.Output, error)
 	Stdin(p []byte) error

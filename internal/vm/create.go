@@ -12,6 +12,7 @@ import (
 	"banger/internal/rootdisk"
 	"banger/internal/store"
 	"banger/internal/workdisk"
+	"banger/internal/workspace"
 )
 
 // Create makes a VM and, when asked to, starts it. What is wrong with the request is an error before anything is made; a
@@ -41,6 +42,10 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (*operation.Opera
 			return nil, err
 		}
 	}
+	project, err := s.planFor(ctx, r)
+	if err != nil {
+		return nil, err
+	}
 	return s.Operations.Start(ctx, "create", r.Name, r.Key, func(ctx context.Context, op *operation.Operation) error {
 		v, err := s.create(ctx, r, op)
 		if err != nil {
@@ -57,15 +62,42 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (*operation.Opera
 				_ = s.publish(context.WithoutCancel(ctx), v.ID, op)
 				return err
 			}
-			if r.StartMain {
-				if err := s.startMain(ctx, v); err != nil {
-					_ = s.publish(context.WithoutCancel(ctx), v.ID, op)
-					return err
-				}
+		}
+		if project != nil {
+			if err := s.copyProject(ctx, v.ID, project.plan, project.guest, *r.Workspace, op); err != nil {
+				_ = s.publish(context.WithoutCancel(ctx), v.ID, op)
+				return err
+			}
+		}
+		if r.Start && r.StartMain {
+			if err := s.startMain(ctx, v); err != nil {
+				_ = s.publish(context.WithoutCancel(ctx), v.ID, op)
+				return err
 			}
 		}
 		return s.publish(ctx, v.ID, op)
 	})
+}
+
+// plannedProject is a project that a new VM is going to get.
+type plannedProject struct {
+	plan  *workspace.Plan
+	guest string
+}
+
+// planFor looks at the project of a request, before anything is made for it.
+func (s *Service) planFor(ctx context.Context, r CreateRequest) (*plannedProject, error) {
+	if r.Workspace == nil {
+		return nil, nil
+	}
+	if !r.Start {
+		return nil, model.Errorf(model.ErrInvalid, "cannot copy a project into a VM that is not started: start it, then run: banger vm workspace prepare")
+	}
+	plan, guest, err := s.PlanWorkspace(ctx, *r.Workspace)
+	if err != nil {
+		return nil, err
+	}
+	return &plannedProject{plan, guest}, nil
 }
 
 func (s *Service) withDefaults(ctx context.Context, spec model.Spec) (model.Spec, error) {

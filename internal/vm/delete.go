@@ -65,6 +65,9 @@ func (s *Service) remove(ctx context.Context, e *entry, v model.VM) error {
 		return err
 	}
 	crash.At("delete.end.after")
+	if err := s.settleProject(ctx, e, v); err != nil {
+		return err
+	}
 	if d, err := s.rootDisk(v.RootDisk); err == nil {
 		if err := d.Remove(ctx, v.ID, h.Disk); err != nil {
 			return err

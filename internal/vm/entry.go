@@ -20,6 +20,10 @@ type entry struct {
 	// channel so that waiting for it can be given up.
 	lock chan struct{}
 
+	// project is held while the VM's workspace is copied, compared or applied, also over a guest's answers. Who holds lock
+	// waits for it only while there is a journal: then its holder writes to the host and asks no guest.
+	project chan struct{}
+
 	mu      sync.Mutex // guards what follows, for moments only
 	handles model.Handles
 	live    *live
@@ -49,7 +53,7 @@ func (s *Service) entry(id model.VMID) *entry {
 	defer s.mu.Unlock()
 	e := s.entries[id]
 	if e == nil {
-		e = &entry{id: id, lock: make(chan struct{}, 1), changed: make(chan struct{}), eager: make(chan struct{})}
+		e = &entry{id: id, lock: make(chan struct{}, 1), project: make(chan struct{}, 1), changed: make(chan struct{}), eager: make(chan struct{})}
 		s.entries[id] = e
 	}
 	return e

@@ -32,20 +32,25 @@ func (s *Service) Exec(ctx context.Context, id model.VMID, spec model.ExecSpec, 
 	if err != nil {
 		return nil, err
 	}
+	spec, warning, err := s.inProject(ctx, id, spec)
+	if err != nil {
+		return nil, err
+	}
 	execID := string(model.NewOperationID())
 	a, err := g.Exec(ctx, execID, spec, shell)
 	if err != nil {
 		return nil, err
 	}
 	s.touch(ctx, id)
-	return &process{Attachment: a, id: execID, vm: id, live: s.entry(id).current()}, nil
+	return &process{Attachment: a, id: execID, vm: id, live: s.entry(id).current(), warning: warning()}, nil
 }
 
 type process struct {
 	*guest.Attachment
-	id   string
-	vm   model.VMID
-	live *live // nil when the VM ended meanwhile
+	id      string
+	vm      model.VMID
+	warning string
+	live    *live // nil when the VM ended meanwhile
 }
 
 // Recv tells of a VM that ended under its command as such, not as the broken connection that it is too.
@@ -62,7 +67,42 @@ func (p *process) Recv() (guest.Output, error) {
 	}
 }
 
-func (p *process) ID() string { return p.id }
+func (p *process) ID() string      { return p.id }
+func (p *process) Warning() string { return p.warning }
+
+// movedLimit is how long a command waits to be told about its project.
+const movedLimit = 2 * time.Second
+
+// inProject has a command begin in the VM's workspace, unless it or the VM names a directory. While the command starts,
+// the host's project is looked at; warning waits for that.
+func (s *Service) inProject(ctx context.Context, id model.VMID, spec model.ExecSpec) (model.ExecSpec, func() string, error) {
+	v, err := s.Store.VM(ctx, id)
+	if err != nil {
+		return spec, nil, err
+	}
+	if v.Workspace.Guest == "" {
+		return spec, func() string { return "" }, nil
+	}
+	if spec.Workdir == "" && v.Spec.Workdir == "" {
+		spec.Workdir = v.Workspace.Guest
+	}
+	w, err := s.Store.Workspace(ctx, id)
+	if err != nil {
+		return spec, nil, err
+	}
+	moved := make(chan string, 1)
+	go func() { moved <- s.project(w).Moved(ctx) }() // nobody waits for it longer than movedLimit
+	return spec, func() string {
+		select {
+		case how := <-moved:
+			if how != "" {
+				return "the project " + w.Host + " has moved on since it was copied in: " + how
+			}
+		case <-time.After(movedLimit): // its disk is slow, or gone with a network: no reason to keep a command
+		}
+		return ""
+	}, nil
+}
 
 // guest returns the connection to a running VM's agent.
 func (s *Service) guest(ctx context.Context, id model.VMID) (*guest.Guest, error) {

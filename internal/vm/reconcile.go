@@ -29,6 +29,7 @@ func (s *Service) Reconcile(ctx context.Context) error {
 			errs = append(errs, err)
 		}
 	}
+	s.recoverProjects(ctx, vms)
 	return errors.Join(append(errs, s.sweep(ctx))...)
 }
 

@@ -69,7 +69,7 @@ func deleteAll(h host, vars []string) error {
 		return fmt.Errorf("banger vm list: %w", err)
 	}
 	if len(vms) > 0 {
-		args := []string{"vm", "delete"}
+		args := []string{"vm", "delete", "-f"}
 		for _, vm := range vms {
 			args = append(args, vm.ID)
 		}

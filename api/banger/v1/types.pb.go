@@ -24,36 +24,38 @@ const (
 
 // VM is one virtual machine: what it is, and in handles what is true of it now.
 type VM struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	State         string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"` // creating, stopped, starting, running, pausing, paused, stopping, failed, deleting
-	Image         string                 `protobuf:"bytes,4,opt,name=image,proto3" json:"image,omitempty"`
-	ImageDigest   string                 `protobuf:"bytes,5,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"`
-	Kernel        string                 `protobuf:"bytes,6,opt,name=kernel,proto3" json:"kernel,omitempty"`
-	KernelDigest  string                 `protobuf:"bytes,7,opt,name=kernel_digest,json=kernelDigest,proto3" json:"kernel_digest,omitempty"`
-	Vmm           string                 `protobuf:"bytes,8,opt,name=vmm,proto3" json:"vmm,omitempty"`
-	Vcpus         int32                  `protobuf:"varint,9,opt,name=vcpus,proto3" json:"vcpus,omitempty"`
-	MemoryBytes   int64                  `protobuf:"varint,10,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
-	DiskBytes     int64                  `protobuf:"varint,11,opt,name=disk_bytes,json=diskBytes,proto3" json:"disk_bytes,omitempty"`
-	Network       string                 `protobuf:"bytes,12,opt,name=network,proto3" json:"network,omitempty"`
-	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	StartedAt     *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
-	UsedAt        *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=used_at,json=usedAt,proto3" json:"used_at,omitempty"`
-	LastError     string                 `protobuf:"bytes,16,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
-	Leased        bool                   `protobuf:"varint,17,opt,name=leased,proto3" json:"leased,omitempty"`
-	Handles       *Handles               `protobuf:"bytes,18,opt,name=handles,proto3" json:"handles,omitempty"`
-	Env           []string               `protobuf:"bytes,19,rep,name=env,proto3" json:"env,omitempty"`
-	Workdir       string                 `protobuf:"bytes,20,opt,name=workdir,proto3" json:"workdir,omitempty"`
-	User          string                 `protobuf:"bytes,21,opt,name=user,proto3" json:"user,omitempty"`
-	Dir           string                 `protobuf:"bytes,22,opt,name=dir,proto3" json:"dir,omitempty"`                                      // where its files are
-	Ports         []*Port                `protobuf:"bytes,23,rep,name=ports,proto3" json:"ports,omitempty"`                                  // published and automatic ones; of a VM that does not run, what it will publish
-	HostPorts     []uint32               `protobuf:"varint,24,rep,packed,name=host_ports,json=hostPorts,proto3" json:"host_ports,omitempty"` // of the host's loopback, reachable from the guest
-	PortsAuto     bool                   `protobuf:"varint,25,opt,name=ports_auto,json=portsAuto,proto3" json:"ports_auto,omitempty"`        // what the guest listens on appears on the host
-	Proxy         bool                   `protobuf:"varint,26,opt,name=proxy,proto3" json:"proxy,omitempty"`                                 // it was given the proxy variables
-	Ca            bool                   `protobuf:"varint,27,opt,name=ca,proto3" json:"ca,omitempty"`                                       // it is given the host's extra certificates
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Id             string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name           string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	State          string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"` // creating, stopped, starting, running, pausing, paused, stopping, failed, deleting
+	Image          string                 `protobuf:"bytes,4,opt,name=image,proto3" json:"image,omitempty"`
+	ImageDigest    string                 `protobuf:"bytes,5,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"`
+	Kernel         string                 `protobuf:"bytes,6,opt,name=kernel,proto3" json:"kernel,omitempty"`
+	KernelDigest   string                 `protobuf:"bytes,7,opt,name=kernel_digest,json=kernelDigest,proto3" json:"kernel_digest,omitempty"`
+	Vmm            string                 `protobuf:"bytes,8,opt,name=vmm,proto3" json:"vmm,omitempty"`
+	Vcpus          int32                  `protobuf:"varint,9,opt,name=vcpus,proto3" json:"vcpus,omitempty"`
+	MemoryBytes    int64                  `protobuf:"varint,10,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	DiskBytes      int64                  `protobuf:"varint,11,opt,name=disk_bytes,json=diskBytes,proto3" json:"disk_bytes,omitempty"`
+	Network        string                 `protobuf:"bytes,12,opt,name=network,proto3" json:"network,omitempty"`
+	CreatedAt      *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	StartedAt      *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	UsedAt         *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=used_at,json=usedAt,proto3" json:"used_at,omitempty"`
+	LastError      string                 `protobuf:"bytes,16,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	Leased         bool                   `protobuf:"varint,17,opt,name=leased,proto3" json:"leased,omitempty"`
+	Handles        *Handles               `protobuf:"bytes,18,opt,name=handles,proto3" json:"handles,omitempty"`
+	Env            []string               `protobuf:"bytes,19,rep,name=env,proto3" json:"env,omitempty"`
+	Workdir        string                 `protobuf:"bytes,20,opt,name=workdir,proto3" json:"workdir,omitempty"`
+	User           string                 `protobuf:"bytes,21,opt,name=user,proto3" json:"user,omitempty"`
+	Dir            string                 `protobuf:"bytes,22,opt,name=dir,proto3" json:"dir,omitempty"`                                             // where its files are
+	Ports          []*Port                `protobuf:"bytes,23,rep,name=ports,proto3" json:"ports,omitempty"`                                         // published and automatic ones; of a VM that does not run, what it will publish
+	HostPorts      []uint32               `protobuf:"varint,24,rep,packed,name=host_ports,json=hostPorts,proto3" json:"host_ports,omitempty"`        // of the host's loopback, reachable from the guest
+	PortsAuto      bool                   `protobuf:"varint,25,opt,name=ports_auto,json=portsAuto,proto3" json:"ports_auto,omitempty"`               // what the guest listens on appears on the host
+	Proxy          bool                   `protobuf:"varint,26,opt,name=proxy,proto3" json:"proxy,omitempty"`                                        // it was given the proxy variables
+	Ca             bool                   `protobuf:"varint,27,opt,name=ca,proto3" json:"ca,omitempty"`                                              // it is given the host's extra certificates
+	WorkspaceHost  string                 `protobuf:"bytes,30,opt,name=workspace_host,json=workspaceHost,proto3" json:"workspace_host,omitempty"`    // the project that was copied in, or empty
+	WorkspaceGuest string                 `protobuf:"bytes,31,opt,name=workspace_guest,json=workspaceGuest,proto3" json:"workspace_guest,omitempty"` // where it is in the guest
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *VM) Reset() {
@@ -273,6 +275,20 @@ func (x *VM) GetCa() bool {
 		return x.Ca
 	}
 	return false
+}
+
+func (x *VM) GetWorkspaceHost() string {
+	if x != nil {
+		return x.WorkspaceHost
+	}
+	return ""
+}
+
+func (x *VM) GetWorkspaceGuest() string {
+	if x != nil {
+		return x.WorkspaceGuest
+	}
+	return ""
 }
 
 // Handles are what is true of a VM now; empty when it does not run.
@@ -675,7 +691,7 @@ var File_banger_v1_types_proto protoreflect.FileDescriptor
 
 const file_banger_v1_types_proto_rawDesc = "" +
 	"\n" +
-	"\x15banger/v1/types.proto\x12\tbanger.v1\x1a\x17banger/v1/network.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x06\n" +
+	"\x15banger/v1/types.proto\x12\tbanger.v1\x1a\x17banger/v1/network.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf5\x06\n" +
 	"\x02VM\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -710,7 +726,9 @@ const file_banger_v1_types_proto_rawDesc = "" +
 	"\n" +
 	"ports_auto\x18\x19 \x01(\bR\tportsAuto\x12\x14\n" +
 	"\x05proxy\x18\x1a \x01(\bR\x05proxy\x12\x0e\n" +
-	"\x02ca\x18\x1b \x01(\bR\x02ca\"H\n" +
+	"\x02ca\x18\x1b \x01(\bR\x02ca\x12%\n" +
+	"\x0eworkspace_host\x18\x1e \x01(\tR\rworkspaceHost\x12'\n" +
+	"\x0fworkspace_guest\x18\x1f \x01(\tR\x0eworkspaceGuest\"H\n" +
 	"\aHandles\x12$\n" +
 	"\x03vmm\x18\x01 \x01(\v2\x12.banger.v1.ProcessR\x03vmm\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\"\x1b\n" +

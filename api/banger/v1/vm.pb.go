@@ -48,6 +48,7 @@ type VMSpec struct {
 	Insecure      bool                   `protobuf:"varint,22,opt,name=insecure" json:"insecure,omitempty"`                    // the registry may speak plain HTTP or have an unknown certificate
 	LeaseMain     bool                   `protobuf:"varint,23,opt,name=lease_main,json=leaseMain" json:"lease_main,omitempty"` // lease it when the image has a main command; the result's leased tells
 	StartMain     bool                   `protobuf:"varint,24,opt,name=start_main,json=startMain" json:"start_main,omitempty"` // once it is started, start the image's main command and leave it to itself
+	Workspace     *WorkspaceSpec         `protobuf:"bytes,25,opt,name=workspace" json:"workspace,omitempty"`                   // a project to copy in once it runs; only with start
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -227,6 +228,13 @@ func (x *VMSpec) GetStartMain() bool {
 		return x.StartMain
 	}
 	return false
+}
+
+func (x *VMSpec) GetWorkspace() *WorkspaceSpec {
+	if x != nil {
+		return x.Workspace
+	}
+	return nil
 }
 
 type CreateVMRequest struct {
@@ -1356,6 +1364,7 @@ func (*ExecResponse_Exit) isExecResponse_Response() {}
 type ExecStarted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ExecId        string                 `protobuf:"bytes,1,opt,name=exec_id,json=execId" json:"exec_id,omitempty"`
+	Warning       string                 `protobuf:"bytes,2,opt,name=warning" json:"warning,omitempty"` // for the user, or empty
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1393,6 +1402,13 @@ func (*ExecStarted) Descriptor() ([]byte, []int) {
 func (x *ExecStarted) GetExecId() string {
 	if x != nil {
 		return x.ExecId
+	}
+	return ""
+}
+
+func (x *ExecStarted) GetWarning() string {
+	if x != nil {
+		return x.Warning
 	}
 	return ""
 }
@@ -1645,7 +1661,7 @@ var File_banger_v1_vm_proto protoreflect.FileDescriptor
 
 const file_banger_v1_vm_proto_rawDesc = "" +
 	"\n" +
-	"\x12banger/v1/vm.proto\x12\tbanger.v1\x1a\x17banger/v1/network.proto\x1a\x19banger/v1/operation.proto\x1a\x15banger/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\"\xa3\x04\n" +
+	"\x12banger/v1/vm.proto\x12\tbanger.v1\x1a\x17banger/v1/network.proto\x1a\x19banger/v1/operation.proto\x1a\x15banger/v1/types.proto\x1a\x19banger/v1/workspace.proto\x1a\x1egoogle/protobuf/duration.proto\"\xdb\x04\n" +
 	"\x06VMSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05image\x18\x02 \x01(\tR\x05image\x12\x16\n" +
@@ -1673,7 +1689,8 @@ const file_banger_v1_vm_proto_rawDesc = "" +
 	"\n" +
 	"lease_main\x18\x17 \x01(\bR\tleaseMain\x12\x1d\n" +
 	"\n" +
-	"start_main\x18\x18 \x01(\bR\tstartMain\"\x8d\x01\n" +
+	"start_main\x18\x18 \x01(\bR\tstartMain\x126\n" +
+	"\tworkspace\x18\x19 \x01(\v2\x18.banger.v1.WorkspaceSpecR\tworkspace\"\x8d\x01\n" +
 	"\x0fCreateVMRequest\x12%\n" +
 	"\x04spec\x18\x01 \x01(\v2\x11.banger.v1.VMSpecR\x04spec\x12\x14\n" +
 	"\x05start\x18\x02 \x01(\bR\x05start\x12\x14\n" +
@@ -1742,9 +1759,10 @@ const file_banger_v1_vm_proto_rawDesc = "" +
 	"\x06stderr\x18\x03 \x01(\fH\x00R\x06stderr\x12)\n" +
 	"\x04exit\x18\x04 \x01(\v2\x13.banger.v1.ExecExitH\x00R\x04exitB\n" +
 	"\n" +
-	"\bresponse\"&\n" +
+	"\bresponse\"@\n" +
 	"\vExecStarted\x12\x17\n" +
-	"\aexec_id\x18\x01 \x01(\tR\x06execId\"m\n" +
+	"\aexec_id\x18\x01 \x01(\tR\x06execId\x12\x18\n" +
+	"\awarning\x18\x02 \x01(\tR\awarning\"m\n" +
 	"\bExecExit\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x16\n" +
 	"\x06signal\x18\x02 \x01(\x05R\x06signal\x12\x1b\n" +
@@ -1816,55 +1834,57 @@ var file_banger_v1_vm_proto_goTypes = []any{
 	(*ResizeExecRequest)(nil),   // 24: banger.v1.ResizeExecRequest
 	(*ResizeExecResponse)(nil),  // 25: banger.v1.ResizeExecResponse
 	(*Port)(nil),                // 26: banger.v1.Port
-	(*durationpb.Duration)(nil), // 27: google.protobuf.Duration
-	(*VM)(nil),                  // 28: banger.v1.VM
-	(*OperationEvent)(nil),      // 29: banger.v1.OperationEvent
+	(*WorkspaceSpec)(nil),       // 27: banger.v1.WorkspaceSpec
+	(*durationpb.Duration)(nil), // 28: google.protobuf.Duration
+	(*VM)(nil),                  // 29: banger.v1.VM
+	(*OperationEvent)(nil),      // 30: banger.v1.OperationEvent
 }
 var file_banger_v1_vm_proto_depIdxs = []int32{
 	26, // 0: banger.v1.VMSpec.ports:type_name -> banger.v1.Port
-	0,  // 1: banger.v1.CreateVMRequest.spec:type_name -> banger.v1.VMSpec
-	27, // 2: banger.v1.StopVMRequest.grace:type_name -> google.protobuf.Duration
-	27, // 3: banger.v1.RestartVMRequest.grace:type_name -> google.protobuf.Duration
-	28, // 4: banger.v1.ListVMsResponse.vms:type_name -> banger.v1.VM
-	13, // 5: banger.v1.ResolveVMsResponse.resolutions:type_name -> banger.v1.VMResolution
-	28, // 6: banger.v1.VMResolution.vm:type_name -> banger.v1.VM
-	17, // 7: banger.v1.ExecRequest.start:type_name -> banger.v1.ExecStart
-	18, // 8: banger.v1.ExecStart.size:type_name -> banger.v1.TerminalSize
-	27, // 9: banger.v1.ExecStart.timeout:type_name -> google.protobuf.Duration
-	20, // 10: banger.v1.ExecResponse.started:type_name -> banger.v1.ExecStarted
-	21, // 11: banger.v1.ExecResponse.exit:type_name -> banger.v1.ExecExit
-	18, // 12: banger.v1.ResizeExecRequest.size:type_name -> banger.v1.TerminalSize
-	1,  // 13: banger.v1.VMService.Create:input_type -> banger.v1.CreateVMRequest
-	2,  // 14: banger.v1.VMService.HoldLease:input_type -> banger.v1.HoldLeaseRequest
-	4,  // 15: banger.v1.VMService.Start:input_type -> banger.v1.StartVMRequest
-	5,  // 16: banger.v1.VMService.Stop:input_type -> banger.v1.StopVMRequest
-	6,  // 17: banger.v1.VMService.Restart:input_type -> banger.v1.RestartVMRequest
-	7,  // 18: banger.v1.VMService.Kill:input_type -> banger.v1.KillVMRequest
-	8,  // 19: banger.v1.VMService.Delete:input_type -> banger.v1.DeleteVMRequest
-	9,  // 20: banger.v1.VMService.List:input_type -> banger.v1.ListVMsRequest
-	11, // 21: banger.v1.VMService.Resolve:input_type -> banger.v1.ResolveVMsRequest
-	14, // 22: banger.v1.VMService.Logs:input_type -> banger.v1.LogsVMRequest
-	16, // 23: banger.v1.VMService.Exec:input_type -> banger.v1.ExecRequest
-	22, // 24: banger.v1.VMService.SignalExec:input_type -> banger.v1.SignalExecRequest
-	24, // 25: banger.v1.VMService.ResizeExec:input_type -> banger.v1.ResizeExecRequest
-	29, // 26: banger.v1.VMService.Create:output_type -> banger.v1.OperationEvent
-	3,  // 27: banger.v1.VMService.HoldLease:output_type -> banger.v1.HoldLeaseResponse
-	29, // 28: banger.v1.VMService.Start:output_type -> banger.v1.OperationEvent
-	29, // 29: banger.v1.VMService.Stop:output_type -> banger.v1.OperationEvent
-	29, // 30: banger.v1.VMService.Restart:output_type -> banger.v1.OperationEvent
-	29, // 31: banger.v1.VMService.Kill:output_type -> banger.v1.OperationEvent
-	29, // 32: banger.v1.VMService.Delete:output_type -> banger.v1.OperationEvent
-	10, // 33: banger.v1.VMService.List:output_type -> banger.v1.ListVMsResponse
-	12, // 34: banger.v1.VMService.Resolve:output_type -> banger.v1.ResolveVMsResponse
-	15, // 35: banger.v1.VMService.Logs:output_type -> banger.v1.LogsVMResponse
-	19, // 36: banger.v1.VMService.Exec:output_type -> banger.v1.ExecResponse
-	23, // 37: banger.v1.VMService.SignalExec:output_type -> banger.v1.SignalExecResponse
-	25, // 38: banger.v1.VMService.ResizeExec:output_type -> banger.v1.ResizeExecResponse
-	26, // [26:39] is the sub-list for method output_type
-	13, // [13:26] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	27, // 1: banger.v1.VMSpec.workspace:type_name -> banger.v1.WorkspaceSpec
+	0,  // 2: banger.v1.CreateVMRequest.spec:type_name -> banger.v1.VMSpec
+	28, // 3: banger.v1.StopVMRequest.grace:type_name -> google.protobuf.Duration
+	28, // 4: banger.v1.RestartVMRequest.grace:type_name -> google.protobuf.Duration
+	29, // 5: banger.v1.ListVMsResponse.vms:type_name -> banger.v1.VM
+	13, // 6: banger.v1.ResolveVMsResponse.resolutions:type_name -> banger.v1.VMResolution
+	29, // 7: banger.v1.VMResolution.vm:type_name -> banger.v1.VM
+	17, // 8: banger.v1.ExecRequest.start:type_name -> banger.v1.ExecStart
+	18, // 9: banger.v1.ExecStart.size:type_name -> banger.v1.TerminalSize
+	28, // 10: banger.v1.ExecStart.timeout:type_name -> google.protobuf.Duration
+	20, // 11: banger.v1.ExecResponse.started:type_name -> banger.v1.ExecStarted
+	21, // 12: banger.v1.ExecResponse.exit:type_name -> banger.v1.ExecExit
+	18, // 13: banger.v1.ResizeExecRequest.size:type_name -> banger.v1.TerminalSize
+	1,  // 14: banger.v1.VMService.Create:input_type -> banger.v1.CreateVMRequest
+	2,  // 15: banger.v1.VMService.HoldLease:input_type -> banger.v1.HoldLeaseRequest
+	4,  // 16: banger.v1.VMService.Start:input_type -> banger.v1.StartVMRequest
+	5,  // 17: banger.v1.VMService.Stop:input_type -> banger.v1.StopVMRequest
+	6,  // 18: banger.v1.VMService.Restart:input_type -> banger.v1.RestartVMRequest
+	7,  // 19: banger.v1.VMService.Kill:input_type -> banger.v1.KillVMRequest
+	8,  // 20: banger.v1.VMService.Delete:input_type -> banger.v1.DeleteVMRequest
+	9,  // 21: banger.v1.VMService.List:input_type -> banger.v1.ListVMsRequest
+	11, // 22: banger.v1.VMService.Resolve:input_type -> banger.v1.ResolveVMsRequest
+	14, // 23: banger.v1.VMService.Logs:input_type -> banger.v1.LogsVMRequest
+	16, // 24: banger.v1.VMService.Exec:input_type -> banger.v1.ExecRequest
+	22, // 25: banger.v1.VMService.SignalExec:input_type -> banger.v1.SignalExecRequest
+	24, // 26: banger.v1.VMService.ResizeExec:input_type -> banger.v1.ResizeExecRequest
+	30, // 27: banger.v1.VMService.Create:output_type -> banger.v1.OperationEvent
+	3,  // 28: banger.v1.VMService.HoldLease:output_type -> banger.v1.HoldLeaseResponse
+	30, // 29: banger.v1.VMService.Start:output_type -> banger.v1.OperationEvent
+	30, // 30: banger.v1.VMService.Stop:output_type -> banger.v1.OperationEvent
+	30, // 31: banger.v1.VMService.Restart:output_type -> banger.v1.OperationEvent
+	30, // 32: banger.v1.VMService.Kill:output_type -> banger.v1.OperationEvent
+	30, // 33: banger.v1.VMService.Delete:output_type -> banger.v1.OperationEvent
+	10, // 34: banger.v1.VMService.List:output_type -> banger.v1.ListVMsResponse
+	12, // 35: banger.v1.VMService.Resolve:output_type -> banger.v1.ResolveVMsResponse
+	15, // 36: banger.v1.VMService.Logs:output_type -> banger.v1.LogsVMResponse
+	19, // 37: banger.v1.VMService.Exec:output_type -> banger.v1.ExecResponse
+	23, // 38: banger.v1.VMService.SignalExec:output_type -> banger.v1.SignalExecResponse
+	25, // 39: banger.v1.VMService.ResizeExec:output_type -> banger.v1.ResizeExecResponse
+	27, // [27:40] is the sub-list for method output_type
+	14, // [14:27] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_banger_v1_vm_proto_init() }
@@ -1875,6 +1895,7 @@ func file_banger_v1_vm_proto_init() {
 	file_banger_v1_network_proto_init()
 	file_banger_v1_operation_proto_init()
 	file_banger_v1_types_proto_init()
+	file_banger_v1_workspace_proto_init()
 	file_banger_v1_vm_proto_msgTypes[16].OneofWrappers = []any{
 		(*ExecRequest_Start)(nil),
 		(*ExecRequest_Stdin)(nil),

@@ -36,6 +36,9 @@ type process struct {
 	close  func()
 }
 
+// Warning is the test's.
+func (p *process) Warning() string { return "" }
+
 func startProgram(run Program, spec model.ExecSpec) *process {
 	r, w := io.Pipe()
 	p := &process{id: string(model.NewOperationID()), input: w, reader: r, output: make(chan guest.Output)}

@@ -11,6 +11,7 @@ import (
 
 	"banger/internal/model"
 	"banger/internal/operation"
+	"banger/internal/server"
 	"banger/internal/vm"
 )
 
@@ -28,6 +29,9 @@ type VMs struct {
 	// Root is the directory that copies read and write; Archive, when set, is what every reading gets instead.
 	Root    string
 	Archive func(ctx context.Context, w io.Writer) error
+
+	// Workspaces answers what is asked of projects; nil when nothing is.
+	server.Workspaces
 
 	// Panic names a method that panics.
 	Panic string
@@ -54,6 +58,13 @@ func (s *VMs) Add(name string, state model.State) vm.View {
 	return s.add(model.VM{Name: name, State: state, Spec: model.Spec{
 		Image: model.DefaultImage, Kernel: model.DefaultKernel, VCPUs: 2, MemoryBytes: model.GiB, DiskBytes: 8 * model.GiB,
 	}})
+}
+
+// AddProject makes a running VM with a workspace beside the API.
+func (s *VMs) AddProject(name string, paths model.WorkspacePaths) vm.View {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.add(model.VM{Name: name, State: model.StateRunning, Workspace: paths})
 }
 
 func (s *VMs) add(v model.VM) vm.View {
