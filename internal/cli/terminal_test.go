@@ -92,10 +92,11 @@ func TestLogsAtATerminalAreEscaped(t *testing.T) {
 
 func TestNoInput(t *testing.T) {
 	t.Parallel()
-	_, tty, err := pty.Open()
+	master, tty, err := pty.Open()
 	if err != nil {
 		t.Skipf("needs a pty: %v", err)
 	}
+	defer master.Close() // once it is, the other end is a terminal no more
 	defer tty.Close()
 	b := newBench(t)
 	b.VMs.Add("box", model.StateRunning)
@@ -111,7 +112,7 @@ func TestNoInput(t *testing.T) {
 // Should anything panic beside the goroutine that restores the terminal, it is restored all the same.
 func TestPanicRestoresTheTerminal(t *testing.T) {
 	t.Parallel()
-	_, tty, err := pty.Open()
+	master, tty, err := pty.Open()
 	if err != nil {
 		t.Skipf("needs a pty: %v", err)
 	}

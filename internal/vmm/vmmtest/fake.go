@@ -67,7 +67,8 @@ const (
 	fakeMonitor = "fake.monitor"
 	fakeConsole = "fake.console"
 	fakeAgent   = "fake.agent"
-	fakeDisk    = "fake.disk" // what the guest has synced
+	fakeDisk    = "fake.disk"         // what the guest has synced
+	fakeFiles   = fakeDisk + ".files" // its files
 )
 
 var fakeSockets = [...]string{fakeMonitor, fakeConsole, fakeAgent}

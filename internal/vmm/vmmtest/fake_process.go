@@ -85,7 +85,7 @@ func (v *fakeVMM) run() int {
 		v.tell("failed it was told to")
 		return 1
 	}
-	system, err := NewSystem(SystemOptions{Disk: v.orders.Disk, Files: v.orders.Disk + ".files", PowerOff: func() { v.finish("poweroff") }})
+	system, err := NewSystem(SystemOptions{Disk: v.orders.Disk, Files: filepath.Join(filepath.Dir(v.orders.Disk), fakeFiles), PowerOff: func() { v.finish("poweroff") }})
 	if err != nil {
 		return 1
 	}

@@ -346,7 +346,7 @@ func wantOnlyLock(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if e.Name() != vmm.LockName && e.Name() != fakeDisk {
+		if e.Name() != vmm.LockName && e.Name() != fakeDisk && e.Name() != fakeFiles {
 			t.Errorf("%s is left behind", e.Name())
 		}
 	}
