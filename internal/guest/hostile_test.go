@@ -194,7 +194,9 @@ func TestLyingStreams(t *testing.T) {
 			if !errors.Is(err, c.want) {
 				t.Errorf("%v, want %v", err, c.want)
 			}
-			a.Close()
+			if a != nil { // the lie may have come with the first answer
+				a.Close()
+			}
 		})
 	}
 }
