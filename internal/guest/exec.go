@@ -55,10 +55,8 @@ func (g *Guest) attach(ctx context.Context, open *agentv1.AttachOpen, at Offsets
 		return nil, fromRPC(doing, err)
 	}
 	a := &Attachment{stream: stream, cancel: cancel, at: at, credited: make(chan struct{}), ended: make(chan struct{})}
-	if err := a.send(&agentv1.AttachRequest{Request: &agentv1.AttachRequest_Open{Open: open}}); err != nil {
-		a.Close()
-		return nil, fromRPC(doing, err)
-	}
+	// An error of Send only says that the stream is broken; Receive says why.
+	_ = a.send(&agentv1.AttachRequest{Request: &agentv1.AttachRequest_Open{Open: open}})
 	late := time.AfterFunc(startTime, cancel)
 	first, err := stream.Receive()
 	if !late.Stop() {
