@@ -116,6 +116,7 @@ func TestPanicRestoresTheTerminal(t *testing.T) {
 	if err != nil {
 		t.Skipf("needs a pty: %v", err)
 	}
+	defer master.Close()
 	defer tty.Close()
 	state := func() unix.Termios {
 		s, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
