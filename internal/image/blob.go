@@ -71,6 +71,9 @@ func (s *Service) publish(d *draft, m manifest, insert func() error) error {
 		return errors.Join(err, s.settle(d.kind, m.digest(), false))
 	}
 	crash.At("image.publish.after-row")
+	if now, err := s.lookAt(d.kind, m.digest()); err == nil { // the digests were made of what has just been written
+		s.remember(d.kind, m.digest(), now)
+	}
 	return s.settle(d.kind, m.digest(), true)
 }
 
@@ -156,6 +159,7 @@ func (s *Service) remove(ctx context.Context, kind string, d model.Digest, delet
 		return errors.Join(err, s.settle(kind, d, true))
 	}
 	crash.At("image.delete.after-row")
+	_ = os.Remove(s.comparedFile(kind, d)) // of no use and no harm
 	return s.settle(kind, d, false)
 }
 

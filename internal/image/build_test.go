@@ -195,21 +195,18 @@ func TestForceMendsTheSame(t *testing.T) {
 
 func TestVerify(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
-		harm    func(file string) error
-		content bool // only VerifyContent sees it
-	}{
-		"missing":     {harm: os.Remove},
-		"a directory": {harm: func(f string) error { return errors.Join(os.Remove(f), os.Mkdir(f, 0o700)) }},
-		"changed": {harm: func(f string) error {
+	for name, harm := range map[string]func(file string) error{
+		"missing":     os.Remove,
+		"a directory": func(f string) error { return errors.Join(os.Remove(f), os.Mkdir(f, 0o700)) },
+		"changed": func(f string) error {
 			return errors.Join(os.Chmod(f, 0o600), os.WriteFile(f, []byte("CONTENT"), 0o600))
-		}, content: true},
-		"no manifest": {harm: func(f string) error { return os.Remove(filepath.Join(filepath.Dir(f), manifestFile)) }},
-		"torn manifest": {harm: func(f string) error {
+		},
+		"no manifest": func(f string) error { return os.Remove(filepath.Join(filepath.Dir(f), manifestFile)) },
+		"torn manifest": func(f string) error {
 			m := filepath.Join(filepath.Dir(f), manifestFile)
 			return errors.Join(os.Chmod(m, 0o600), os.Truncate(m, 20))
-		}},
-		"all gone": {harm: func(f string) error { return os.RemoveAll(filepath.Dir(f)) }},
+		},
+		"all gone": func(f string) error { return os.RemoveAll(filepath.Dir(f)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -218,10 +215,10 @@ func TestVerify(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := c.harm(b.ImageFile(i.Digest)); err != nil {
+			if err := harm(b.ImageFile(i.Digest)); err != nil {
 				t.Fatal(err)
 			}
-			if err := b.Verify(t.Context(), i.Digest); errors.Is(err, model.ErrCorrupt) == c.content {
+			if err := b.Verify(t.Context(), i.Digest); !errors.Is(err, model.ErrCorrupt) {
 				t.Errorf("Verify: %v", err)
 			}
 			if err := b.VerifyContent(t.Context(), i.Digest); !errors.Is(err, model.ErrCorrupt) {
@@ -234,6 +231,38 @@ func TestVerify(t *testing.T) {
 				t.Errorf("left %v", left)
 			}
 		})
+	}
+}
+
+// TestVerifyRemembers reads a file that was touched, and not again until it is touched once more.
+func TestVerifyRemembers(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, fakeRecipe{})
+	i, err := b.EnsureImage(t.Context(), model.DefaultImage, model.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	untouched := func() bool {
+		now, err := b.lookAt(kindImage, i.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b.untouched(kindImage, i.Digest, now)
+	}
+	if !untouched() {
+		t.Error("a new image counts as touched")
+	}
+	if err := os.Chmod(b.ImageFile(i.Digest), 0o440); err != nil {
+		t.Fatal(err)
+	}
+	if untouched() {
+		t.Error("a touched image counts as untouched")
+	}
+	if err := b.Verify(t.Context(), i.Digest); err != nil {
+		t.Error(err)
+	}
+	if !untouched() {
+		t.Error("it would be read at each start")
 	}
 }
 

@@ -39,6 +39,7 @@ func (s *Service) BuildImage(ctx context.Context, name string, force bool, repor
 	}
 	name = n.String()
 	asked := time.Now()
+	report(model.Progress{Stage: "wait for builds of " + name + " before this one"})
 	lock, err := s.claimName(ctx, name)
 	if err != nil {
 		return model.Image{}, err

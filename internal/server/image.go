@@ -46,6 +46,9 @@ func (s *imageService) Build(ctx context.Context, r *bangerv1.BuildImageRequest,
 	if name == "" {
 		name = model.DefaultImage
 	}
+	if name != model.DefaultImage {
+		return model.Errorf(model.ErrInvalid, "cannot build %q: only %s is built here; other images are pulled or imported, see: banger image --help", name, model.DefaultImage)
+	}
 	return s.operate(ctx, "image-build", name, stream.Send, func(ctx context.Context, report model.Report) (model.Image, error) {
 		return s.images.BuildImage(ctx, name, r.GetForce(), report)
 	})

@@ -165,6 +165,9 @@ func (s *Service) create(ctx context.Context, r CreateRequest, op *operation.Ope
 	if err != nil {
 		return model.VM{}, err
 	}
+	if err := s.Images.Verify(ctx, image.Digest); err != nil {
+		return model.VM{}, err
+	}
 	kernel, err := s.Images.EnsureKernel(ctx, r.Spec.Kernel, op.Report)
 	if err != nil {
 		return model.VM{}, err

@@ -132,6 +132,9 @@ func (s *Service) prepareBoot(ctx context.Context, v model.VM) (boot, error) {
 	if err != nil {
 		return b, err
 	}
+	if err := s.Images.Verify(ctx, kernel.Digest); err != nil {
+		return b, err
+	}
 	b.base = rootdisk.Base{Path: s.Images.ImageFile(image.Digest), Digest: image.Digest, Bytes: image.SizeBytes}
 	b.vmlinux, b.modules = s.Images.KernelFiles(kernel.Digest)
 	b.initrd, err = s.Images.Initrd(ctx, kernel)

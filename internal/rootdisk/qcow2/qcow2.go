@@ -127,11 +127,11 @@ func checkBase(base rootdisk.Base) error {
 	info, err := os.Stat(base.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return model.Errorf(model.ErrCorrupt, "cannot use image %s: its file %s is gone; build the image again with: banger image build", base.Digest.Short(), base.Path)
+		return model.Errorf(model.ErrCorrupt, "cannot use image %s: its file %s is gone; see: banger image list", base.Digest.Short(), base.Path)
 	case err != nil:
 		return model.HostErrorf(err, "cannot use image %s", base.Digest.Short())
 	case !info.Mode().IsRegular() || info.Size() != base.Bytes:
-		return model.Errorf(model.ErrCorrupt, "cannot use image %s: its file %s is not the %d bytes that it was; build the image again with: banger image build", base.Digest.Short(), base.Path, base.Bytes)
+		return model.Errorf(model.ErrCorrupt, "cannot use image %s: its file %s is not the %d bytes that it was; see: banger image list", base.Digest.Short(), base.Path, base.Bytes)
 	}
 	return nil
 }
