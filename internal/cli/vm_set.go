@@ -18,7 +18,7 @@ func newVMSet(a *app) *cobra.Command {
 end. When the change fails, the policy before stays in force.
 
 A policy is none, public (the internet, but no private network, not this host, no other VM), open (whatever this host
-reaches, but not itself), or a list of public, group:NAME, addresses, ranges and domains, each with a port or without.
+reaches, its loopback excepted), or a list of public, group:NAME, addresses, ranges and domains, each with a port or without.
 
 A VM that was started with --network none has no network interface: it gets one at its next start. One that is set to
 none keeps its interface, which then leads nowhere.`,

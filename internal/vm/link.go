@@ -24,6 +24,15 @@ func hasPorts(spec model.Spec) bool { return len(spec.Ports)+len(spec.HostPorts)
 
 // setLink makes the VM's link what v says, with those ports, and remembers it. The caller holds the lock.
 func (s *Service) setLink(ctx context.Context, e *entry, d network.Driver, v model.VM, ports []model.Port) (network.Link, error) {
+	link, ports, err := s.tellLink(ctx, d, v, ports)
+	if err == nil {
+		e.setLink(link, ports)
+	}
+	return link, err
+}
+
+// tellLink tells the driver, and returns the link with the ports as they are in force now.
+func (s *Service) tellLink(ctx context.Context, d network.Driver, v model.VM, ports []model.Port) (network.Link, []model.Port, error) {
 	want := network.Spec{
 		Slot: v.Slot, Name: v.Name, Policy: v.Spec.Network, Dir: s.Dirs.VM(v.ID), HostPorts: v.Spec.HostPorts,
 	}
@@ -32,17 +41,20 @@ func (s *Service) setLink(ctx context.Context, e *entry, d network.Driver, v mod
 	}
 	link, err := d.Set(ctx, v.ID, want)
 	if err != nil {
-		return link, err
+		return link, nil, err
 	}
 	ports = slices.Clone(ports)
 	for i := range min(len(ports), len(link.Ports)) {
 		ports[i].PortForward = link.Ports[i]
 	}
 	link.Handles.Ports = portsText(ports)
+	return link, ports, nil
+}
+
+func (e *entry) setLink(link network.Link, ports []model.Port) {
 	e.mu.Lock()
 	e.link, e.ports = link, ports
 	e.mu.Unlock()
-	return link, nil
 }
 
 // relink tells the network of an adopted VM anew, ports included, so that what lived on is not disturbed and what died

@@ -82,7 +82,7 @@ func (s *Service) change(ctx context.Context, id model.VMID, edit func(v *model.
 
 // applyLink sets the link of a VM that runs and writes down what came of it. The caller holds the lock.
 func (s *Service) applyLink(ctx context.Context, e *entry, d network.Driver, v model.VM, ports []model.Port) error {
-	link, err := s.setLink(ctx, e, d, v, ports)
+	link, ports, err := s.tellLink(ctx, d, v, ports)
 	if err != nil {
 		return err
 	}
@@ -92,6 +92,7 @@ func (s *Service) applyLink(ctx context.Context, e *entry, d network.Driver, v m
 		// They are a hint; what they would have told is true all the same.
 		s.Log.Warn("cannot write the handles", "vm", string(v.ID), "error", err)
 	}
+	e.setLink(link, ports) // after the file: who sees a port sees one that the next daemon knows
 	e.notify()
 	return nil
 }

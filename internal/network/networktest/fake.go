@@ -103,6 +103,10 @@ func (f *Fake) publish(id model.VMID, had, want []model.PortForward) ([]model.Po
 		}
 	}
 	ports := append([]model.PortForward(nil), want...)
+	named := map[uint16]bool{}
+	for _, p := range want {
+		named[p.HostPort] = true
+	}
 	for i, p := range ports {
 		for _, old := range had {
 			if p.HostPort == 0 && old.GuestPort == p.GuestPort && old.UDP == p.UDP {
@@ -113,7 +117,7 @@ func (f *Fake) publish(id model.VMID, had, want []model.PortForward) ([]model.Po
 			return nil, model.Errorf(model.ErrExists, "cannot publish port %d of the host: something else has it", p.HostPort)
 		}
 		for free := uint16(40000); ports[i].HostPort == 0; free++ {
-			if !taken[free] {
+			if !taken[free] && !named[free] {
 				ports[i].HostPort = free
 			}
 		}
