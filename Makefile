@@ -1,6 +1,8 @@
 # banger's build. `make help` lists the targets; each line below that ends in "## …" is one.
 
 PREFIX    ?= $(HOME)/.local
+# A shell that does not expand the tilde of PREFIX=~/.local leaves it to us.
+override PREFIX := $(patsubst ~/%,$(HOME)/%,$(PREFIX))
 ARGS      ?= -- cat /etc/hostname
 REPEAT    ?= 20
 E2E_RUN   ?= .

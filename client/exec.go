@@ -65,8 +65,11 @@ func (c *Client) Exec(ctx context.Context, r ExecRequest) (*Exec, error) {
 		return nil, plain(ctx, err)
 	}
 	e := &Exec{client: c, ctx: ctx, stream: stream}
-	// An error of Send only says that the stream is broken; Receive says why.
-	_ = stream.Send(&bangerv1.ExecRequest{Request: &bangerv1.ExecRequest_Start{Start: startMessage(r)}})
+	err = stream.Send(&bangerv1.ExecRequest{Request: &bangerv1.ExecRequest_Start{Start: startMessage(r)}})
+	if err != nil && !errors.Is(err, io.EOF) { // which only says that the stream is broken: Receive says why
+		_ = stream.Close()
+		return nil, plain(ctx, err)
+	}
 	first, err := stream.Receive()
 	if err != nil {
 		_ = stream.Close()

@@ -64,13 +64,32 @@ func (a *app) reportEach(outcomes []chan outcome) error {
 
 // operate is each for an operation per VM; the VM's name is reported.
 func (a *app) operate(ctx context.Context, refs []string, begin func(ctx context.Context, c *client.Client, id string) (*client.Operation, error)) error {
-	c, err := a.dial(ctx, true)
+	sigs, stop := a.catchAll()
+	defer stop()
+	c, err := interruptible(ctx, sigs, func(ctx context.Context) (*client.Client, error) { return a.dial(ctx, true) })
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	p := a.startProgress("")
 	defer p.stop()
+	done := make(chan error, 1)
+	go func() { done <- a.operateEach(ctx, c, refs, p, begin) }()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case sig := <-sigs:
+			if asksToEnd(sig) {
+				p.stop()
+				a.say("what was begun goes on; see: banger vm list")
+				return endedBy(sig)
+			}
+		}
+	}
+}
+
+func (a *app) operateEach(ctx context.Context, c *client.Client, refs []string, p *progress, begin func(ctx context.Context, c *client.Client, id string) (*client.Operation, error)) error {
 	return a.each(ctx, c, refs, func(ctx context.Context, v client.VM) (string, error) {
 		op, err := begin(ctx, c, v.ID)
 		if err != nil {

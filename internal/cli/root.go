@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"unicode/utf8"
+
 	"github.com/spf13/cobra"
 
+	"banger/internal/model"
 	"banger/internal/version"
 )
 
@@ -51,9 +54,14 @@ func names(what string, least, most int) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		switch {
 		case len(args) < least:
-			return usagef("name a %s", what)
+			return usagef("name %s", model.Article(what))
 		case most > 0 && len(args) > most:
 			return usagef("name one %s, not %d", what, len(args))
+		}
+		for _, name := range args {
+			if !utf8.ValidString(name) {
+				return usagef("%q is not UTF-8: no %s has that name", name, what)
+			}
 		}
 		return nil
 	}

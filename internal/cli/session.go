@@ -18,13 +18,14 @@ type session struct {
 	app     *app
 	exec    *client.Exec
 	term    *terminal
+	tty     bool // the command has a terminal
 	timeout time.Duration
 	left    atomic.Pointer[os.Signal] // the signal on which we left the command to itself
 }
 
 // attach runs r with our standard streams until it ends, and returns its exit code.
 func (a *app) attach(ctx context.Context, c *client.Client, r client.ExecRequest, sigs signals) (code int, err error) {
-	s := &session{app: a, term: newTerminal(a.In), timeout: r.Timeout}
+	s := &session{app: a, term: newTerminal(a.In), tty: r.TTY, timeout: r.Timeout}
 	if r.TTY {
 		r.Rows, r.Cols = s.term.size()
 	}
@@ -97,6 +98,10 @@ func (s *session) pass(sig os.Signal) {
 			s.resize()
 		}
 	case syscall.SIGWINCH:
+		if !s.tty { // without a terminal of its own the command is told as of any other signal
+			_ = s.exec.Signal(number(sig))
+			return
+		}
 		s.resize()
 	default:
 		_ = s.exec.Signal(number(sig))

@@ -59,7 +59,7 @@ func interruptible[T any](ctx context.Context, s signals, f func(ctx context.Con
 	for {
 		select {
 		case e := <-done:
-			if by != nil && e.err != nil {
+			if by != nil { // also when f was done in that moment: its context is over, and whoever signaled means it
 				e.err = endedBy(by)
 			}
 			return e.value, e.err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -65,6 +66,9 @@ func refAndCommand(args []string) (ref string, argv []string, err error) {
 		return "", nil, usagef("name a VM")
 	}
 	ref, argv = args[0], args[1:]
+	if !utf8.ValidString(ref) {
+		return "", nil, usagef("%q is not UTF-8: no VM has that name", ref)
+	}
 	if len(argv) > 0 && argv[0] == "--" {
 		return ref, argv[1:], nil
 	}
@@ -75,7 +79,7 @@ func refAndCommand(args []string) (ref string, argv []string, err error) {
 }
 
 func runExec(ctx context.Context, a *app, o *execOptions) error {
-	if err := a.checkStreams(o.tty, len(o.argv) == 0); err != nil {
+	if err := a.checkStreams(o.interactive, o.tty, len(o.argv) == 0); err != nil {
 		return err
 	}
 	r := a.execRequest("", o.argv, o.interactive, o.tty, time.Duration(o.timeout))

@@ -89,7 +89,7 @@ func (o *runOptions) check(a *app) error {
 	if o.detach {
 		return nil
 	}
-	return a.checkStreams(o.tty, !o.dash)
+	return a.checkStreams(o.interactive, o.tty, !o.dash)
 }
 
 // override takes the image's entrypoint out of the game when --entrypoint is given, and says whether it was. The command is
@@ -104,9 +104,10 @@ func (o *runOptions) override() bool {
 	return true
 }
 
-// checkStreams refuses a terminal that we do not have, and with --no-input a shell at one that we do.
-func (a *app) checkStreams(tty, shell bool) error {
-	if tty && !isTerminal(a.In) {
+// checkStreams refuses to type from a terminal that we do not have (a command without our input gets one all the same), and
+// with --no-input a shell at one that we do.
+func (a *app) checkStreams(interactive, tty, shell bool) error {
+	if tty && (interactive || shell) && !isTerminal(a.In) {
 		return errors.New("the input device is not a TTY")
 	}
 	if a.noInput && (tty || shell && isTerminal(a.In)) {

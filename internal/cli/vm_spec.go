@@ -2,6 +2,7 @@ package cli
 
 import (
 	"slices"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -42,6 +43,7 @@ func addSpec(a *app, cmd *cobra.Command, f *specFlags) {
 	fs.StringVar(&f.vmm, "vmm", "", "what runs it (default: the best this host has)")
 	fs.Var(&f.vcpus, "vcpu", "virtual processors")
 	fs.Var(&f.vcpus, "cpus", "the same as --vcpu")
+	cmd.MarkFlagsMutuallyExclusive("vcpu", "cpus")
 	fs.VarP(&f.memory, "memory", "m", "memory, such as 512M or 4GiB")
 	fs.Var(&f.disk, "disk-size", "size of its own disk, mounted at the home directory")
 	fs.StringArrayVarP(&f.env, "env", "e", nil, "set an environment variable, `NAME=VALUE`; NAME alone copies ours")
@@ -64,6 +66,11 @@ func (f *specFlags) request(a *app) (client.CreateRequest, error) {
 	}
 	if f.pull != "" && !slices.Contains(pullPolicies(), f.pull) {
 		return client.CreateRequest{}, usagef("--pull %s: always, missing and never are possible", f.pull)
+	}
+	for _, text := range []string{f.image, f.kernel, f.vmm} {
+		if !utf8.ValidString(text) {
+			return client.CreateRequest{}, usagef("%q is not UTF-8: no image, kernel or VMM has that name", text)
+		}
 	}
 	env := a.environment(f.env)
 	// The rules for a VM's context are a command's; any command will do to ask.

@@ -3,8 +3,10 @@ package daemon
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -15,7 +17,7 @@ import (
 type fileConfig struct {
 	Image    string `toml:"image"`
 	Kernel   string `toml:"kernel"`
-	VCPUs    int    `toml:"vcpus"`
+	VCPUs    *int   `toml:"vcpus"`
 	Memory   string `toml:"memory"`
 	DiskSize string `toml:"disk-size"`
 
@@ -31,7 +33,7 @@ func loadDefaults(path string) (model.Spec, error) {
 	}
 	file, err := readConfig(path)
 	if err != nil {
-		return spec, err
+		return spec, configError(path, err)
 	}
 	if file.Image != "" {
 		spec.Image = file.Image
@@ -39,8 +41,8 @@ func loadDefaults(path string) (model.Spec, error) {
 	if file.Kernel != "" {
 		spec.Kernel = file.Kernel
 	}
-	if file.VCPUs != 0 {
-		spec.VCPUs = file.VCPUs
+	if file.VCPUs != nil {
+		spec.VCPUs = *file.VCPUs
 	}
 	for _, size := range []struct {
 		text string
@@ -77,8 +79,21 @@ func readConfig(path string) (fileConfig, error) {
 func configError(path string, err error) error {
 	text := err.Error()
 	var strict *toml.StrictMissingError
-	if errors.As(err, &strict) {
-		text = "unknown key:\n" + strict.String()
+	var wrong *toml.DecodeError
+	switch {
+	case errors.As(err, &strict):
+		var unknown []string
+		for _, e := range strict.Errors {
+			line, _ := e.Position()
+			unknown = append(unknown, fmt.Sprintf("line %d: there is no key %q", line, strings.Join(e.Key(), ".")))
+		}
+		text = strings.Join(unknown, ", ")
+	case errors.As(err, &wrong):
+		line, _ := wrong.Position()
+		text = fmt.Sprintf("line %d: %q is not what this key takes", line, strings.Join(wrong.Key(), "."))
+		if len(wrong.Key()) == 0 {
+			text = fmt.Sprintf("line %d is not TOML: %s", line, strings.TrimPrefix(wrong.Error(), "toml: "))
+		}
 	}
 	return model.Errorf(model.ErrInvalid, "cannot read %s: %s; correct the file, then run the command again", path, text)
 }

@@ -18,7 +18,9 @@ func TestLoadDefaults(t *testing.T) {
 	}{
 		{name: "empty", want: func(*model.Spec) {}},
 		{name: "some", text: "vcpus = 4\nmemory = \"2GiB\"\n", want: func(s *model.Spec) { s.VCPUs, s.MemoryBytes = 4, 2*model.GiB }},
-		{name: "unknown key", text: "memroy = \"2G\"\n", wrong: "memroy"},
+		{name: "unknown key", text: "memroy = \"2G\"\n", wrong: "line 1: there is no key \"memroy\""},
+		{name: "zero", text: "vcpus = 0\n", wrong: "0 is not a possible number"},
+		{name: "another type", text: "\nvcpus = \"two\"\n", wrong: "line 2: \"vcpus\""},
 		{name: "bad size", text: "memory = \"lots\"\n", wrong: "lots"},
 		{name: "impossible", text: "vcpus = 1000\n", wrong: "1000"},
 		{name: "not TOML", text: "vcpus: 4\n", wrong: "config.toml"},

@@ -3,6 +3,7 @@ package model
 import (
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Limits on a command, so that no request can fill the guest's or the daemon's memory. Linux itself takes 2 MiB of
@@ -62,7 +63,7 @@ func (e ExecSpec) validateContext() error {
 	if e.Workdir != "" && (!strings.HasPrefix(e.Workdir, "/") || strings.ContainsRune(e.Workdir, 0) || len(e.Workdir) > 4095) {
 		return Errorf(ErrInvalid, "%q cannot be the working directory: write an absolute path of the guest", e.Workdir)
 	}
-	if len(e.User) > 256 || strings.ContainsAny(e.User, "\x00\n/ ") {
+	if len(e.User) > 256 || strings.ContainsAny(e.User, "\x00\n/ ") || !utf8.ValidString(e.User) {
 		return Errorf(ErrInvalid, "%q is not a user: write a name, or uid or uid:gid", e.User)
 	}
 	return nil

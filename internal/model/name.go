@@ -11,17 +11,28 @@ const MaxNameLength = 63
 
 var namePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 
-// ValidateName checks that name can be a VM's name and the guest's host name. what is the noun for the message.
+// ValidateName checks that name can be a VM's name and the guest's host name. what is the noun for the message. What has the
+// shape of a VM's id is refused, so that a reference never means two VMs.
 func ValidateName(what, name string) error {
 	switch {
 	case name == "":
-		return Errorf(ErrInvalid, "a %s needs a name: lower-case letters, digits and hyphens", what)
+		return Errorf(ErrInvalid, "%s needs a name: lower-case letters, digits and hyphens", Article(what))
 	case len(name) > MaxNameLength:
 		return Errorf(ErrInvalid, "%s name is %d characters long: at most %d are allowed", what, len(name), MaxNameLength)
 	case !namePattern.MatchString(name):
-		return Errorf(ErrInvalid, "%q cannot be a %s name: use lower-case letters, digits and hyphens, with a letter or digit at both ends", name, what)
+		return Errorf(ErrInvalid, "%q cannot be the name of %s: use lower-case letters, digits and hyphens, with a letter or digit at both ends", name, Article(what))
+	case VMID(name).Valid():
+		return Errorf(ErrInvalid, "%q cannot be the name of %s: it has the form of a VM's id", name, Article(what))
 	}
 	return nil
+}
+
+// Article puts the indefinite article before a noun, for messages.
+func Article(noun string) string {
+	if strings.ContainsAny(noun[:1], "aeiou") {
+		return "an " + noun
+	}
+	return "a " + noun
 }
 
 var (

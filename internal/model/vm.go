@@ -1,6 +1,9 @@
 package model
 
-import "time"
+import (
+	"time"
+	"unicode/utf8"
+)
 
 // Limits and defaults of a VM's shape. The upper ones are what the VMMs and the guest kernel take, not what a host has.
 const (
@@ -39,6 +42,11 @@ func (s Spec) Validate() error {
 		return Errorf(ErrInvalid, "a disk of %s is not possible: between %s and %s are", FormatSize(s.DiskBytes), FormatSize(MinDiskBytes), FormatSize(MaxDiskBytes))
 	case s.Network != "none":
 		return Errorf(ErrInvalid, "%q is not a network policy: only none is, for now", s.Network)
+	}
+	for _, text := range append([]string{s.Workdir}, s.Env...) {
+		if !utf8.ValidString(text) {
+			return Errorf(ErrInvalid, "%q is not UTF-8: what every command of a VM gets must be; give it to the command, with banger vm exec", text)
+		}
 	}
 	return ExecSpec{Env: s.Env, Workdir: s.Workdir, User: s.User}.validateContext()
 }

@@ -38,12 +38,28 @@ func (s *Service) Exec(ctx context.Context, id model.VMID, spec model.ExecSpec, 
 		return nil, err
 	}
 	s.touch(ctx, id)
-	return &process{Attachment: a, id: execID}, nil
+	return &process{Attachment: a, id: execID, vm: id, live: s.entry(id).current()}, nil
 }
 
 type process struct {
 	*guest.Attachment
-	id string
+	id   string
+	vm   model.VMID
+	live *live // nil when the VM ended meanwhile
+}
+
+// Recv tells of a VM that ended under its command as such, not as the broken connection that it is too.
+func (p *process) Recv() (guest.Output, error) {
+	out, err := p.Attachment.Recv()
+	if err == nil || p.live == nil || !errors.Is(err, model.ErrUnavailable) {
+		return out, err
+	}
+	select {
+	case <-p.live.machine.Done():
+		return out, model.Errorf(model.ErrUnavailable, "the VM ended while its command ran: %s; see: banger vm show %s", p.live.machine.Exit(), p.vm)
+	case <-time.After(lastMoments):
+		return out, err
+	}
 }
 
 func (p *process) ID() string { return p.id }

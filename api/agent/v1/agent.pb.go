@@ -157,10 +157,10 @@ func (*HelloRequest) Descriptor() ([]byte, []int) {
 
 type HelloResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Protocol      uint32                 `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
-	AgentVersion  string                 `protobuf:"bytes,2,opt,name=agent_version,json=agentVersion,proto3" json:"agent_version,omitempty"`
-	BootId        string                 `protobuf:"bytes,3,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
-	Generation    int64                  `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"` // of the last Configure applied; 0 for none
+	Protocol      uint32                 `protobuf:"varint,1,opt,name=protocol" json:"protocol,omitempty"`
+	AgentVersion  string                 `protobuf:"bytes,2,opt,name=agent_version,json=agentVersion" json:"agent_version,omitempty"`
+	BootId        string                 `protobuf:"bytes,3,opt,name=boot_id,json=bootId" json:"boot_id,omitempty"`
+	Generation    int64                  `protobuf:"varint,4,opt,name=generation" json:"generation,omitempty"` // of the last Configure applied; 0 for none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -225,21 +225,21 @@ func (x *HelloResponse) GetGeneration() int64 {
 
 type ConfigureRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Generation    int64                  `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"` // at least 1
-	Hostname      string                 `protobuf:"bytes,2,opt,name=hostname,proto3" json:"hostname,omitempty"`
-	MachineId     string                 `protobuf:"bytes,3,opt,name=machine_id,json=machineId,proto3" json:"machine_id,omitempty"` // 32 hexadecimal digits
-	Join          Join                   `protobuf:"varint,4,opt,name=join,proto3,enum=agent.v1.Join" json:"join,omitempty"`
-	WorkDisk      bool                   `protobuf:"varint,5,opt,name=work_disk,json=workDisk,proto3" json:"work_disk,omitempty"`
-	Modules       bool                   `protobuf:"varint,6,opt,name=modules,proto3" json:"modules,omitempty"`
-	Init          Init                   `protobuf:"varint,7,opt,name=init,proto3,enum=agent.v1.Init" json:"init,omitempty"`
-	InitPath      string                 `protobuf:"bytes,8,opt,name=init_path,json=initPath,proto3" json:"init_path,omitempty"`
-	Env           []string               `protobuf:"bytes,9,rep,name=env,proto3" json:"env,omitempty"`          // NAME=value, for every command
-	User          string                 `protobuf:"bytes,10,opt,name=user,proto3" json:"user,omitempty"`       // who runs commands; empty for root
-	Workdir       string                 `protobuf:"bytes,11,opt,name=workdir,proto3" json:"workdir,omitempty"` // where commands start; empty for the user's home
-	Link          *Link                  `protobuf:"bytes,12,opt,name=link,proto3" json:"link,omitempty"`
-	Time          *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=time,proto3" json:"time,omitempty"`
-	Entropy       []byte                 `protobuf:"bytes,14,opt,name=entropy,proto3" json:"entropy,omitempty"`
-	StopSignal    int32                  `protobuf:"varint,30,opt,name=stop_signal,json=stopSignal,proto3" json:"stop_signal,omitempty"` // what asks the main command to end; 0 for TERM
+	Generation    int64                  `protobuf:"varint,1,opt,name=generation" json:"generation,omitempty"` // at least 1
+	Hostname      string                 `protobuf:"bytes,2,opt,name=hostname" json:"hostname,omitempty"`
+	MachineId     string                 `protobuf:"bytes,3,opt,name=machine_id,json=machineId" json:"machine_id,omitempty"` // 32 hexadecimal digits
+	Join          Join                   `protobuf:"varint,4,opt,name=join,enum=agent.v1.Join" json:"join,omitempty"`
+	WorkDisk      bool                   `protobuf:"varint,5,opt,name=work_disk,json=workDisk" json:"work_disk,omitempty"`
+	Modules       bool                   `protobuf:"varint,6,opt,name=modules" json:"modules,omitempty"`
+	Init          Init                   `protobuf:"varint,7,opt,name=init,enum=agent.v1.Init" json:"init,omitempty"`
+	InitPath      string                 `protobuf:"bytes,8,opt,name=init_path,json=initPath" json:"init_path,omitempty"`
+	Env           []string               `protobuf:"bytes,9,rep,name=env" json:"env,omitempty"`          // NAME=value, for every command
+	User          string                 `protobuf:"bytes,10,opt,name=user" json:"user,omitempty"`       // who runs commands; empty for root
+	Workdir       string                 `protobuf:"bytes,11,opt,name=workdir" json:"workdir,omitempty"` // where commands start; empty for the user's home
+	Link          *Link                  `protobuf:"bytes,12,opt,name=link" json:"link,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=time" json:"time,omitempty"`
+	Entropy       []byte                 `protobuf:"bytes,14,opt,name=entropy" json:"entropy,omitempty"`
+	StopSignal    int32                  `protobuf:"varint,30,opt,name=stop_signal,json=stopSignal" json:"stop_signal,omitempty"` // what asks the main command to end; 0 for TERM
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -382,11 +382,11 @@ func (x *ConfigureRequest) GetStopSignal() int32 {
 // Link is the guest's network interface. An empty MAC means that there is none.
 type Link struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Mac           []byte                 `protobuf:"bytes,1,opt,name=mac,proto3" json:"mac,omitempty"`
-	Mtu           uint32                 `protobuf:"varint,2,opt,name=mtu,proto3" json:"mtu,omitempty"`
-	Address       string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"` // with the prefix length
-	Gateway       string                 `protobuf:"bytes,4,opt,name=gateway,proto3" json:"gateway,omitempty"`
-	Dns           []string               `protobuf:"bytes,5,rep,name=dns,proto3" json:"dns,omitempty"`
+	Mac           []byte                 `protobuf:"bytes,1,opt,name=mac" json:"mac,omitempty"`
+	Mtu           uint32                 `protobuf:"varint,2,opt,name=mtu" json:"mtu,omitempty"`
+	Address       string                 `protobuf:"bytes,3,opt,name=address" json:"address,omitempty"` // with the prefix length
+	Gateway       string                 `protobuf:"bytes,4,opt,name=gateway" json:"gateway,omitempty"`
+	Dns           []string               `protobuf:"bytes,5,rep,name=dns" json:"dns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -492,20 +492,20 @@ func (*ConfigureResponse) Descriptor() ([]byte, []int) {
 	return file_agent_v1_agent_proto_rawDescGZIP(), []int{4}
 }
 
-// Command is what to run.
+// Command is what to run. Its words are bytes as the kernel takes them, also those that are not UTF-8.
 type Command struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Argv          []string               `protobuf:"bytes,1,rep,name=argv,proto3" json:"argv,omitempty"`
-	Env           []string               `protobuf:"bytes,2,rep,name=env,proto3" json:"env,omitempty"` // NAME=value
-	Workdir       string                 `protobuf:"bytes,3,opt,name=workdir,proto3" json:"workdir,omitempty"`
-	User          string                 `protobuf:"bytes,4,opt,name=user,proto3" json:"user,omitempty"`
-	Tty           bool                   `protobuf:"varint,5,opt,name=tty,proto3" json:"tty,omitempty"`
-	Stdin         bool                   `protobuf:"varint,6,opt,name=stdin,proto3" json:"stdin,omitempty"`
-	Rows          uint32                 `protobuf:"varint,7,opt,name=rows,proto3" json:"rows,omitempty"`
-	Cols          uint32                 `protobuf:"varint,8,opt,name=cols,proto3" json:"cols,omitempty"`
-	Timeout       *durationpb.Duration   `protobuf:"bytes,9,opt,name=timeout,proto3" json:"timeout,omitempty"`
-	Shell         bool                   `protobuf:"varint,10,opt,name=shell,proto3" json:"shell,omitempty"` // argv is empty: the user's login shell
-	Main          bool                   `protobuf:"varint,30,opt,name=main,proto3" json:"main,omitempty"`   // a stop of the guest asks this one first
+	Argv          []string               `protobuf:"bytes,1,rep,name=argv" json:"argv,omitempty"`
+	Env           []string               `protobuf:"bytes,2,rep,name=env" json:"env,omitempty"` // NAME=value
+	Workdir       string                 `protobuf:"bytes,3,opt,name=workdir" json:"workdir,omitempty"`
+	User          string                 `protobuf:"bytes,4,opt,name=user" json:"user,omitempty"`
+	Tty           bool                   `protobuf:"varint,5,opt,name=tty" json:"tty,omitempty"`
+	Stdin         bool                   `protobuf:"varint,6,opt,name=stdin" json:"stdin,omitempty"`
+	Rows          uint32                 `protobuf:"varint,7,opt,name=rows" json:"rows,omitempty"`
+	Cols          uint32                 `protobuf:"varint,8,opt,name=cols" json:"cols,omitempty"`
+	Timeout       *durationpb.Duration   `protobuf:"bytes,9,opt,name=timeout" json:"timeout,omitempty"`
+	Shell         bool                   `protobuf:"varint,10,opt,name=shell" json:"shell,omitempty"` // argv is empty: the user's login shell
+	Main          bool                   `protobuf:"varint,30,opt,name=main" json:"main,omitempty"`   // a stop of the guest asks this one first
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -619,8 +619,8 @@ func (x *Command) GetMain() bool {
 
 type StartRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Command       *Command               `protobuf:"bytes,2,opt,name=command,proto3" json:"command,omitempty"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
+	Command       *Command               `protobuf:"bytes,2,opt,name=command" json:"command,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -807,23 +807,23 @@ type isAttachRequest_Request interface {
 }
 
 type AttachRequest_Open struct {
-	Open *AttachOpen `protobuf:"bytes,1,opt,name=open,proto3,oneof"`
+	Open *AttachOpen `protobuf:"bytes,1,opt,name=open,oneof"`
 }
 
 type AttachRequest_Stdin struct {
-	Stdin []byte `protobuf:"bytes,2,opt,name=stdin,proto3,oneof"` // never more than the credit
+	Stdin []byte `protobuf:"bytes,2,opt,name=stdin,oneof"` // never more than the credit
 }
 
 type AttachRequest_StdinClose struct {
-	StdinClose bool `protobuf:"varint,3,opt,name=stdin_close,json=stdinClose,proto3,oneof"`
+	StdinClose bool `protobuf:"varint,3,opt,name=stdin_close,json=stdinClose,oneof"`
 }
 
 type AttachRequest_Signal struct {
-	Signal int32 `protobuf:"varint,4,opt,name=signal,proto3,oneof"`
+	Signal int32 `protobuf:"varint,4,opt,name=signal,oneof"`
 }
 
 type AttachRequest_Resize struct {
-	Resize *TerminalSize `protobuf:"bytes,5,opt,name=resize,proto3,oneof"`
+	Resize *TerminalSize `protobuf:"bytes,5,opt,name=resize,oneof"`
 }
 
 func (*AttachRequest_Open) isAttachRequest_Request() {}
@@ -838,10 +838,10 @@ func (*AttachRequest_Resize) isAttachRequest_Request() {}
 
 type AttachOpen struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Start         *Command               `protobuf:"bytes,2,opt,name=start,proto3" json:"start,omitempty"`                                    // start it first; unset to attach to one that was started
-	StdoutOffset  int64                  `protobuf:"varint,3,opt,name=stdout_offset,json=stdoutOffset,proto3" json:"stdout_offset,omitempty"` // bytes that the host has already
-	StderrOffset  int64                  `protobuf:"varint,4,opt,name=stderr_offset,json=stderrOffset,proto3" json:"stderr_offset,omitempty"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
+	Start         *Command               `protobuf:"bytes,2,opt,name=start" json:"start,omitempty"`                                    // start it first; unset to attach to one that was started
+	StdoutOffset  int64                  `protobuf:"varint,3,opt,name=stdout_offset,json=stdoutOffset" json:"stdout_offset,omitempty"` // bytes that the host has already
+	StderrOffset  int64                  `protobuf:"varint,4,opt,name=stderr_offset,json=stderrOffset" json:"stderr_offset,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -906,8 +906,8 @@ func (x *AttachOpen) GetStderrOffset() int64 {
 
 type TerminalSize struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Rows          uint32                 `protobuf:"varint,1,opt,name=rows,proto3" json:"rows,omitempty"`
-	Cols          uint32                 `protobuf:"varint,2,opt,name=cols,proto3" json:"cols,omitempty"`
+	Rows          uint32                 `protobuf:"varint,1,opt,name=rows" json:"rows,omitempty"`
+	Cols          uint32                 `protobuf:"varint,2,opt,name=cols" json:"cols,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -960,13 +960,13 @@ func (x *TerminalSize) GetCols() uint32 {
 // set; the host then closes its side, which lets the agent forget the command.
 type AttachResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Stdout        []byte                 `protobuf:"bytes,1,opt,name=stdout,proto3" json:"stdout,omitempty"`
-	StdoutOffset  int64                  `protobuf:"varint,2,opt,name=stdout_offset,json=stdoutOffset,proto3" json:"stdout_offset,omitempty"` // of the first byte of stdout; more than expected when older bytes were dropped
-	Stderr        []byte                 `protobuf:"bytes,3,opt,name=stderr,proto3" json:"stderr,omitempty"`
-	StderrOffset  int64                  `protobuf:"varint,4,opt,name=stderr_offset,json=stderrOffset,proto3" json:"stderr_offset,omitempty"`
-	Exit          *ExitStatus            `protobuf:"bytes,5,opt,name=exit,proto3" json:"exit,omitempty"`
-	End           bool                   `protobuf:"varint,6,opt,name=end,proto3" json:"end,omitempty"`                                    // the command has ended and all of its output was sent
-	StdinCredit   uint32                 `protobuf:"varint,7,opt,name=stdin_credit,json=stdinCredit,proto3" json:"stdin_credit,omitempty"` // so many more bytes of stdin may be sent
+	Stdout        []byte                 `protobuf:"bytes,1,opt,name=stdout" json:"stdout,omitempty"`
+	StdoutOffset  int64                  `protobuf:"varint,2,opt,name=stdout_offset,json=stdoutOffset" json:"stdout_offset,omitempty"` // of the first byte of stdout; more than expected when older bytes were dropped
+	Stderr        []byte                 `protobuf:"bytes,3,opt,name=stderr" json:"stderr,omitempty"`
+	StderrOffset  int64                  `protobuf:"varint,4,opt,name=stderr_offset,json=stderrOffset" json:"stderr_offset,omitempty"`
+	Exit          *ExitStatus            `protobuf:"bytes,5,opt,name=exit" json:"exit,omitempty"`
+	End           bool                   `protobuf:"varint,6,opt,name=end" json:"end,omitempty"`                                    // the command has ended and all of its output was sent
+	StdinCredit   uint32                 `protobuf:"varint,7,opt,name=stdin_credit,json=stdinCredit" json:"stdin_credit,omitempty"` // so many more bytes of stdin may be sent
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1052,10 +1052,10 @@ func (x *AttachResponse) GetStdinCredit() uint32 {
 
 type ExitStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Code          int32                  `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"` // docker's contract: 124 timed out, 126 not executable, 127 not found, 128+N by signal N
-	Signal        int32                  `protobuf:"varint,2,opt,name=signal,proto3" json:"signal,omitempty"`
-	TimedOut      bool                   `protobuf:"varint,3,opt,name=timed_out,json=timedOut,proto3" json:"timed_out,omitempty"`
-	Message       string                 `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"` // why the command could not be started
+	Code          int32                  `protobuf:"varint,1,opt,name=code" json:"code,omitempty"` // docker's contract: 124 timed out, 126 not executable, 127 not found, 128+N by signal N
+	Signal        int32                  `protobuf:"varint,2,opt,name=signal" json:"signal,omitempty"`
+	TimedOut      bool                   `protobuf:"varint,3,opt,name=timed_out,json=timedOut" json:"timed_out,omitempty"`
+	Message       string                 `protobuf:"bytes,4,opt,name=message" json:"message,omitempty"` // why the command could not be started
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1192,7 +1192,7 @@ func (*SyncResponse) Descriptor() ([]byte, []int) {
 
 type StopRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Grace         *durationpb.Duration   `protobuf:"bytes,1,opt,name=grace,proto3" json:"grace,omitempty"`
+	Grace         *durationpb.Duration   `protobuf:"bytes,1,opt,name=grace" json:"grace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1272,7 +1272,7 @@ func (*StopResponse) Descriptor() ([]byte, []int) {
 
 type PingRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Payload       []byte                 `protobuf:"bytes,1,opt,name=payload,proto3" json:"payload,omitempty"`
+	Payload       []byte                 `protobuf:"bytes,1,opt,name=payload" json:"payload,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1316,7 +1316,7 @@ func (x *PingRequest) GetPayload() []byte {
 
 type PingResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Payload       []byte                 `protobuf:"bytes,1,opt,name=payload,proto3" json:"payload,omitempty"`
+	Payload       []byte                 `protobuf:"bytes,1,opt,name=payload" json:"payload,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1360,8 +1360,8 @@ func (x *PingResponse) GetPayload() []byte {
 
 type MeasureRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Command       *Command               `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"`
-	Rounds        uint32                 `protobuf:"varint,2,opt,name=rounds,proto3" json:"rounds,omitempty"` // at most 1000
+	Command       *Command               `protobuf:"bytes,1,opt,name=command" json:"command,omitempty"`
+	Rounds        uint32                 `protobuf:"varint,2,opt,name=rounds" json:"rounds,omitempty"` // at most 1000
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1412,7 +1412,7 @@ func (x *MeasureRequest) GetRounds() uint32 {
 
 type MeasureResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Nanoseconds   []int64                `protobuf:"varint,1,rep,packed,name=nanoseconds,proto3" json:"nanoseconds,omitempty"`
+	Nanoseconds   []int64                `protobuf:"varint,1,rep,packed,name=nanoseconds" json:"nanoseconds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1494,11 +1494,11 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x18\n" +
 	"\agateway\x18\x04 \x01(\tR\agateway\x12\x10\n" +
 	"\x03dns\x18\x05 \x03(\tR\x03dns\"\x13\n" +
-	"\x11ConfigureResponse\"\x8c\x02\n" +
-	"\aCommand\x12\x12\n" +
-	"\x04argv\x18\x01 \x03(\tR\x04argv\x12\x10\n" +
-	"\x03env\x18\x02 \x03(\tR\x03env\x12\x18\n" +
-	"\aworkdir\x18\x03 \x01(\tR\aworkdir\x12\x12\n" +
+	"\x11ConfigureResponse\"\xa1\x02\n" +
+	"\aCommand\x12\x19\n" +
+	"\x04argv\x18\x01 \x03(\tB\x05\xaa\x01\x02 \x03R\x04argv\x12\x17\n" +
+	"\x03env\x18\x02 \x03(\tB\x05\xaa\x01\x02 \x03R\x03env\x12\x1f\n" +
+	"\aworkdir\x18\x03 \x01(\tB\x05\xaa\x01\x02 \x03R\aworkdir\x12\x12\n" +
 	"\x04user\x18\x04 \x01(\tR\x04user\x12\x10\n" +
 	"\x03tty\x18\x05 \x01(\bR\x03tty\x12\x14\n" +
 	"\x05stdin\x18\x06 \x01(\bR\x05stdin\x12\x12\n" +
@@ -1571,7 +1571,7 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x04Sync\x12\x15.agent.v1.SyncRequest\x1a\x16.agent.v1.SyncResponse\x125\n" +
 	"\x04Stop\x12\x15.agent.v1.StopRequest\x1a\x16.agent.v1.StopResponse\x125\n" +
 	"\x04Ping\x12\x15.agent.v1.PingRequest\x1a\x16.agent.v1.PingResponse\x12>\n" +
-	"\aMeasure\x12\x18.agent.v1.MeasureRequest\x1a\x19.agent.v1.MeasureResponseB\x1dZ\x1bbanger/api/agent/v1;agentv1b\x06proto3"
+	"\aMeasure\x12\x18.agent.v1.MeasureRequest\x1a\x19.agent.v1.MeasureResponseB\"Z\x1bbanger/api/agent/v1;agentv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
 var (
 	file_agent_v1_agent_proto_rawDescOnce sync.Once

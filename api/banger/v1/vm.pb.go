@@ -27,21 +27,21 @@ const (
 // VMSpec is what a user asks for. Zero values stand for the defaults of the daemon's configuration.
 type VMSpec struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // empty for a random one
-	Image         string                 `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"`
-	Kernel        string                 `protobuf:"bytes,3,opt,name=kernel,proto3" json:"kernel,omitempty"`
-	Vcpus         int32                  `protobuf:"varint,4,opt,name=vcpus,proto3" json:"vcpus,omitempty"`
-	MemoryBytes   int64                  `protobuf:"varint,5,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
-	DiskBytes     int64                  `protobuf:"varint,6,opt,name=disk_bytes,json=diskBytes,proto3" json:"disk_bytes,omitempty"`
-	Vmm           string                 `protobuf:"bytes,7,opt,name=vmm,proto3" json:"vmm,omitempty"` // empty for the host's best
-	Env           []string               `protobuf:"bytes,8,rep,name=env,proto3" json:"env,omitempty"` // NAME=value
-	Workdir       string                 `protobuf:"bytes,9,opt,name=workdir,proto3" json:"workdir,omitempty"`
-	User          string                 `protobuf:"bytes,10,opt,name=user,proto3" json:"user,omitempty"`
-	Pull          string                 `protobuf:"bytes,20,opt,name=pull,proto3" json:"pull,omitempty"`                             // when the image is pulled: missing (the default), always or never
-	Platform      string                 `protobuf:"bytes,21,opt,name=platform,proto3" json:"platform,omitempty"`                     // of a pulled image; empty for linux/amd64
-	Insecure      bool                   `protobuf:"varint,22,opt,name=insecure,proto3" json:"insecure,omitempty"`                    // the registry may speak plain HTTP or have an unknown certificate
-	LeaseMain     bool                   `protobuf:"varint,23,opt,name=lease_main,json=leaseMain,proto3" json:"lease_main,omitempty"` // lease it when the image has a main command; the result's leased tells
-	StartMain     bool                   `protobuf:"varint,24,opt,name=start_main,json=startMain,proto3" json:"start_main,omitempty"` // once it is started, start the image's main command and leave it to itself
+	Name          string                 `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"` // empty for a random one
+	Image         string                 `protobuf:"bytes,2,opt,name=image" json:"image,omitempty"`
+	Kernel        string                 `protobuf:"bytes,3,opt,name=kernel" json:"kernel,omitempty"`
+	Vcpus         int32                  `protobuf:"varint,4,opt,name=vcpus" json:"vcpus,omitempty"`
+	MemoryBytes   int64                  `protobuf:"varint,5,opt,name=memory_bytes,json=memoryBytes" json:"memory_bytes,omitempty"`
+	DiskBytes     int64                  `protobuf:"varint,6,opt,name=disk_bytes,json=diskBytes" json:"disk_bytes,omitempty"`
+	Vmm           string                 `protobuf:"bytes,7,opt,name=vmm" json:"vmm,omitempty"` // empty for the host's best
+	Env           []string               `protobuf:"bytes,8,rep,name=env" json:"env,omitempty"` // NAME=value
+	Workdir       string                 `protobuf:"bytes,9,opt,name=workdir" json:"workdir,omitempty"`
+	User          string                 `protobuf:"bytes,10,opt,name=user" json:"user,omitempty"`
+	Pull          string                 `protobuf:"bytes,20,opt,name=pull" json:"pull,omitempty"`                             // when the image is pulled: missing (the default), always or never
+	Platform      string                 `protobuf:"bytes,21,opt,name=platform" json:"platform,omitempty"`                     // of a pulled image; empty for linux/amd64
+	Insecure      bool                   `protobuf:"varint,22,opt,name=insecure" json:"insecure,omitempty"`                    // the registry may speak plain HTTP or have an unknown certificate
+	LeaseMain     bool                   `protobuf:"varint,23,opt,name=lease_main,json=leaseMain" json:"lease_main,omitempty"` // lease it when the image has a main command; the result's leased tells
+	StartMain     bool                   `protobuf:"varint,24,opt,name=start_main,json=startMain" json:"start_main,omitempty"` // once it is started, start the image's main command and leave it to itself
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -183,10 +183,10 @@ func (x *VMSpec) GetStartMain() bool {
 
 type CreateVMRequest struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
-	Spec           *VMSpec                `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
-	Start          bool                   `protobuf:"varint,2,opt,name=start,proto3" json:"start,omitempty"`
-	Lease          bool                   `protobuf:"varint,3,opt,name=lease,proto3" json:"lease,omitempty"`
-	IdempotencyKey string                 `protobuf:"bytes,4,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	Spec           *VMSpec                `protobuf:"bytes,1,opt,name=spec" json:"spec,omitempty"`
+	Start          bool                   `protobuf:"varint,2,opt,name=start" json:"start,omitempty"`
+	Lease          bool                   `protobuf:"varint,3,opt,name=lease" json:"lease,omitempty"`
+	IdempotencyKey string                 `protobuf:"bytes,4,opt,name=idempotency_key,json=idempotencyKey" json:"idempotency_key,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -251,7 +251,7 @@ func (x *CreateVMRequest) GetIdempotencyKey() string {
 
 type HoldLeaseRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -331,7 +331,7 @@ func (*HoldLeaseResponse) Descriptor() ([]byte, []int) {
 
 type StartVMRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -375,8 +375,8 @@ func (x *StartVMRequest) GetId() string {
 
 type StopVMRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Grace         *durationpb.Duration   `protobuf:"bytes,2,opt,name=grace,proto3" json:"grace,omitempty"` // unset for 10 s; zero kills at once after a sync
+	Id            string                 `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
+	Grace         *durationpb.Duration   `protobuf:"bytes,2,opt,name=grace" json:"grace,omitempty"` // unset for 10 s; zero kills at once after a sync
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -427,8 +427,8 @@ func (x *StopVMRequest) GetGrace() *durationpb.Duration {
 
 type RestartVMRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Grace         *durationpb.Duration   `protobuf:"bytes,2,opt,name=grace,proto3" json:"grace,omitempty"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
+	Grace         *durationpb.Duration   `protobuf:"bytes,2,opt,name=grace" json:"grace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -479,7 +479,7 @@ func (x *RestartVMRequest) GetGrace() *durationpb.Duration {
 
 type KillVMRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -523,7 +523,7 @@ func (x *KillVMRequest) GetId() string {
 
 type DeleteVMRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -567,7 +567,7 @@ func (x *DeleteVMRequest) GetId() string {
 
 type ListVMsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunningOnly   bool                   `protobuf:"varint,1,opt,name=running_only,json=runningOnly,proto3" json:"running_only,omitempty"`
+	RunningOnly   bool                   `protobuf:"varint,1,opt,name=running_only,json=runningOnly" json:"running_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -611,7 +611,7 @@ func (x *ListVMsRequest) GetRunningOnly() bool {
 
 type ListVMsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Vms           []*VM                  `protobuf:"bytes,1,rep,name=vms,proto3" json:"vms,omitempty"`
+	Vms           []*VM                  `protobuf:"bytes,1,rep,name=vms" json:"vms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -655,7 +655,7 @@ func (x *ListVMsResponse) GetVms() []*VM {
 
 type ResolveVMsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Refs          []string               `protobuf:"bytes,1,rep,name=refs,proto3" json:"refs,omitempty"`
+	Refs          []string               `protobuf:"bytes,1,rep,name=refs" json:"refs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -699,7 +699,7 @@ func (x *ResolveVMsRequest) GetRefs() []string {
 
 type ResolveVMsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Resolutions   []*VMResolution        `protobuf:"bytes,1,rep,name=resolutions,proto3" json:"resolutions,omitempty"` // one per reference, in their order
+	Resolutions   []*VMResolution        `protobuf:"bytes,1,rep,name=resolutions" json:"resolutions,omitempty"` // one per reference, in their order
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -744,10 +744,10 @@ func (x *ResolveVMsResponse) GetResolutions() []*VMResolution {
 // VMResolution is one reference's VM, or why there is none.
 type VMResolution struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ref           string                 `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
-	Vm            *VM                    `protobuf:"bytes,2,opt,name=vm,proto3" json:"vm,omitempty"`
-	Error         string                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
-	Code          uint32                 `protobuf:"varint,4,opt,name=code,proto3" json:"code,omitempty"` // the error's kind, as the RPC code it would travel under
+	Ref           string                 `protobuf:"bytes,1,opt,name=ref" json:"ref,omitempty"`
+	Vm            *VM                    `protobuf:"bytes,2,opt,name=vm" json:"vm,omitempty"`
+	Error         string                 `protobuf:"bytes,3,opt,name=error" json:"error,omitempty"`
+	Code          uint32                 `protobuf:"varint,4,opt,name=code" json:"code,omitempty"` // the error's kind, as the RPC code it would travel under
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -812,9 +812,9 @@ func (x *VMResolution) GetCode() uint32 {
 
 type LogsVMRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Follow        bool                   `protobuf:"varint,2,opt,name=follow,proto3" json:"follow,omitempty"`
-	TailBytes     int64                  `protobuf:"varint,3,opt,name=tail_bytes,json=tailBytes,proto3" json:"tail_bytes,omitempty"` // 0 for all that is kept
+	Id            string                 `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
+	Follow        bool                   `protobuf:"varint,2,opt,name=follow" json:"follow,omitempty"`
+	TailBytes     int64                  `protobuf:"varint,3,opt,name=tail_bytes,json=tailBytes" json:"tail_bytes,omitempty"` // 0 for all that is kept
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -872,7 +872,7 @@ func (x *LogsVMRequest) GetTailBytes() int64 {
 
 type LogsVMResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data" json:"data,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -996,15 +996,15 @@ type isExecRequest_Request interface {
 }
 
 type ExecRequest_Start struct {
-	Start *ExecStart `protobuf:"bytes,1,opt,name=start,proto3,oneof"`
+	Start *ExecStart `protobuf:"bytes,1,opt,name=start,oneof"`
 }
 
 type ExecRequest_Stdin struct {
-	Stdin []byte `protobuf:"bytes,2,opt,name=stdin,proto3,oneof"`
+	Stdin []byte `protobuf:"bytes,2,opt,name=stdin,oneof"`
 }
 
 type ExecRequest_StdinClose struct {
-	StdinClose bool `protobuf:"varint,3,opt,name=stdin_close,json=stdinClose,proto3,oneof"`
+	StdinClose bool `protobuf:"varint,3,opt,name=stdin_close,json=stdinClose,oneof"`
 }
 
 func (*ExecRequest_Start) isExecRequest_Request() {}
@@ -1013,19 +1013,20 @@ func (*ExecRequest_Stdin) isExecRequest_Request() {}
 
 func (*ExecRequest_StdinClose) isExecRequest_Request() {}
 
+// ExecStart is a command. Its words reach the guest as they are, also those that are not UTF-8.
 type ExecStart struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	VmId          string                 `protobuf:"bytes,1,opt,name=vm_id,json=vmId,proto3" json:"vm_id,omitempty"`
-	Argv          []string               `protobuf:"bytes,2,rep,name=argv,proto3" json:"argv,omitempty"`
-	Env           []string               `protobuf:"bytes,3,rep,name=env,proto3" json:"env,omitempty"`
-	Workdir       string                 `protobuf:"bytes,4,opt,name=workdir,proto3" json:"workdir,omitempty"`
-	User          string                 `protobuf:"bytes,5,opt,name=user,proto3" json:"user,omitempty"`
-	Tty           bool                   `protobuf:"varint,6,opt,name=tty,proto3" json:"tty,omitempty"`
-	Stdin         bool                   `protobuf:"varint,7,opt,name=stdin,proto3" json:"stdin,omitempty"`
-	Size          *TerminalSize          `protobuf:"bytes,8,opt,name=size,proto3" json:"size,omitempty"`
-	Timeout       *durationpb.Duration   `protobuf:"bytes,9,opt,name=timeout,proto3" json:"timeout,omitempty"`
-	Shell         bool                   `protobuf:"varint,10,opt,name=shell,proto3" json:"shell,omitempty"` // argv is empty: run the user's login shell
-	Main          bool                   `protobuf:"varint,20,opt,name=main,proto3" json:"main,omitempty"`   // argv goes to the image's entrypoint; without argv, its own command runs, or the shell when it has none
+	VmId          string                 `protobuf:"bytes,1,opt,name=vm_id,json=vmId" json:"vm_id,omitempty"`
+	Argv          []string               `protobuf:"bytes,2,rep,name=argv" json:"argv,omitempty"`
+	Env           []string               `protobuf:"bytes,3,rep,name=env" json:"env,omitempty"`
+	Workdir       string                 `protobuf:"bytes,4,opt,name=workdir" json:"workdir,omitempty"`
+	User          string                 `protobuf:"bytes,5,opt,name=user" json:"user,omitempty"`
+	Tty           bool                   `protobuf:"varint,6,opt,name=tty" json:"tty,omitempty"`
+	Stdin         bool                   `protobuf:"varint,7,opt,name=stdin" json:"stdin,omitempty"`
+	Size          *TerminalSize          `protobuf:"bytes,8,opt,name=size" json:"size,omitempty"`
+	Timeout       *durationpb.Duration   `protobuf:"bytes,9,opt,name=timeout" json:"timeout,omitempty"`
+	Shell         bool                   `protobuf:"varint,10,opt,name=shell" json:"shell,omitempty"` // argv is empty: run the user's login shell
+	Main          bool                   `protobuf:"varint,20,opt,name=main" json:"main,omitempty"`   // argv goes to the image's entrypoint; without argv, its own command runs, or the shell when it has none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1139,8 +1140,8 @@ func (x *ExecStart) GetMain() bool {
 
 type TerminalSize struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Rows          uint32                 `protobuf:"varint,1,opt,name=rows,proto3" json:"rows,omitempty"`
-	Cols          uint32                 `protobuf:"varint,2,opt,name=cols,proto3" json:"cols,omitempty"`
+	Rows          uint32                 `protobuf:"varint,1,opt,name=rows" json:"rows,omitempty"`
+	Cols          uint32                 `protobuf:"varint,2,opt,name=cols" json:"cols,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1281,19 +1282,19 @@ type isExecResponse_Response interface {
 }
 
 type ExecResponse_Started struct {
-	Started *ExecStarted `protobuf:"bytes,1,opt,name=started,proto3,oneof"`
+	Started *ExecStarted `protobuf:"bytes,1,opt,name=started,oneof"`
 }
 
 type ExecResponse_Stdout struct {
-	Stdout []byte `protobuf:"bytes,2,opt,name=stdout,proto3,oneof"`
+	Stdout []byte `protobuf:"bytes,2,opt,name=stdout,oneof"`
 }
 
 type ExecResponse_Stderr struct {
-	Stderr []byte `protobuf:"bytes,3,opt,name=stderr,proto3,oneof"`
+	Stderr []byte `protobuf:"bytes,3,opt,name=stderr,oneof"`
 }
 
 type ExecResponse_Exit struct {
-	Exit *ExecExit `protobuf:"bytes,4,opt,name=exit,proto3,oneof"`
+	Exit *ExecExit `protobuf:"bytes,4,opt,name=exit,oneof"`
 }
 
 func (*ExecResponse_Started) isExecResponse_Response() {}
@@ -1306,7 +1307,7 @@ func (*ExecResponse_Exit) isExecResponse_Response() {}
 
 type ExecStarted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	ExecId        string                 `protobuf:"bytes,1,opt,name=exec_id,json=execId,proto3" json:"exec_id,omitempty"`
+	ExecId        string                 `protobuf:"bytes,1,opt,name=exec_id,json=execId" json:"exec_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1350,10 +1351,10 @@ func (x *ExecStarted) GetExecId() string {
 
 type ExecExit struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Code          int32                  `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"` // docker's contract: 126 not executable, 127 not found, 128+N by a signal, 124 timed out
-	Signal        int32                  `protobuf:"varint,2,opt,name=signal,proto3" json:"signal,omitempty"`
-	TimedOut      bool                   `protobuf:"varint,3,opt,name=timed_out,json=timedOut,proto3" json:"timed_out,omitempty"`
-	Message       string                 `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"` // why the command could not be started
+	Code          int32                  `protobuf:"varint,1,opt,name=code" json:"code,omitempty"` // docker's contract: 126 not executable, 127 not found, 128+N by a signal, 124 timed out
+	Signal        int32                  `protobuf:"varint,2,opt,name=signal" json:"signal,omitempty"`
+	TimedOut      bool                   `protobuf:"varint,3,opt,name=timed_out,json=timedOut" json:"timed_out,omitempty"`
+	Message       string                 `protobuf:"bytes,4,opt,name=message" json:"message,omitempty"` // why the command could not be started
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1418,8 +1419,8 @@ func (x *ExecExit) GetMessage() string {
 
 type SignalExecRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	ExecId        string                 `protobuf:"bytes,1,opt,name=exec_id,json=execId,proto3" json:"exec_id,omitempty"`
-	Signal        int32                  `protobuf:"varint,2,opt,name=signal,proto3" json:"signal,omitempty"` // a Linux signal number
+	ExecId        string                 `protobuf:"bytes,1,opt,name=exec_id,json=execId" json:"exec_id,omitempty"`
+	Signal        int32                  `protobuf:"varint,2,opt,name=signal" json:"signal,omitempty"` // a Linux signal number
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1506,8 +1507,8 @@ func (*SignalExecResponse) Descriptor() ([]byte, []int) {
 
 type ResizeExecRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	ExecId        string                 `protobuf:"bytes,1,opt,name=exec_id,json=execId,proto3" json:"exec_id,omitempty"`
-	Size          *TerminalSize          `protobuf:"bytes,2,opt,name=size,proto3" json:"size,omitempty"`
+	ExecId        string                 `protobuf:"bytes,1,opt,name=exec_id,json=execId" json:"exec_id,omitempty"`
+	Size          *TerminalSize          `protobuf:"bytes,2,opt,name=size" json:"size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1662,12 +1663,12 @@ const file_banger_v1_vm_proto_rawDesc = "" +
 	"\x05stdin\x18\x02 \x01(\fH\x00R\x05stdin\x12!\n" +
 	"\vstdin_close\x18\x03 \x01(\bH\x00R\n" +
 	"stdinCloseB\t\n" +
-	"\arequest\"\xa8\x02\n" +
+	"\arequest\"\xbd\x02\n" +
 	"\tExecStart\x12\x13\n" +
-	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12\x12\n" +
-	"\x04argv\x18\x02 \x03(\tR\x04argv\x12\x10\n" +
-	"\x03env\x18\x03 \x03(\tR\x03env\x12\x18\n" +
-	"\aworkdir\x18\x04 \x01(\tR\aworkdir\x12\x12\n" +
+	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12\x19\n" +
+	"\x04argv\x18\x02 \x03(\tB\x05\xaa\x01\x02 \x03R\x04argv\x12\x17\n" +
+	"\x03env\x18\x03 \x03(\tB\x05\xaa\x01\x02 \x03R\x03env\x12\x1f\n" +
+	"\aworkdir\x18\x04 \x01(\tB\x05\xaa\x01\x02 \x03R\aworkdir\x12\x12\n" +
 	"\x04user\x18\x05 \x01(\tR\x04user\x12\x10\n" +
 	"\x03tty\x18\x06 \x01(\bR\x03tty\x12\x14\n" +
 	"\x05stdin\x18\a \x01(\bR\x05stdin\x12+\n" +
@@ -1716,7 +1717,7 @@ const file_banger_v1_vm_proto_rawDesc = "" +
 	"\n" +
 	"SignalExec\x12\x1c.banger.v1.SignalExecRequest\x1a\x1d.banger.v1.SignalExecResponse\x12I\n" +
 	"\n" +
-	"ResizeExec\x12\x1c.banger.v1.ResizeExecRequest\x1a\x1d.banger.v1.ResizeExecResponseB\x1fZ\x1dbanger/api/banger/v1;bangerv1b\x06proto3"
+	"ResizeExec\x12\x1c.banger.v1.ResizeExecRequest\x1a\x1d.banger.v1.ResizeExecResponseB$Z\x1dbanger/api/banger/v1;bangerv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
 var (
 	file_banger_v1_vm_proto_rawDescOnce sync.Once

@@ -59,6 +59,12 @@ func (p *process) plumb(c agent.Command, who account) ([]uintptr, error) {
 		files[i+1] = uintptr(w)
 		*end = ours(r, "output")
 	}
+	for _, fd := range p.theirs {
+		// Programs open /dev/stdout by name, for which the pipe must be their user's. /dev/null stays as it is.
+		if c.Stdin || fd != int(files[0]) {
+			_ = unix.Fchown(fd, int(who.uid), -1)
+		}
+	}
 	return files, nil
 }
 
