@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -28,6 +29,16 @@ func (a *app) forEach(ctx context.Context, refs []string, work func(ctx context.
 		outcomes[i] <- outcome{line, err}
 	}
 	return a.reportEach(outcomes)
+}
+
+// readable refuses words that the daemon could not be told: names and paths are UTF-8 to it.
+func readable(words ...string) error {
+	for _, w := range words {
+		if !utf8.ValidString(w) {
+			return usagef("%q is not UTF-8: give it another name", w)
+		}
+	}
+	return nil
 }
 
 // nameOr is a name, or what stands for a thing that has lost its name.

@@ -58,6 +58,9 @@ func runImageImport(ctx context.Context, a *app, o importOptions) error {
 		}
 		r.Path = path
 	}
+	if err := readable(r.Name, r.Path, r.Platform); err != nil {
+		return err
+	}
 	return a.makeImage(ctx, o.name, func(ctx context.Context, c *client.Client) (*client.Operation, error) { return c.ImportImage(ctx, r) })
 }
 

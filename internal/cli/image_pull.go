@@ -38,5 +38,8 @@ func addInsecure(cmd *cobra.Command, insecure *bool) {
 }
 
 func runImagePull(ctx context.Context, a *app, r client.PullRequest) error {
+	if err := readable(r.Ref, r.Platform, r.Policy); err != nil {
+		return err
+	}
 	return a.makeImage(ctx, r.Ref, func(ctx context.Context, c *client.Client) (*client.Operation, error) { return c.PullImage(ctx, r) })
 }

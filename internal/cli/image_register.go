@@ -37,5 +37,8 @@ func runImageRegister(ctx context.Context, a *app, r client.RegisterRequest, fil
 		return err
 	}
 	r.Path = path
+	if err := readable(r.Name, r.Path, r.InitPath); err != nil {
+		return err
+	}
 	return a.makeImage(ctx, r.Name, func(ctx context.Context, c *client.Client) (*client.Operation, error) { return c.RegisterImage(ctx, r) })
 }

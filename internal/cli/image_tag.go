@@ -22,7 +22,7 @@ func imageAndName(_ *cobra.Command, args []string) error {
 	if len(args) != 2 {
 		return usagef("name an image and what it is to be called")
 	}
-	return nil
+	return readable(args...)
 }
 
 func runImageTag(ctx context.Context, a *app, ref, name string) error {
