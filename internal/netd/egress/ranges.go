@@ -23,7 +23,8 @@ func unreachable() []Range {
 	)
 }
 
-// notPublic lists what is not the internet, beside what is unreachable.
+// notPublic lists what is not the internet, beside what is unreachable. The blocks for documentation (RFC 5737) are not in
+// it: nobody has them, and a host that routes one of them does so to something that it means to reach.
 func notPublic() []Range {
 	return ranges(
 		"10.0.0.0/8", "a private network (RFC 1918)",
@@ -32,11 +33,8 @@ func notPublic() []Range {
 		"169.254.0.0/16", "link-local addresses and metadata services",
 		"172.16.0.0/12", "a private network (RFC 1918)",
 		"192.0.0.0/24", "protocol assignments (RFC 6890)",
-		"192.0.2.0/24", "documentation (RFC 5737)",
 		"192.88.99.0/24", "6to4 relays (RFC 7526)",
 		"192.168.0.0/16", "a private network (RFC 1918)",
-		"198.51.100.0/24", "documentation (RFC 5737)",
-		"203.0.113.0/24", "documentation (RFC 5737)",
 	)
 }
 

@@ -47,7 +47,7 @@ func TestDecide(t *testing.T) {
 		{"public", "240.0.0.1:80", "", false, "reserved"},
 		{"public", "255.255.255.255:67", "", false, "broadcast"},
 		{"public", "198.18.0.7:80", "", false, "VMs"},
-		{"public", "198.51.100.1:80", "", false, "documentation"},
+		{"public", "198.51.100.1:80", "", true, "public"},
 		{"public", "93.184.216.1:22", "", false, "an address of the host"},
 		{"public", "[2606:2800::1]:80", "", false, "IPv6"},
 		{"public", "[::ffff:10.0.0.1]:80", "", false, "RFC 1918"},
