@@ -86,6 +86,9 @@ func (s *System) mount(c agent.Config) error {
 	if err := mountSystem(); err != nil {
 		return err
 	}
+	if c.Init == model.InitSystemd {
+		keepTemporaries()
+	}
 	if err := raiseLoopback(); err != nil {
 		return err
 	}
