@@ -93,8 +93,8 @@ func Allocated(file *os.File) (int64, error) {
 	return st.Blocks * 512, nil // st_blocks counts in 512 bytes on every file system (inode(7))
 }
 
-// walk visits a file from its start to its end, holes with nil data and the rest in aligned chunks. It returns where the
-// file ended.
+// walk visits a file from its start to its end, holes of whole chunks with nil data and the rest in whole, aligned chunks:
+// where a chunk begins does not depend on where a hole ends. It returns where the file ended.
 func walk(ctx context.Context, file *os.File, visit func(at, end int64, data []byte) error) (int64, error) {
 	size, err := file.Seek(0, io.SeekEnd)
 	if err != nil {
@@ -112,7 +112,7 @@ func walk(ctx context.Context, file *os.File, visit func(at, end int64, data []b
 		if err != nil {
 			return at, err
 		}
-		if data > at {
+		if data -= data % chunk; data > at {
 			if err := visit(at, data, nil); err != nil {
 				return at, err
 			}
