@@ -18,6 +18,18 @@ func Flatten(ctx context.Context, out io.Writer, ls []Layer, o Options) (Summary
 	if err := o.check(ls); err != nil {
 		return Summary{}, err
 	}
+	sum, err := flatten(ctx, out, ls, o)
+	if err != nil && model.KindOf(err) == nil && ctx.Err() != nil { // wherever the cancellation was noticed first
+		err = canceled(ctx)
+	}
+	return sum, err
+}
+
+func canceled(ctx context.Context) error {
+	return model.Errorf(model.ErrCanceled, "canceled: %w", context.Cause(ctx))
+}
+
+func flatten(ctx context.Context, out io.Writer, ls []Layer, o Options) (Summary, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	b := &budget{limits: o.Limits}
 	f := &flattening{layers: ls, options: o, tree: newTree(b), found: make([]scanned, len(ls))}
@@ -199,7 +211,7 @@ func (f *flattening) failed(ctx context.Context, layer int, err error) error {
 	case errors.As(err, &limit):
 		return err
 	case ctx.Err() != nil:
-		return model.Errorf(model.ErrCanceled, "canceled: %w", context.Cause(ctx))
+		return canceled(ctx)
 	case kind != nil:
 		return model.Errorf(kind, "cannot take the image: layer %d of %d: %w", layer+1, len(f.layers), err)
 	}
