@@ -23,6 +23,7 @@ home=$(getent passwd "$user" | cut -d: -f6)
 stage=$(mktemp -d "$home/e2e.XXXXXX")
 trap 'rm -rf "$stage"' EXIT
 CGO_ENABLED=0 go test -c -tags e2e -o "$stage/e2e.test" ./test/e2e
+CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$stage/guestprog" ./test/e2e/guestprog
 cp -r bin "$stage/bin"
 cp -r test/e2e/testdata "$stage/testdata"
 chown -R "$user:" "$stage"
@@ -31,5 +32,5 @@ echo "test: e2e as $user" >&2
 # A fresh environment, as after a login; none of root's paths.
 cd "$stage"
 runuser -u "$user" -- env -i HOME="$home" USER="$user" LOGNAME="$user" LANG=C.UTF-8 \
-	PATH=/usr/local/bin:/usr/bin:/bin BANGER_E2E_BIN="$stage/bin" \
+	PATH=/usr/local/bin:/usr/bin:/bin BANGER_E2E_BIN="$stage/bin" BANGER_E2E_GUESTPROG="$stage/guestprog" \
 	"$stage/e2e.test" -test.count 1 -test.timeout 60m -test.parallel 2 -test.run "TestKVM|TestScripts/(${E2E_RUN:-.})" </dev/null
