@@ -36,13 +36,30 @@ func (s *Service) Exec(ctx context.Context, id model.VMID, spec model.ExecSpec, 
 	if err != nil {
 		return nil, err
 	}
-	execID := string(model.NewOperationID())
+	execID, live := string(model.NewOperationID()), s.entry(id).current()
 	a, err := g.Exec(ctx, execID, spec, shell)
 	if err != nil {
-		return nil, err
+		return nil, live.ended(id, err)
 	}
 	s.touch(ctx, id)
-	return &process{Attachment: a, id: execID, vm: id, live: s.entry(id).current(), warning: warning()}, nil
+	return &process{Attachment: a, id: execID, vm: id, live: live, warning: warning()}, nil
+}
+
+// ended tells of a VM that ended under its command as such, not as the broken connection err that it is too. A nil live
+// has ended already.
+func (l *live) ended(id model.VMID, err error) error {
+	if !errors.Is(err, model.ErrUnavailable) {
+		return err
+	}
+	if l == nil {
+		return model.Errorf(model.ErrUnavailable, "the VM ended while its command ran; see: banger vm show %s", id)
+	}
+	select {
+	case <-l.machine.Done():
+		return model.Errorf(model.ErrUnavailable, "the VM ended while its command ran: %s; see: banger vm show %s", l.machine.Exit(), id)
+	case <-time.After(lastMoments):
+		return err
+	}
 }
 
 type process struct {
@@ -53,18 +70,13 @@ type process struct {
 	live    *live // nil when the VM ended meanwhile
 }
 
-// Recv tells of a VM that ended under its command as such, not as the broken connection that it is too.
+// Recv is the attachment's, but for a VM that ended.
 func (p *process) Recv() (guest.Output, error) {
 	out, err := p.Attachment.Recv()
-	if err == nil || p.live == nil || !errors.Is(err, model.ErrUnavailable) {
-		return out, err
+	if err != nil {
+		err = p.live.ended(p.vm, err)
 	}
-	select {
-	case <-p.live.machine.Done():
-		return out, model.Errorf(model.ErrUnavailable, "the VM ended while its command ran: %s; see: banger vm show %s", p.live.machine.Exit(), p.vm)
-	case <-time.After(lastMoments):
-		return out, err
-	}
+	return out, err
 }
 
 func (p *process) ID() string      { return p.id }
