@@ -33,7 +33,7 @@ func TestEnsureBuildsOnce(t *testing.T) {
 			s = other
 		}
 		wg.Go(func() {
-			if _, err := s.EnsureImage(t.Context(), model.DefaultImage, model.Discard); err != nil {
+			if _, err := s.Obtain(t.Context(), Want{Ref: model.DefaultImage}, model.Discard); err != nil {
 				t.Error(err)
 			}
 			if _, err := s.EnsureKernel(t.Context(), model.DefaultKernel, model.Discard); err != nil {
@@ -98,14 +98,14 @@ func TestFailedBuildLeavesNothing(t *testing.T) {
 				}
 				return nil
 			}})
-			if _, err := b.EnsureImage(t.Context(), model.DefaultImage, model.Discard); !errors.Is(err, c.kind) {
+			if _, err := b.Obtain(t.Context(), Want{Ref: model.DefaultImage}, model.Discard); !errors.Is(err, c.kind) {
 				t.Errorf("got %v, want kind %v", err, c.kind)
 			}
 			if left := b.left(t); len(left) != 0 {
 				t.Errorf("left %v", left)
 			}
 			fail = false
-			if _, err := b.EnsureImage(t.Context(), model.DefaultImage, model.Discard); err != nil {
+			if _, err := b.Obtain(t.Context(), Want{Ref: model.DefaultImage}, model.Discard); err != nil {
 				t.Errorf("the next build: %v", err)
 			}
 		})
@@ -123,13 +123,13 @@ func TestCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	built, waited := make(chan error, 1), make(chan error, 1)
 	go func() {
-		_, err := b.EnsureImage(ctx, model.DefaultImage, model.Discard)
+		_, err := b.Obtain(ctx, Want{Ref: model.DefaultImage}, model.Discard)
 		built <- err
 	}()
 	<-entered
 	waiting, giveUp := context.WithCancel(t.Context())
 	go func() {
-		_, err := b.EnsureImage(waiting, model.DefaultImage, model.Discard)
+		_, err := b.Obtain(waiting, Want{Ref: model.DefaultImage}, model.Discard)
 		waited <- err
 	}()
 	giveUp()
@@ -211,7 +211,7 @@ func TestVerify(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, fakeRecipe{})
-			i, err := b.EnsureImage(t.Context(), model.DefaultImage, model.Discard)
+			i, err := b.Obtain(t.Context(), Want{Ref: model.DefaultImage}, model.Discard)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -238,7 +238,7 @@ func TestVerify(t *testing.T) {
 func TestVerifyRemembers(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, fakeRecipe{})
-	i, err := b.EnsureImage(t.Context(), model.DefaultImage, model.Discard)
+	i, err := b.Obtain(t.Context(), Want{Ref: model.DefaultImage}, model.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -82,7 +82,7 @@ func imageLife(ctx context.Context, dir string) error {
 		return err
 	}
 	fmt.Fprintln(os.Stdout, "kernel")
-	if _, err := b.EnsureImage(ctx, model.DefaultImage, model.Discard); err != nil {
+	if _, err := b.Obtain(ctx, Want{Ref: model.DefaultImage}, model.Discard); err != nil {
 		return err
 	}
 	fmt.Fprintln(os.Stdout, "image")
@@ -178,7 +178,7 @@ func afterwards(t *testing.T, dir string, promised []string) {
 		t.Errorf("files %v for %d images and %d kernels", left, len(images), len(kernels))
 	}
 	_, kerr := b.EnsureKernel(t.Context(), model.DefaultKernel, model.Discard)
-	_, ierr := b.EnsureImage(t.Context(), model.DefaultImage, model.Discard)
+	_, ierr := b.Obtain(t.Context(), Want{Ref: model.DefaultImage}, model.Discard)
 	if err := errors.Join(kerr, ierr); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}

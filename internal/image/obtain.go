@@ -47,11 +47,6 @@ func (s *Service) DefaultImage(ctx context.Context) (string, error) {
 	return name, err
 }
 
-// EnsureImage is Obtain of what is there or can be had.
-func (s *Service) EnsureImage(ctx context.Context, ref string, report model.Report) (model.Image, error) {
-	return s.Obtain(ctx, Want{Ref: ref}, report)
-}
-
 // Obtain returns the image that is wanted. The default image is built and any other reference is pulled when it is
 // missing, or when the policy says so; of several that ask at once, in any number of processes, one does it and the
 // others wait.

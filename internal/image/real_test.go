@@ -43,7 +43,7 @@ func TestRealBuild(t *testing.T) {
 	}
 	t.Logf("kernel after %v: %+v", time.Since(begin), k)
 	begin = time.Now()
-	i, err := s.EnsureImage(t.Context(), model.DefaultImage, report)
+	i, err := s.Obtain(t.Context(), Want{Ref: model.DefaultImage}, report)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestRealCancel(t *testing.T) {
 	for _, stage := range []string{"fetch the package lists", "unpack the base system", "install the packages", "write the image", "finish the file system"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		var since time.Time
-		_, err := s.EnsureImage(ctx, model.DefaultImage, func(p model.Progress) {
+		_, err := s.Obtain(ctx, Want{Ref: model.DefaultImage}, func(p model.Progress) {
 			if p.Stage == stage && since.IsZero() {
 				since = time.Now()
 				cancel()

@@ -15,7 +15,7 @@ import (
 func TestDelete(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, fakeRecipe{})
-	i, err := b.EnsureImage(t.Context(), model.DefaultImage, model.Discard)
+	i, err := b.Obtain(t.Context(), Want{Ref: model.DefaultImage}, model.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestSweepAfterCrash(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, fakeRecipe{})
-			i, err := b.EnsureImage(t.Context(), model.DefaultImage, model.Discard)
+			i, err := b.Obtain(t.Context(), Want{Ref: model.DefaultImage}, model.Discard)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -82,7 +82,7 @@ func TestSweepAfterCrash(t *testing.T) {
 			if _, err := os.Stat(filepath.Join(b.blobDir(kindImage, i.Digest), pendingFile)); err == nil {
 				t.Error("the mark is still there")
 			}
-			if _, err := b.EnsureImage(t.Context(), model.DefaultImage, model.Discard); err != nil {
+			if _, err := b.Obtain(t.Context(), Want{Ref: model.DefaultImage}, model.Discard); err != nil {
 				t.Errorf("afterwards: %v", err)
 			}
 		})
@@ -105,7 +105,7 @@ func TestSweepSparesARunningBuild(t *testing.T) {
 		_, werr := os.Stat(work.dir)
 		return errors.Join(derr, werr)
 	}})
-	if _, err := b.EnsureImage(t.Context(), model.DefaultImage, model.Discard); err != nil {
+	if _, err := b.Obtain(t.Context(), Want{Ref: model.DefaultImage}, model.Discard); err != nil {
 		t.Error(err)
 	}
 }
@@ -113,7 +113,7 @@ func TestSweepSparesARunningBuild(t *testing.T) {
 func TestAdopt(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, fakeRecipe{})
-	i, err := b.EnsureImage(t.Context(), model.DefaultImage, model.Discard)
+	i, err := b.Obtain(t.Context(), Want{Ref: model.DefaultImage}, model.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
