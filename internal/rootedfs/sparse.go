@@ -89,6 +89,9 @@ func holes(f rawFile, info Info) ([]segment, error) {
 			break
 		}
 		end, err := unix.Seek(f.fd, data, unix.SEEK_HOLE)
+		if errors.Is(err, unix.ENXIO) {
+			break // it has just been cut short: what is gone reads as a hole
+		}
 		if err != nil {
 			return nil, wrap("read", f.name, err)
 		}
