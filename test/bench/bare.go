@@ -55,8 +55,9 @@ func newBare(ctx context.Context, m *home) (bareVMM, error) {
 	return b, err
 }
 
-// sockets are those that QEMU inherits from descriptor 3 on; the first two wait for their reader.
-var sockets = [...]string{"qmp", "console", "agent.data", "agent.control"}
+// sockets are those that QEMU inherits from descriptor 3 on; the first two wait for their reader. Nobody connects to the
+// network's.
+var sockets = [...]string{"qmp", "console", "agent.data", "agent.control", "link"}
 
 // bareVM is one bare QEMU.
 type bareVM struct {

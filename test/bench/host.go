@@ -43,7 +43,7 @@ func newHost() (*host, error) {
 		return nil, err
 	}
 	h := &host{dir: dir, shared: shared}
-	for _, program := range []string{"banger", "bangerd", "banger-agent"} {
+	for _, program := range []string{"banger", "bangerd", "banger-agent", "banger-netd"} {
 		if err := copyProgram(filepath.Join("bin", program), filepath.Join(dir, program)); err != nil {
 			h.close()
 			return nil, fmt.Errorf("%w; run make build", err)
