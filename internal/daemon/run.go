@@ -78,7 +78,7 @@ func Run(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	defer logs.Close()
-	log := slog.New(slog.NewTextHandler(logs, nil)).With("pid", os.Getpid())
+	log := slog.New(operation.Handler(slog.NewTextHandler(logs, nil), model.NewOperationID())).With("pid", os.Getpid())
 	log.Info("the daemon begins", "state", c.Dirs.State)
 	defer func() { log.Info("the daemon ends", "error", fmt.Sprint(err)) }()
 

@@ -3,6 +3,9 @@ package operation
 import (
 	"context"
 	"log/slog"
+	"slices"
+
+	"banger/internal/model"
 )
 
 type loggerKey struct{}
@@ -18,4 +21,41 @@ func Logger(ctx context.Context) *slog.Logger {
 		return log
 	}
 	return slog.Default()
+}
+
+// idKey is the log attribute that holds an operation's id.
+const idKey = "op"
+
+// ID is the attribute that marks a logger's lines as an operation's.
+func ID(id model.OperationID) slog.Attr { return slog.String(idKey, string(id)) }
+
+// Handler returns a handler that writes through h and puts an operation's id on every line: the one that its logger was
+// given by ID, else otherwise, the id of what the program does by itself.
+func Handler(h slog.Handler, otherwise model.OperationID) slog.Handler {
+	return handler{Handler: h, otherwise: ID(otherwise)}
+}
+
+type handler struct {
+	slog.Handler
+	otherwise slog.Attr
+	marked    bool // an id stands among the attributes
+}
+
+func (h handler) Handle(ctx context.Context, r slog.Record) error {
+	if !h.marked {
+		r = r.Clone()
+		r.AddAttrs(h.otherwise)
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	h.Handler = h.Handler.WithAttrs(attrs)
+	h.marked = h.marked || slices.ContainsFunc(attrs, func(a slog.Attr) bool { return a.Key == idKey })
+	return h
+}
+
+func (h handler) WithGroup(name string) slog.Handler {
+	h.Handler = h.Handler.WithGroup(name)
+	return h
 }

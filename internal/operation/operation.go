@@ -82,7 +82,7 @@ func (r *Runner) Start(ctx context.Context, kind, subject, key string, work Work
 		}
 		return nil, model.Errorf(model.ErrExists, "this request was made before, as operation %s, which is %s", stored.ID, stored.State)
 	}
-	log := r.log.With("op", string(row.ID), "kind", kind, "subject", subject)
+	log := r.log.With(ID(row.ID), "kind", kind, "subject", subject)
 	workCtx, cancel := context.WithCancelCause(WithLogger(context.Background(), log))
 	op := &Operation{row: row, changed: make(chan struct{}), cancel: cancel}
 	r.mu.Lock()

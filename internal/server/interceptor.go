@@ -16,11 +16,11 @@ import (
 	"banger/internal/version"
 )
 
-// observe is the outermost interceptor: it gives each request an id that stands on every log line of it, turns a panic
+// observe is the outermost interceptor: it gives each request an operation id, which stands on every log line of it, turns a panic
 // into that request's error, and errors into what travels.
 func (s *Server) observe(next connect.ServerFunc) connect.ServerFunc {
 	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
-		log := s.log.With("req", string(model.NewOperationID()))
+		log := s.log.With(operation.ID(model.NewOperationID()))
 		info, _ := connect.CallInfoForServerContext(ctx)
 		info.ResponseHeader().Set(version.HeaderVersion, version.Version)
 		info.ResponseHeader().Set(version.HeaderProtocol, strconv.Itoa(version.API))
