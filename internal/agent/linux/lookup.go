@@ -85,9 +85,11 @@ func environment(a account, given []string, tty bool) []string {
 	if a.shell != "" {
 		env = append(env, "SHELL="+a.shell)
 	}
+	term := "TERM=dumb" // there is none, and what asks for it all the same is told so
 	if tty {
-		env = append(env, "TERM=xterm")
+		term = "TERM=xterm"
 	}
+	env = append(env, term)
 	at := map[string]int{}
 	var out []string
 	for _, kv := range append(env, given...) {
