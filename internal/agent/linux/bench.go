@@ -33,7 +33,8 @@ func benchCommand() ([]string, bool) {
 // bench returns nil once the command has ended; process 1 then powers off.
 func bench(command []string) error {
 	_, _ = fmt.Fprintln(os.Stdout, benchLine)
-	if err := loadModules(); err != nil {
+	loaded, err := loadModules()
+	if err != nil {
 		return err
 	}
 	config := agent.Config{WorkDisk: attached(model.SerialWork), Modules: attached(model.SerialModules)}
@@ -52,6 +53,7 @@ func bench(command []string) error {
 	if err := mountDisks(config); err != nil {
 		return err
 	}
+	loaded() // no guest is ready without its network
 	program, err := lookProgram(command[0], defaultPath, "/")
 	if err != nil {
 		return err

@@ -57,7 +57,7 @@ func first() error {
 		return fmt.Errorf("cannot start the agent: %w", err)
 	}
 	unix.Close(pair[1])
-	if err := loadModules(); err != nil {
+	if _, err := loadModules(); err != nil {
 		return err
 	}
 	return obey(pair[0])

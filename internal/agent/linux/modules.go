@@ -16,14 +16,14 @@ import (
 var networkModules = [...]string{"failover.ko", "net_failover.ko", "virtio_net.ko"}
 
 // loadModules loads the early modules in the order of /modules. Those of the network come last, beside whatever follows
-// (the agent mounts the root meanwhile), and only where there is an interface.
-func loadModules() error {
+// (the agent mounts the root meanwhile), and only where there is an interface; wait returns once they are loaded, too.
+func loadModules() (wait func(), err error) {
 	list, err := os.ReadFile("/modules")
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // all that is needed is built into this kernel
+		return func() {}, nil // all that is needed is built into this kernel
 	}
 	if err != nil {
-		return fmt.Errorf("cannot read the list of modules: %w", err)
+		return nil, fmt.Errorf("cannot read the list of modules: %w", err)
 	}
 	var late []*os.File
 	for name := range strings.Lines(string(list)) {
@@ -40,16 +40,18 @@ func loadModules() error {
 			err = loadModule(file)
 		}
 		if err != nil {
-			return fmt.Errorf("cannot load the kernel module %s: %w", name, err)
+			return nil, fmt.Errorf("cannot load the kernel module %s: %w", name, err)
 		}
 	}
 	if !hasInterface() {
 		for _, file := range late {
 			file.Close()
 		}
-		return nil
+		return func() {}, nil
 	}
+	loaded := make(chan struct{})
 	go func() {
+		defer close(loaded)
 		for _, file := range late {
 			name := file.Name()
 			if err := loadModule(file); err != nil {
@@ -57,7 +59,7 @@ func loadModules() error {
 			}
 		}
 	}()
-	return nil
+	return func() { <-loaded }, nil
 }
 
 // hasInterface says whether a network interface is on the virtio bus, whose devices are all there once its driver is.

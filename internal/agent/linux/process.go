@@ -22,6 +22,7 @@ type process struct {
 
 	pid   int
 	pidfd *os.File // readable once the process has ended
+	over  func()   // called once it has
 
 	mu    sync.Mutex
 	ended bool // reaped: the pid is not ours any more
@@ -114,6 +115,9 @@ func (p *process) Wait() agent.Exit {
 		err = raw.Read(func(uintptr) bool { return p.reap() })
 	}
 	p.pidfd.Close()
+	if p.over != nil {
+		p.over()
+	}
 	if p.peer != nil {
 		p.peer.Close()
 	}

@@ -71,6 +71,8 @@ func (s *System) Start(c agent.Command) (agent.Process, error) {
 		p.Close()
 		return nil, startError(name, err)
 	}
+	s.head.within(commandHead)
+	p.over = func() { s.head.within(commandTail) }
 	if c.Main {
 		s.mu.Lock()
 		s.main = p

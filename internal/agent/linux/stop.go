@@ -24,7 +24,7 @@ func (s *System) Stop(grace time.Duration) error {
 	config, main := s.config, s.main
 	s.mu.Unlock()
 	end := time.Now().Add(grace)
-	if config.Init == model.InitSystemd && takesSignal(1, systemdPowerOff) {
+	if !s.head.cancel() && config.Init == model.InitSystemd && takesSignal(1, systemdPowerOff) {
 		if err := unix.Kill(1, systemdPowerOff); err == nil {
 			// systemd switches the power off, and this process with it.
 			time.Sleep(time.Until(end))

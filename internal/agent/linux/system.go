@@ -20,6 +20,7 @@ type System struct {
 	started chan struct{} // holds one when a command was started
 
 	forking sync.Mutex // held while a command is started
+	head    headStart
 
 	mu      sync.Mutex // guards what follows
 	mounted bool
@@ -69,9 +70,17 @@ func (s *System) Configure(_ context.Context, c agent.Config) error {
 	}
 	writeIdentity(c)
 	trust(c.CA)
-	if !mounted {
-		return s.order(release(c))
+	if mounted {
+		return nil
 	}
+	if c.Init != model.InitSystemd {
+		return s.order(orderStay)
+	}
+	s.head.hold(func() {
+		if err := s.order(orderInit + c.InitPath); err != nil {
+			fmt.Fprintln(os.Stderr, "banger-agent:", err)
+		}
+	})
 	return nil
 }
 
@@ -122,14 +131,6 @@ func makeWorkdir(dir string) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		fmt.Fprintln(os.Stderr, "banger-agent: cannot make the working directory:", err)
 	}
-}
-
-// release is what process 1 does from now on.
-func release(c agent.Config) string {
-	if c.Init != model.InitSystemd {
-		return orderStay
-	}
-	return orderInit + c.InitPath
 }
 
 func (s *System) order(text string) error {
