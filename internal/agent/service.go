@@ -47,7 +47,7 @@ func (a *Agent) Configure(ctx context.Context, req *agentv1.ConfigureRequest) (*
 func configOf(req *agentv1.ConfigureRequest) Config {
 	c := Config{
 		Generation: req.GetGeneration(), Hostname: req.GetHostname(), MachineID: req.GetMachineId(),
-		WorkDisk: req.GetWorkDisk(), Modules: req.GetModules(), Init: model.InitAgent, InitPath: req.GetInitPath(),
+		Root: req.GetRoot(), Work: req.GetWork(), Modules: req.GetModules(), Init: model.InitAgent, InitPath: req.GetInitPath(),
 		Env: req.GetEnv(), User: req.GetUser(), Workdir: req.GetWorkdir(), Entropy: req.GetEntropy(), CA: req.GetCa(),
 		StopSignal: int(req.GetStopSignal()),
 	}

@@ -38,8 +38,9 @@ type Config struct {
 	Hostname   string
 	MachineID  string
 	Join       model.Join
-	WorkDisk   bool
-	Modules    bool
+	Root       []string // serials of the root disk's drives, in the join's order
+	Work       string   // serial of the drive for the user's home; "" for none
+	Modules    string   // serial of the drive with the kernel's modules; "" for none
 	Init       model.InitMode
 	InitPath   string
 	Env        []string // NAME=value, for every command

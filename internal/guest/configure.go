@@ -17,8 +17,9 @@ type Config struct {
 	Hostname   string
 	MachineID  string     // 32 hexadecimal digits
 	Join       model.Join // how the root disk's drives make the root
-	WorkDisk   bool       // there is a drive with SerialWork, for the user's home
-	Modules    bool       // there is a drive with SerialModules
+	Root       []string   // the serials of those drives, in the join's order
+	Work       string     // that of the drive for the user's home; "" for none
+	Modules    string     // that of the drive with the kernel's modules; "" for none
 	Init       model.InitMode
 	InitPath   string   // for InitSystemd
 	Env        []string // NAME=value, for every command
@@ -34,7 +35,7 @@ type Config struct {
 // Configure makes the guest what c says and returns when commands can run in its root.
 func (g *Guest) Configure(ctx context.Context, c Config) error {
 	req := &agentv1.ConfigureRequest{
-		Generation: c.Generation, Hostname: c.Hostname, MachineId: c.MachineID, WorkDisk: c.WorkDisk, Modules: c.Modules,
+		Generation: c.Generation, Hostname: c.Hostname, MachineId: c.MachineID, Root: c.Root, Work: c.Work, Modules: c.Modules,
 		InitPath: c.InitPath, Env: c.Env, User: c.User, Workdir: c.Workdir, Entropy: c.Entropy, Ca: c.CA,
 		StopSignal: int32(c.StopSignal),
 	}

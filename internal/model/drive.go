@@ -20,8 +20,19 @@ const (
 // Join is how the agent makes the root file system out of the root disk's drives.
 type Join int
 
-// The joins: one writable drive (SerialRoot), or a read-only one below and a writable one above (SerialRoot, SerialUpper).
+// The joins: one writable drive, or a read-only one below and a writable one above, with overlayfs.
 const (
 	JoinNone Join = iota
 	JoinOverlay
 )
+
+// Serials returns those of the drives that the join takes, in its order: from the bottom to the top.
+func (j Join) Serials() []string {
+	switch j {
+	case JoinNone:
+		return []string{SerialRoot}
+	case JoinOverlay:
+		return []string{SerialRoot, SerialUpper}
+	}
+	return nil
+}

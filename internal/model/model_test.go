@@ -3,6 +3,7 @@ package model_test
 import (
 	"errors"
 	"io/fs"
+	"slices"
 	"strings"
 	"testing"
 
@@ -127,5 +128,16 @@ func TestExecSpecValidate(t *testing.T) {
 	}
 	if err := (model.ExecSpec{Argv: []string{"printf", "", " ", "a\nb", strings.Repeat("y", 100_000)}}).Validate(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestJoinSerials(t *testing.T) {
+	t.Parallel()
+	for join, want := range map[model.Join][]string{
+		model.JoinNone: {model.SerialRoot}, model.JoinOverlay: {model.SerialRoot, model.SerialUpper}, 99: nil,
+	} {
+		if got := join.Serials(); !slices.Equal(got, want) {
+			t.Errorf("join %d: %q, want %q", join, got, want)
+		}
 	}
 }

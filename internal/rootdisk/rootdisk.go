@@ -1,7 +1,10 @@
 // Package rootdisk is the contract between the VM service and whatever makes a writable root disk over a shared,
 // read-only image.
 //
-// The service calls Create once per VM, Activate before each start, Deactivate after each end and Remove at the end.
+// The service asks each driver's Features when a VM is made, and gives it the first one that works here and whose drives
+// its VMM takes. The VM keeps that driver for its life.
+//
+// It calls Create once per VM, Activate before each start, Deactivate after each end and Remove at the end.
 // Create and Activate are idempotent: after a crash, a stop or a reboot of the host they are simply called again.
 // Deactivate and Remove of nothing succeed; both run every step, treat "already gone" as done and join the errors. A
 // driver keeps no state of its own: what it made is found again by the VM's id and the installation's mark.
@@ -21,6 +24,9 @@ import (
 // Driver is one way to make root disks. ctx bounds the call, never the disk's life.
 type Driver interface {
 	Name() string
+	// Features tells what the driver needs and whether it can run on this host. It is asked often, also beside the other
+	// calls, and does not fail: what cannot run is told by Features.Problem. Disks that are there can be removed all the same.
+	Features(ctx context.Context) Features
 	// Create makes the VM's own, empty layer over base. Nothing is left behind when it fails.
 	Create(ctx context.Context, id model.VMID, base Base) error
 	// Activate makes the disk's devices ready for a VMM.
@@ -35,17 +41,16 @@ type Driver interface {
 	Sweep(ctx context.Context, keep map[model.VMID]Keep) error
 }
 
-// Base is the image below a root disk.
-type Base struct {
-	Path   string // the read-only ext4 file
-	Digest model.Digest
-	Bytes  int64 // its apparent size, which is the root's virtual size
+// Features is what a driver needs of others, and whether it can run here. All but Problem is the same on every host.
+type Features struct {
+	Format  string     // of all its drives; the VMM must take it
+	Join    model.Join // how the agent makes the root of them
+	Problem string     // why it cannot run on this host and what would help; "" when it can
 }
 
 // Disk is an active root disk.
 type Disk struct {
-	Drives  []model.Drive // in the order in which the VMM attaches them
-	Join    model.Join    // how the agent makes the root of them
+	Drives  []model.Drive // in the order in which the VMM attaches them; their serials are those of the driver's Join
 	Handles model.DiskHandles
 }
 

@@ -23,6 +23,8 @@ type CreateRequest struct {
 	Lease bool       // delete it when nobody has held its lease for LeaseGrace
 	Image image.Want // how to come by Spec.Image; its Ref is not used
 
+	RootDisk string // driver, or empty for the configured one, or else the best that goes with the VMM
+
 	LeaseMain bool   // Lease it when its image has a main command
 	StartMain bool   // once it is started, start its image's main command and leave it to itself
 	Key       string // idempotency key; the same one twice is the same operation

@@ -42,6 +42,11 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (*operation.Opera
 			return nil, err
 		}
 	}
+	if r.RootDisk != "" {
+		if _, err := s.rootDisk(r.RootDisk); err != nil {
+			return nil, err
+		}
+	}
 	project, err := s.planFor(ctx, r)
 	if err != nil {
 		return nil, err
@@ -152,7 +157,11 @@ func nameTaken(name string) error {
 
 // create makes the row, the directory and the disks. The VM is stopped afterwards.
 func (s *Service) create(ctx context.Context, r CreateRequest, op *operation.Operation) (model.VM, error) {
-	driver, err := s.pickVMM(ctx, r.VMM)
+	driver, features, err := s.pickVMM(ctx, r.VMM)
+	if err != nil {
+		return model.VM{}, err
+	}
+	disk, err := s.pickRootDisk(ctx, r.RootDisk, features)
 	if err != nil {
 		return model.VM{}, err
 	}
@@ -175,7 +184,7 @@ func (s *Service) create(ctx context.Context, r CreateRequest, op *operation.Ope
 	op.Report(model.Progress{Stage: "create the VM"})
 	v := model.VM{
 		ID: model.NewVMID(), Name: r.Name, Spec: r.Spec, Image: image.Digest, Kernel: kernel.Digest,
-		VMM: driver, RootDisk: s.RootDisks[0].Name(), Network: networkDriver,
+		VMM: driver.Name(), RootDisk: disk.Name(), Network: networkDriver,
 		State: model.StateCreating, CreatedAt: time.Now(),
 	}
 	v.Leased = r.Lease || r.LeaseMain && len(image.Main(nil)) > 0
@@ -200,24 +209,6 @@ func (s *Service) create(ctx context.Context, r CreateRequest, op *operation.Ope
 	}
 	crash.At("create.outcome.after")
 	return stopped, nil
-}
-
-func (s *Service) pickVMM(ctx context.Context, name string) (string, error) {
-	if name == "" {
-		d, _, err := s.DefaultVMM(ctx)
-		if err != nil {
-			return "", err
-		}
-		return d.Name(), nil
-	}
-	d, err := s.vmm(name)
-	if err != nil {
-		return "", err
-	}
-	if f := d.Features(ctx); f.Problem != "" {
-		return "", model.Errorf(model.ErrUnsupported, "cannot use %s: %s", name, f.Problem)
-	}
-	return name, nil
 }
 
 // insert adds the row; an unnamed VM gets another random name as long as it collides.

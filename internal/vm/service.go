@@ -34,10 +34,11 @@ type Options struct {
 	Store      *store.Store
 	Images     *image.Service
 	Operations *operation.Runner
-	VMMs       []vmm.Driver // in order of preference
-	RootDisks  []rootdisk.Driver
-	Networks   []network.Driver // in order of preference among those that carry a policy
+	VMMs       []vmm.Driver      // in order of preference
+	RootDisks  []rootdisk.Driver // likewise
+	Networks   []network.Driver  // in order of preference among those that carry a policy
 	Defaults   model.Spec
+	RootDisk   string // the driver that a VM gets when it names none; "" for the first that goes with its VMM
 	Limits     Limits
 	Log        *slog.Logger
 }
@@ -72,51 +73,4 @@ func (s *Service) Close() {
 		e.release()
 	}
 	s.wg.Wait()
-}
-
-// DefaultVMM returns the driver that a new VM gets when it names none, with what it can do here: the first that runs on
-// this host, or an ErrUnsupported that says what each of them lacks.
-func (s *Service) DefaultVMM(ctx context.Context) (vmm.Driver, vmm.Features, error) {
-	var problem string
-	for _, d := range s.VMMs {
-		f := d.Features(ctx)
-		if f.Problem == "" {
-			return d, f, nil
-		}
-		if problem == "" {
-			problem = f.Problem
-		}
-	}
-	return nil, vmm.Features{}, model.Errorf(model.ErrUnsupported, "cannot run virtual machines here: %s", problem)
-}
-
-func (s *Service) vmm(name string) (vmm.Driver, error) {
-	for _, d := range s.VMMs {
-		if d.Name() == name {
-			return d, nil
-		}
-	}
-	return nil, unknownDriver("VMM", name)
-}
-
-func (s *Service) rootDisk(name string) (rootdisk.Driver, error) {
-	for _, d := range s.RootDisks {
-		if d.Name() == name {
-			return d, nil
-		}
-	}
-	return nil, unknownDriver("root disk driver", name)
-}
-
-func (s *Service) network(name string) (network.Driver, error) {
-	for _, d := range s.Networks {
-		if d.Name() == name {
-			return d, nil
-		}
-	}
-	return nil, unknownDriver("network driver", name)
-}
-
-func unknownDriver(what, name string) error {
-	return model.Errorf(model.ErrUnsupported, "this banger has no %s called %q", what, name)
 }

@@ -121,6 +121,9 @@ func (s *Service) prepareBoot(ctx context.Context, v model.VM) (boot, error) {
 	if b.features.Problem != "" {
 		return b, model.Errorf(model.ErrUnsupported, "cannot start %s: %s", v.Name, b.features.Problem)
 	}
+	if err := misfit(ctx, b.disk, b.features); err != nil {
+		return b, model.Errorf(model.ErrUnsupported, "cannot start %s: %w", v.Name, err)
+	}
 	image, err := s.Images.Image(ctx, string(v.Image))
 	if err != nil {
 		return b, err
@@ -336,11 +339,17 @@ func (s *Service) guestConfig(ctx context.Context, v model.VM, link network.Link
 	if err != nil {
 		return guest.Config{}, err
 	}
+	disk, err := s.rootDisk(v.RootDisk)
+	if err != nil {
+		return guest.Config{}, err
+	}
+	join := disk.Features(ctx).Join
 	entropy := make([]byte, 64)
 	rand.Read(entropy)
 	c := guest.Config{
 		Generation: v.Generation, Hostname: v.Name, MachineID: machineID(v.ID),
-		Join: model.JoinNone, WorkDisk: true, Modules: true, Init: image.Init, InitPath: image.InitPath,
+		Join: join, Root: join.Serials(), Work: model.SerialWork, Modules: model.SerialModules,
+		Init: image.Init, InitPath: image.InitPath,
 		Env: append(append([]string{}, image.Env...), v.Spec.Env...), User: image.User, Workdir: image.Workdir,
 		Link: link, Time: time.Now(), Entropy: entropy,
 	}

@@ -96,7 +96,7 @@ func bootConfigured(ctx context.Context, m *home, bare bareVMM) (*bareVM, error)
 	}
 	defer g.Close()
 	err = g.Configure(ctx, guest.Config{
-		Generation: 1, Hostname: "bare", MachineID: strings.Repeat("a", 32), WorkDisk: true, Modules: true,
+		Generation: 1, Hostname: "bare", MachineID: strings.Repeat("a", 32), Root: model.JoinNone.Serials(), Work: model.SerialWork, Modules: model.SerialModules,
 		Init: model.InitSystemd, InitPath: "/usr/lib/systemd/systemd", Time: time.Now(), Entropy: make([]byte, 64),
 	})
 	if err != nil {

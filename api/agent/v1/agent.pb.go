@@ -30,7 +30,7 @@ type Join int32
 
 const (
 	Join_JOIN_UNSPECIFIED Join = 0 // one writable drive
-	Join_JOIN_OVERLAY     Join = 1 // a read-only one below, a writable one above
+	Join_JOIN_OVERLAY     Join = 1 // a read-only one below, a writable one above, with overlayfs
 )
 
 // Enum value maps for Join.
@@ -224,23 +224,25 @@ func (x *HelloResponse) GetGeneration() int64 {
 }
 
 type ConfigureRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Generation    int64                  `protobuf:"varint,1,opt,name=generation" json:"generation,omitempty"` // at least 1
-	Hostname      string                 `protobuf:"bytes,2,opt,name=hostname" json:"hostname,omitempty"`
-	MachineId     string                 `protobuf:"bytes,3,opt,name=machine_id,json=machineId" json:"machine_id,omitempty"` // 32 hexadecimal digits
-	Join          Join                   `protobuf:"varint,4,opt,name=join,enum=agent.v1.Join" json:"join,omitempty"`
-	WorkDisk      bool                   `protobuf:"varint,5,opt,name=work_disk,json=workDisk" json:"work_disk,omitempty"`
-	Modules       bool                   `protobuf:"varint,6,opt,name=modules" json:"modules,omitempty"`
-	Init          Init                   `protobuf:"varint,7,opt,name=init,enum=agent.v1.Init" json:"init,omitempty"`
-	InitPath      string                 `protobuf:"bytes,8,opt,name=init_path,json=initPath" json:"init_path,omitempty"`
-	Env           []string               `protobuf:"bytes,9,rep,name=env" json:"env,omitempty"`          // NAME=value, for every command
-	User          string                 `protobuf:"bytes,10,opt,name=user" json:"user,omitempty"`       // who runs commands; empty for root
-	Workdir       string                 `protobuf:"bytes,11,opt,name=workdir" json:"workdir,omitempty"` // where commands start; empty for the user's home
-	Link          *Link                  `protobuf:"bytes,12,opt,name=link" json:"link,omitempty"`
-	Time          *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=time" json:"time,omitempty"`
-	Entropy       []byte                 `protobuf:"bytes,14,opt,name=entropy" json:"entropy,omitempty"`
-	StopSignal    int32                  `protobuf:"varint,15,opt,name=stop_signal,json=stopSignal" json:"stop_signal,omitempty"` // what asks the main command to end; 0 for TERM
-	Ca            []byte                 `protobuf:"bytes,16,opt,name=ca" json:"ca,omitempty"`                                    // more certificate authorities for the root to trust, PEM
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Generation int64                  `protobuf:"varint,1,opt,name=generation" json:"generation,omitempty"` // at least 1
+	Hostname   string                 `protobuf:"bytes,2,opt,name=hostname" json:"hostname,omitempty"`
+	MachineId  string                 `protobuf:"bytes,3,opt,name=machine_id,json=machineId" json:"machine_id,omitempty"` // 32 hexadecimal digits
+	Join       Join                   `protobuf:"varint,4,opt,name=join,enum=agent.v1.Join" json:"join,omitempty"`
+	Init       Init                   `protobuf:"varint,7,opt,name=init,enum=agent.v1.Init" json:"init,omitempty"`
+	InitPath   string                 `protobuf:"bytes,8,opt,name=init_path,json=initPath" json:"init_path,omitempty"`
+	Env        []string               `protobuf:"bytes,9,rep,name=env" json:"env,omitempty"`          // NAME=value, for every command
+	User       string                 `protobuf:"bytes,10,opt,name=user" json:"user,omitempty"`       // who runs commands; empty for root
+	Workdir    string                 `protobuf:"bytes,11,opt,name=workdir" json:"workdir,omitempty"` // where commands start; empty for the user's home
+	Link       *Link                  `protobuf:"bytes,12,opt,name=link" json:"link,omitempty"`
+	Time       *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=time" json:"time,omitempty"`
+	Entropy    []byte                 `protobuf:"bytes,14,opt,name=entropy" json:"entropy,omitempty"`
+	StopSignal int32                  `protobuf:"varint,15,opt,name=stop_signal,json=stopSignal" json:"stop_signal,omitempty"` // what asks the main command to end; 0 for TERM
+	Ca         []byte                 `protobuf:"bytes,16,opt,name=ca" json:"ca,omitempty"`                                    // more certificate authorities for the root to trust, PEM
+	// Drives are named by the serials that the guest sees; no device letter means anything.
+	Root          []string `protobuf:"bytes,17,rep,name=root" json:"root,omitempty"`       // those of the root disk, from the bottom to the top of the join
+	Work          string   `protobuf:"bytes,18,opt,name=work" json:"work,omitempty"`       // the one for the user's home; empty for none
+	Modules       string   `protobuf:"bytes,19,opt,name=modules" json:"modules,omitempty"` // the one with the kernel's modules; empty for none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -301,20 +303,6 @@ func (x *ConfigureRequest) GetJoin() Join {
 		return x.Join
 	}
 	return Join_JOIN_UNSPECIFIED
-}
-
-func (x *ConfigureRequest) GetWorkDisk() bool {
-	if x != nil {
-		return x.WorkDisk
-	}
-	return false
-}
-
-func (x *ConfigureRequest) GetModules() bool {
-	if x != nil {
-		return x.Modules
-	}
-	return false
 }
 
 func (x *ConfigureRequest) GetInit() Init {
@@ -385,6 +373,27 @@ func (x *ConfigureRequest) GetCa() []byte {
 		return x.Ca
 	}
 	return nil
+}
+
+func (x *ConfigureRequest) GetRoot() []string {
+	if x != nil {
+		return x.Root
+	}
+	return nil
+}
+
+func (x *ConfigureRequest) GetWork() string {
+	if x != nil {
+		return x.Work
+	}
+	return ""
+}
+
+func (x *ConfigureRequest) GetModules() string {
+	if x != nil {
+		return x.Modules
+	}
+	return ""
 }
 
 // Link is the guest's network interface. An empty MAC means that there is none.
@@ -1482,7 +1491,7 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\aboot_id\x18\x03 \x01(\tR\x06bootId\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x04 \x01(\x03R\n" +
-	"generation\"\xe8\x03\n" +
+	"generation\"\xff\x03\n" +
 	"\x10ConfigureRequest\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x03R\n" +
@@ -1490,9 +1499,7 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\bhostname\x18\x02 \x01(\tR\bhostname\x12\x1d\n" +
 	"\n" +
 	"machine_id\x18\x03 \x01(\tR\tmachineId\x12\"\n" +
-	"\x04join\x18\x04 \x01(\x0e2\x0e.agent.v1.JoinR\x04join\x12\x1b\n" +
-	"\twork_disk\x18\x05 \x01(\bR\bworkDisk\x12\x18\n" +
-	"\amodules\x18\x06 \x01(\bR\amodules\x12\"\n" +
+	"\x04join\x18\x04 \x01(\x0e2\x0e.agent.v1.JoinR\x04join\x12\"\n" +
 	"\x04init\x18\a \x01(\x0e2\x0e.agent.v1.InitR\x04init\x12\x1b\n" +
 	"\tinit_path\x18\b \x01(\tR\binitPath\x12\x10\n" +
 	"\x03env\x18\t \x03(\tR\x03env\x12\x12\n" +
@@ -1504,7 +1511,10 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\aentropy\x18\x0e \x01(\fR\aentropy\x12\x1f\n" +
 	"\vstop_signal\x18\x0f \x01(\x05R\n" +
 	"stopSignal\x12\x0e\n" +
-	"\x02ca\x18\x10 \x01(\fR\x02ca\"\x88\x01\n" +
+	"\x02ca\x18\x10 \x01(\fR\x02ca\x12\x12\n" +
+	"\x04root\x18\x11 \x03(\tR\x04root\x12\x12\n" +
+	"\x04work\x18\x12 \x01(\tR\x04work\x12\x18\n" +
+	"\amodules\x18\x13 \x01(\tR\amodulesJ\x04\b\x05\x10\x06J\x04\b\x06\x10\a\"\x88\x01\n" +
 	"\x04Link\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\fR\x03mac\x12\x10\n" +
 	"\x03mtu\x18\x02 \x01(\rR\x03mtu\x12\x18\n" +

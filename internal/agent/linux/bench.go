@@ -37,11 +37,11 @@ func bench(command []string) error {
 	if err != nil {
 		return err
 	}
-	config := agent.Config{WorkDisk: attached(model.SerialWork), Modules: attached(model.SerialModules)}
-	if attached(model.SerialUpper) {
+	config := agent.Config{Work: attached(model.SerialWork), Modules: attached(model.SerialModules)}
+	if attached(model.SerialUpper) != "" {
 		config.Join = model.JoinOverlay
 	}
-	if err := mountRoot(config.Join); err != nil {
+	if err := mountRoot(config.Join, config.Join.Serials()); err != nil {
 		return err
 	}
 	if err := switchRoot(); err != nil {
@@ -71,7 +71,10 @@ func bench(command []string) error {
 	return fmt.Errorf("the bench's command ended with %d", status.ExitStatus())
 }
 
-func attached(serial string) bool {
-	_, ok := findBySysfs("/sys/block", "serial", serial)
-	return ok
+// attached returns the serial when there is a drive with it, else "".
+func attached(serial string) string {
+	if _, ok := findBySysfs("/sys/block", "serial", serial); !ok {
+		return ""
+	}
+	return serial
 }

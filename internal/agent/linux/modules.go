@@ -15,23 +15,41 @@ import (
 // networkModules are what a guest with a network interface needs, and no other.
 var networkModules = [...]string{"failover.ko", "net_failover.ko", "virtio_net.ko"}
 
-// loadModules loads the early modules in the order of /modules. Those of the network come last, beside whatever follows
-// (the agent mounts the root meanwhile), and only where there is an interface; wait returns once they are loaded, too.
-func loadModules() (wait func(), err error) {
+// overlayModule is what a root of two layers needs, and no other.
+const overlayModule = "overlay.ko"
+
+// earlyModules are the paths of the modules in the initramfs, in the order of loading.
+func earlyModules() ([]string, error) {
 	list, err := os.ReadFile("/modules")
 	if errors.Is(err, fs.ErrNotExist) {
-		return func() {}, nil // all that is needed is built into this kernel
+		return nil, nil // all that is needed is built into this kernel
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the list of modules: %w", err)
 	}
+	var paths []string
+	for line := range strings.Lines(string(list)) {
+		if line = strings.TrimSpace(line); line != "" {
+			paths = append(paths, "/"+strings.TrimPrefix(line, "/"))
+		}
+	}
+	return paths, nil
+}
+
+// loadModules loads the early modules but for overlayfs. Those of the network come last, beside whatever follows (the
+// agent mounts the root meanwhile), and only where there is an interface; wait returns once they are loaded, too.
+func loadModules() (wait func(), err error) {
+	paths, err := earlyModules()
+	if err != nil {
+		return nil, err
+	}
 	var late []*os.File
-	for name := range strings.Lines(string(list)) {
-		if name = strings.TrimSpace(name); name == "" {
+	for _, name := range paths {
+		if filepath.Base(name) == overlayModule {
 			continue
 		}
 		// The files are opened now: by the time of the late ones this root may be gone.
-		file, err := os.Open("/" + strings.TrimPrefix(name, "/"))
+		file, err := os.Open(name)
 		if err == nil && slices.Contains(networkModules[:], filepath.Base(name)) {
 			late = append(late, file)
 			continue
@@ -60,6 +78,27 @@ func loadModules() (wait func(), err error) {
 		}
 	}()
 	return func() { <-loaded }, nil
+}
+
+// loadOverlay loads overlayfs, unless it is built into this kernel. All that it needs is there: it is the last of the list.
+func loadOverlay() error {
+	paths, err := earlyModules()
+	if err != nil {
+		return err
+	}
+	for _, name := range paths {
+		if filepath.Base(name) != overlayModule {
+			continue
+		}
+		file, err := os.Open(name)
+		if err == nil {
+			err = loadModule(file)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot load the kernel module %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // hasInterface says whether a network interface is on the virtio bus, whose devices are all there once its driver is.

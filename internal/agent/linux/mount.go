@@ -34,32 +34,29 @@ func drive(serial string) (string, error) {
 	})
 }
 
+// mountDrive mounts a drive's ext4. What it has not used of its tables is zeros already, since the host made the drive
+// sparse: the kernel need not write them in the background.
 func mountDrive(serial, at string, flags uintptr) error {
 	device, err := drive(serial)
 	if err != nil {
 		return err
 	}
-	return mountAt(device, "ext4", at, flags, "")
+	options := ""
+	if flags&unix.MS_RDONLY == 0 {
+		options = "noinit_itable"
+	}
+	return mountAt(device, "ext4", at, flags, options)
 }
 
-// mountRoot mounts the root file system on newRoot.
-func mountRoot(join model.Join) error {
-	if join != model.JoinOverlay {
-		return mountDrive(model.SerialRoot, newRoot, 0)
+// mountRoot mounts the root file system on newRoot, out of the drives with those serials.
+func mountRoot(join model.Join, serials []string) error {
+	switch {
+	case join == model.JoinNone && len(serials) == 1:
+		return mountDrive(serials[0], newRoot, 0)
+	case join == model.JoinOverlay && len(serials) == 2:
+		return mountOverlay(serials[0], serials[1])
 	}
-	const lower, upper = "/lower", "/upper"
-	if err := mountDrive(model.SerialRoot, lower, unix.MS_RDONLY); err != nil {
-		return err
-	}
-	if err := mountDrive(model.SerialUpper, upper, 0); err != nil {
-		return err
-	}
-	for _, dir := range []string{upper + "/data", upper + "/work"} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return fmt.Errorf("cannot prepare the root's upper layer: %w", err)
-		}
-	}
-	return mountAt("overlay", "overlay", newRoot, 0, "lowerdir="+lower+",upperdir="+upper+"/data,workdir="+upper+"/work")
+	return fmt.Errorf("cannot make a root of the drives %q by the join %d", serials, join)
 }
 
 // mountSystem mounts, inside the new root, the file systems that every program expects. Without the first two nothing
@@ -107,10 +104,10 @@ func linkStandard() {
 
 // mountModules puts the kernel's modules where modprobe looks for them: the drive's lib/modules, or its top directory. The
 // drive itself stays out of sight.
-func mountModules() error {
+func mountModules(serial string) error {
 	const staging, at = "/run/banger/modules", "/lib/modules"
 	const flags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	if err := mountDrive(model.SerialModules, staging, flags); err != nil {
+	if err := mountDrive(serial, staging, flags); err != nil {
 		return err
 	}
 	defer func() { _ = unix.Unmount(staging, unix.MNT_DETACH) }() // what stays mounted is only out of sight
@@ -123,14 +120,14 @@ func mountModules() error {
 
 // mountDisks mounts what lies inside the root.
 func mountDisks(c agent.Config) error {
-	if c.Modules {
+	if c.Modules != "" {
 		// A guest without its modules still runs commands.
-		if err := mountModules(); err != nil {
+		if err := mountModules(c.Modules); err != nil {
 			fmt.Fprintln(os.Stderr, "banger-agent:", err)
 		}
 	}
-	if c.WorkDisk {
-		return mountWork(c.User)
+	if c.Work != "" {
+		return mountWork(c.Work, c.User)
 	}
 	return nil
 }

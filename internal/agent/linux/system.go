@@ -86,7 +86,7 @@ func (s *System) Configure(_ context.Context, c agent.Config) error {
 
 // mount makes the root file system the agent's and process 1's, with all that is mounted in it.
 func (s *System) mount(c agent.Config) error {
-	if err := mountRoot(c.Join); err != nil {
+	if err := mountRoot(c.Join, c.Root); err != nil {
 		return err
 	}
 	if err := s.enter(); err != nil {

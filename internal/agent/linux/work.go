@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"banger/internal/model"
 )
 
 const (
@@ -26,7 +24,7 @@ const (
 
 // mountWork puts the work disk's home directory over the user's, filled the first time with what the image has there.
 // The disk's top directory stays out of sight, so that its lost+found is not in the way.
-func mountWork(user string) error {
+func mountWork(serial, user string) error {
 	account, err := lookupUser("/", user)
 	if err != nil {
 		return err
@@ -35,7 +33,7 @@ func mountWork(user string) error {
 	if home == "/" || !filepath.IsAbs(home) {
 		home = "/root"
 	}
-	if err := mountDrive(model.SerialWork, workStaging, 0); err != nil {
+	if err := mountDrive(serial, workStaging, 0); err != nil {
 		return err
 	}
 	inside := filepath.Join(workStaging, workHome)

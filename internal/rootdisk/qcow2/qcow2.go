@@ -22,6 +22,8 @@ import (
 // File is the overlay's name in the VM's directory.
 const File = "root.qcow2"
 
+const format = "qcow2" // of the drive
+
 // Options are what a Driver needs.
 type Options struct {
 	VMs string // the directory that holds one directory per VM, each made and removed by the VM service
@@ -39,6 +41,11 @@ func New(o Options) *Driver { return &Driver{o} }
 // Name implements rootdisk.Driver.
 func (*Driver) Name() string { return "qcow2" }
 
+// Features implements rootdisk.Driver. The overlay is written by this package: nothing can be missing.
+func (*Driver) Features(context.Context) rootdisk.Features {
+	return rootdisk.Features{Format: format, Join: model.JoinNone}
+}
+
 func (d *Driver) path(id model.VMID) string { return filepath.Join(d.o.VMs, string(id), File) }
 
 // Create implements rootdisk.Driver. An overlay of the same base that is there keeps its data.
@@ -53,7 +60,7 @@ func (d *Driver) Create(ctx context.Context, id model.VMID, base rootdisk.Base) 
 	if err := atomicfile.Sweep(path); err != nil { // what a crashed Create left
 		return model.HostErrorf(err, "cannot make the root disk")
 	}
-	if err := checkBase(base); err != nil {
+	if err := base.Check(); err != nil {
 		return err
 	}
 	parts, length, err := empty(base)
@@ -89,15 +96,14 @@ func (d *Driver) Activate(ctx context.Context, id model.VMID, base rootdisk.Base
 	if err := ctx.Err(); err != nil {
 		return rootdisk.Disk{}, model.HostErrorf(err, "cannot use the root disk")
 	}
-	if err := checkBase(base); err != nil {
+	if err := base.Check(); err != nil {
 		return rootdisk.Disk{}, err
 	}
 	if err := d.verify(id, base); err != nil {
 		return rootdisk.Disk{}, err
 	}
 	return rootdisk.Disk{
-		Drives: []model.Drive{{Path: d.path(id), Format: "qcow2", Backing: base.Path, Serial: model.SerialRoot}},
-		Join:   model.JoinNone,
+		Drives: []model.Drive{{Path: d.path(id), Format: format, Backing: base.Path, Serial: model.SerialRoot}},
 	}, nil
 }
 
@@ -121,21 +127,6 @@ func (d *Driver) verify(id model.VMID, base rootdisk.Base) error {
 	return nil
 }
 
-// checkBase checks that the image is there whole, as far as its size tells; that its bytes are those of the digest is for
-// those who have the time to read them.
-func checkBase(base rootdisk.Base) error {
-	info, err := os.Stat(base.Path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return model.Errorf(model.ErrCorrupt, "cannot use image %s: its file %s is gone; see: banger image list", base.Digest.Short(), base.Path)
-	case err != nil:
-		return model.HostErrorf(err, "cannot use image %s", base.Digest.Short())
-	case !info.Mode().IsRegular() || info.Size() != base.Bytes:
-		return model.Errorf(model.ErrCorrupt, "cannot use image %s: its file %s is not the %d bytes that it was; see: banger image list", base.Digest.Short(), base.Path, base.Bytes)
-	}
-	return nil
-}
-
 // Deactivate implements rootdisk.Driver: there are no devices.
 func (*Driver) Deactivate(context.Context, model.VMID, model.DiskHandles) error { return nil }
 
@@ -152,31 +143,14 @@ func (d *Driver) Remove(_ context.Context, id model.VMID, _ model.DiskHandles) e
 
 // Usage implements rootdisk.Driver.
 func (d *Driver) Usage(_ context.Context, id model.VMID) (rootdisk.Usage, error) {
-	var stat syscall.Stat_t
-	if err := syscall.Lstat(d.path(id), &stat); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return rootdisk.Usage{}, model.Errorf(model.ErrNotFound, "cannot tell what the root disk takes: %s is gone", d.path(id))
-		}
-		return rootdisk.Usage{}, model.HostErrorf(err, "cannot tell what the root disk takes")
-	}
-	return rootdisk.Usage{Bytes: stat.Blocks * 512}, nil // st_blocks counts 512 bytes, inode(7)
+	return rootdisk.FileUsage(d.path(id))
 }
 
 // Sweep implements rootdisk.Driver. The VMs' directories themselves are the service's.
 func (d *Driver) Sweep(ctx context.Context, keep map[model.VMID]rootdisk.Keep) error {
-	entries, err := os.ReadDir(d.o.VMs)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return model.HostErrorf(err, "cannot look for forgotten root disks")
-	}
-	var errs []error
-	for _, e := range entries {
-		id := model.VMID(e.Name())
-		if !e.IsDir() || !id.Valid() || keep[id] != rootdisk.KeepNothing {
-			continue
-		}
+	ids, err := rootdisk.Forgotten(d.o.VMs, keep)
+	errs := []error{err}
+	for _, id := range ids {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(errs, err)...)
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"banger/internal/model"
@@ -59,26 +60,40 @@ func activateAfterCrash(t *testing.T, w *world) {
 	}
 }
 
+func features(t *testing.T, w *world) {
+	f := w.Features(t.Context())
+	if f.Format != "raw" && f.Format != "qcow2" {
+		t.Errorf("no VMM knows the format %q", f.Format)
+	}
+	if len(f.Join.Serials()) == 0 {
+		t.Errorf("no agent knows the join %d", f.Join)
+	}
+	if f.Problem != "" {
+		t.Errorf("the suite runs, and it says that it cannot: %s", f.Problem)
+	}
+	// What comes of them does not depend on what was done, and a request that has ended is no problem of the host's.
+	w.activate(t, w.created(t))
+	w.restart(t)
+	if again := w.Features(ended(t)); again != f {
+		t.Errorf("%+v became %+v", f, again)
+	}
+}
+
 func activateDescribes(t *testing.T, w *world) {
+	f := w.Features(t.Context())
 	disk := w.activate(t, w.created(t))
-	serials := map[string]bool{}
+	var serials []string
 	for _, d := range disk.Drives {
-		serials[d.Serial] = true
-		if !filepath.IsAbs(d.Path) || (d.Format != "raw" && d.Format != "qcow2") || (d.Format == "raw" && d.Backing != "") {
-			t.Errorf("not a drive that a VMM can be given: %+v", d)
+		serials = append(serials, d.Serial)
+		if !filepath.IsAbs(d.Path) || d.Format != f.Format || (d.Format == "raw" && d.Backing != "") {
+			t.Errorf("not a drive that a VMM can be given, or not of the format %q: %+v", f.Format, d)
 		}
 		if d.Path == w.base.Path && !d.ReadOnly {
 			t.Errorf("the shared base is writable: %+v", d)
 		}
 	}
-	want := map[model.Join][]string{model.JoinNone: {model.SerialRoot}, model.JoinOverlay: {model.SerialRoot, model.SerialUpper}}[disk.Join]
-	for _, serial := range want {
-		if !serials[serial] {
-			t.Errorf("no drive with the serial %q for the join %v", serial, disk.Join)
-		}
-	}
-	if len(serials) != len(want) {
-		t.Errorf("serials %v, want %v", serials, want)
+	if want := f.Join.Serials(); !slices.Equal(serials, want) {
+		t.Errorf("serials %q, want %q", serials, want)
 	}
 }
 

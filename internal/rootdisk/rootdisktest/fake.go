@@ -38,6 +38,11 @@ func NewFake(vms, devices string, fail func(call string, id model.VMID) error) *
 // Name implements rootdisk.Driver.
 func (*Fake) Name() string { return "fake" }
 
+// Features implements rootdisk.Driver: it runs everywhere.
+func (*Fake) Features(context.Context) rootdisk.Features {
+	return rootdisk.Features{Format: "raw", Join: model.JoinNone}
+}
+
 func (f *Fake) data(id model.VMID) string { return filepath.Join(f.vms, string(id), "root.img") }
 
 // base remembers which image the data came from.
@@ -60,7 +65,7 @@ func (f *Fake) Create(ctx context.Context, id model.VMID, base rootdisk.Base) er
 	if _, err := os.Stat(f.data(id)); err == nil {
 		return f.verify(id, base)
 	}
-	if err := checkBase(base); err != nil {
+	if err := base.Check(); err != nil {
 		return err
 	}
 	err := atomicfile.Write(f.base(id), []byte(base.Digest), 0o600)
@@ -100,19 +105,12 @@ func (f *Fake) verify(id model.VMID, base rootdisk.Base) error {
 	return nil
 }
 
-func checkBase(base rootdisk.Base) error {
-	if info, err := os.Stat(base.Path); err != nil || info.Size() != base.Bytes {
-		return model.Errorf(model.ErrCorrupt, "cannot use image %s: its file is gone or has another size", base.Digest.Short())
-	}
-	return nil
-}
-
 // Activate implements rootdisk.Driver.
 func (f *Fake) Activate(ctx context.Context, id model.VMID, base rootdisk.Base) (rootdisk.Disk, error) {
 	if err := f.begin(ctx, "Activate", id); err != nil {
 		return rootdisk.Disk{}, err
 	}
-	if err := errors.Join(checkBase(base), f.verify(id, base)); err != nil {
+	if err := errors.Join(base.Check(), f.verify(id, base)); err != nil {
 		return rootdisk.Disk{}, err
 	}
 	if err := os.MkdirAll(f.devices, 0o700); err != nil {

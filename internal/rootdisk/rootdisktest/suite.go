@@ -30,6 +30,7 @@ func Run(t *testing.T, h Harness) {
 		name string
 		test func(t *testing.T, w *world)
 	}{
+		{"Features", features},
 		{"CreateTwiceKeepsData", createTwice},
 		{"ActivateAfterACrash", activateAfterCrash},
 		{"ActivateDescribesTheDisk", activateDescribes},
