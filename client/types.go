@@ -18,6 +18,7 @@ type VM struct {
 	Kernel       string     `json:"kernel"`
 	KernelDigest string     `json:"kernel_digest"`
 	VMM          string     `json:"vmm"`
+	RootDisk     string     `json:"root_disk"` // the driver of its root disk
 	VCPUs        int        `json:"vcpus"`
 	MemoryBytes  int64      `json:"memory_bytes"`
 	DiskBytes    int64      `json:"disk_bytes"` // size of the work disk
@@ -111,13 +112,16 @@ type DaemonStatus struct {
 	Accel         string `json:"accel"`   // kvm or tcg
 	Slow          string `json:"slow"`    // why VMs are slow on this host, or ""
 	Problem       string `json:"problem"` // why no VM can run on this host, or ""
+
+	VMMs      []string `json:"vmms"`       // the drivers that a VM can be made with, in order of preference
+	RootDisks []string `json:"root_disks"` // likewise
 }
 
 func vmValue(m *bangerv1.VM) VM {
 	v := VM{
 		ID: m.GetId(), Name: m.GetName(), State: m.GetState(),
 		Image: m.GetImage(), ImageDigest: m.GetImageDigest(), Kernel: m.GetKernel(), KernelDigest: m.GetKernelDigest(),
-		VMM: m.GetVmm(), VCPUs: int(m.GetVcpus()), MemoryBytes: m.GetMemoryBytes(), DiskBytes: m.GetDiskBytes(),
+		VMM: m.GetVmm(), RootDisk: m.GetRootDisk(), VCPUs: int(m.GetVcpus()), MemoryBytes: m.GetMemoryBytes(), DiskBytes: m.GetDiskBytes(),
 		Network: m.GetNetwork(), Env: list(m.GetEnv()), Workdir: m.GetWorkdir(), User: m.GetUser(),
 		CreatedAt: instant(m.GetCreatedAt()), StartedAt: maybe(m.GetStartedAt()), UsedAt: maybe(m.GetUsedAt()),
 		LastError: m.GetLastError(), Leased: m.GetLeased(), Dir: m.GetDir(),

@@ -319,6 +319,8 @@ func TestCompletion(t *testing.T) {
 		"vm start live":           "live-name\n",
 		"vm delete other live":    "live-name\n",
 		"vm run --image deb":      "debian\n",
+		"vm create --vmm f":       "fake\n",
+		"vm run --root-disk o":    "other\n",
 		"image show deb":          "debian\n",
 		"vm list --format js":     "table\njson\n", // the shell picks
 		"completion z":            "zsh\n",

@@ -115,3 +115,13 @@ func (a *app) completeKernels(cmd *cobra.Command, _ []string, start string) ([]s
 		return mapped(kernels, func(k client.Kernel) string { return nameOr(k.Name, k.Digest) }), err
 	})
 }
+
+// completeDrivers offers the drivers that a daemon says it has.
+func (a *app) completeDrivers(of func(client.DaemonStatus) []string) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, _ []string, start string) ([]string, cobra.ShellCompDirective) {
+		return a.live(cmd.Context(), start, func(ctx context.Context, c *client.Client) ([]string, error) {
+			status, err := c.Status(ctx)
+			return of(status), err
+		})
+	}
+}

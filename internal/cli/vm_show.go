@@ -89,7 +89,7 @@ func vmFields(v client.VM) [][2]string {
 	fields := [][2]string{
 		{"Name", v.Name}, {"ID", v.ID}, {"State", v.State},
 		{"Image", v.Image + " (" + shortDigest(v.ImageDigest) + ")"}, {"Kernel", v.Kernel + " (" + shortDigest(v.KernelDigest) + ")"},
-		{"VMM", v.VMM}, {"VMM process", process}, {"VCPUs", strconv.Itoa(v.VCPUs)},
+		{"VMM", v.VMM}, {"VMM process", process}, {"Root disk", v.RootDisk}, {"VCPUs", strconv.Itoa(v.VCPUs)},
 		{"Memory", size(v.MemoryBytes)}, {"Disk", size(v.DiskBytes)}, {"Network", v.Network},
 		{"Created", v.CreatedAt.Local().Format(time.RFC3339)}, {"Started", moment(v.StartedAt)}, {"Used", moment(v.UsedAt)},
 		{"Directory", v.Dir},

@@ -22,6 +22,7 @@ type specFlags struct {
 
 	kernel  string
 	vmm     string
+	root    string // --root-disk
 	vcpus   countFlag
 	memory  sizeFlag
 	disk    sizeFlag
@@ -42,6 +43,7 @@ func addSpec(a *app, cmd *cobra.Command, f *specFlags) {
 	addInsecure(cmd, &f.insecure)
 	fs.StringVar(&f.kernel, "kernel", "", "kernel to boot (default "+model.DefaultKernel+")")
 	fs.StringVar(&f.vmm, "vmm", "", "what runs it (default: the best this host has)")
+	fs.StringVar(&f.root, "root-disk", "", "how its root disk is made (default: the configured way, or the best that goes with what runs it)")
 	fs.Var(&f.vcpus, "vcpu", "virtual processors")
 	fs.Var(&f.vcpus, "cpus", "the same as --vcpu")
 	cmd.MarkFlagsMutuallyExclusive("vcpu", "cpus")
@@ -54,6 +56,8 @@ func addSpec(a *app, cmd *cobra.Command, f *specFlags) {
 	completeFlag(cmd, "image", a.completeImages)
 	complete(cmd, "pull", pullPolicies()...)
 	completeFlag(cmd, "kernel", a.completeKernels)
+	completeFlag(cmd, "vmm", a.completeDrivers(func(s client.DaemonStatus) []string { return s.VMMs }))
+	completeFlag(cmd, "root-disk", a.completeDrivers(func(s client.DaemonStatus) []string { return s.RootDisks }))
 }
 
 // named says whether --name was given, if only as nothing.
@@ -67,9 +71,9 @@ func (f *specFlags) request(a *app, auto bool) (client.CreateRequest, error) {
 			return client.CreateRequest{}, err
 		}
 	}
-	for _, text := range []string{f.image, f.kernel, f.vmm} {
+	for _, text := range []string{f.image, f.kernel, f.vmm, f.root} {
 		if !utf8.ValidString(text) {
-			return client.CreateRequest{}, usagef("%q is not UTF-8: no image, kernel or VMM has that name", text)
+			return client.CreateRequest{}, usagef("%q is not UTF-8: no image, kernel, VMM or root disk has that name", text)
 		}
 	}
 	if f.pull != "" && !slices.Contains(pullPolicies(), f.pull) {
@@ -82,7 +86,8 @@ func (f *specFlags) request(a *app, auto bool) (client.CreateRequest, error) {
 	}
 	r := client.CreateRequest{
 		Name: f.name, Image: f.image, Pull: f.pull, Platform: f.platform, Insecure: f.insecure, Kernel: f.kernel, VMM: f.vmm,
-		VCPUs: int(f.vcpus), MemoryBytes: int64(f.memory), DiskBytes: int64(f.disk),
+		RootDisk: f.root,
+		VCPUs:    int(f.vcpus), MemoryBytes: int64(f.memory), DiskBytes: int64(f.disk),
 		Env: env, Workdir: f.workdir, User: f.user,
 	}
 	return r, f.network.apply(a, &r, auto)

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 
 	"banger/internal/model"
+	"banger/internal/rootdisk"
 )
 
 // fileConfig is config.toml: what new VMs get when the command does not say.
@@ -21,6 +23,7 @@ type fileConfig struct {
 	Memory   string `toml:"memory"`
 	DiskSize string `toml:"disk-size"`
 	Network  string `toml:"network"`
+	RootDisk string `toml:"root-disk"`
 
 	Images imagesConfig `toml:"images"`
 }
@@ -63,6 +66,19 @@ func loadDefaults(path string) (model.Spec, error) {
 		return spec, configError(path, err)
 	}
 	return spec, nil
+}
+
+// loadRootDisk returns the name of the root disk driver that the file at path chooses among those, or "".
+func loadRootDisk(path string, drivers []rootdisk.Driver) (string, error) {
+	file, err := readConfig(path)
+	if err != nil || file.RootDisk == "" {
+		return "", err
+	}
+	known := driverNames(drivers)
+	if !slices.Contains(known, file.RootDisk) {
+		return "", configError(path, model.Errorf(model.ErrInvalid, "root-disk = %q: there are %s", file.RootDisk, strings.Join(known, ", ")))
+	}
+	return file.RootDisk, nil
 }
 
 func readConfig(path string) (fileConfig, error) {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,6 +24,7 @@ func TestLoadDefaults(t *testing.T) {
 		{name: "another type", text: "\nvcpus = \"two\"\n", wrong: "line 2: \"vcpus\""},
 		{name: "network", text: "network = \"none\"\n", want: func(s *model.Spec) { s.Network = "none" }},
 		{name: "bad network", text: "network = \"lan\"\n", wrong: "lan"},
+		{name: "root disk", text: "root-disk = \"overlay\"\n", want: func(*model.Spec) {}},
 		{name: "bad size", text: "memory = \"lots\"\n", wrong: "lots"},
 		{name: "impossible", text: "vcpus = 1000\n", wrong: "1000"},
 		{name: "not TOML", text: "vcpus: 4\n", wrong: "config.toml"},
@@ -52,5 +54,32 @@ func TestLoadDefaults(t *testing.T) {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
 		})
+	}
+}
+
+func TestLoadRootDisk(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	drivers := Shipped(Host{Log: slog.New(slog.DiscardHandler)}).RootDisks
+	for text, want := range map[string]string{
+		"":                          "",
+		"vcpus = 4\n":               "",
+		"root-disk = \"overlay\"":   "overlay",
+		"root-disk = \"qcow2\"":     "qcow2",
+		"root-disk = \"overlayfs\"": "error: qcow2, overlay",
+		"root-disk = 3":             "error: line 1",
+	} {
+		path := filepath.Join(dir, "config.toml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := loadRootDisk(path, drivers)
+		if says, wrong := strings.CutPrefix(want, "error: "); wrong {
+			if err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), path) {
+				t.Errorf("%q: got %v, want an error that names %q and the file", text, err, says)
+			}
+		} else if got != want || err != nil {
+			t.Errorf("%q: got %q, %v; want %q", text, got, err, want)
+		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // life is a VM's whole life; it says after each step what was promised: "" for nothing, else the state, or "gone".
-func (h *host) life() (promise string) {
+func (h *host) life(rootDisk string) (promise string) {
 	c, err := client.Dial(h.t.Context(), client.Options{Dirs: h.dirs})
 	if err != nil {
 		return "" // the daemon is dead already
@@ -29,7 +29,7 @@ func (h *host) life() (promise string) {
 		}
 		return op.Wait(func(client.Event) {})
 	}
-	made, err := wait(c.Create(ctx, client.CreateRequest{Name: "box", DiskBytes: model.MinDiskBytes, Start: true}))
+	made, err := wait(c.Create(ctx, client.CreateRequest{Name: "box", RootDisk: rootDisk, DiskBytes: model.MinDiskBytes, Start: true}))
 	if err != nil {
 		return ""
 	}
@@ -49,6 +49,14 @@ func (h *host) life() (promise string) {
 		promise = step.promise
 	}
 	return promise
+}
+
+// rootDiskOf is the driver with which a VM's life passes the point.
+func rootDiskOf(point string) string {
+	if strings.HasPrefix(point, "overlay.") {
+		return "overlay"
+	}
+	return ""
 }
 
 // elsewhere are the points that a VM's life does not pass.
@@ -97,7 +105,7 @@ func walk(t *testing.T, behaviour string, points ...string) {
 	for i, point := range points {
 		cmd := h.start(crash.Env+"="+point, behaviourVariable+"="+behaviour)
 		if i == 0 {
-			promise = h.life()
+			promise = h.life(rootDiskOf(point))
 		}
 		died(t, cmd, point)
 	}

@@ -7,6 +7,7 @@ import (
 	"banger/internal/network/none"
 	"banger/internal/network/user"
 	"banger/internal/rootdisk"
+	"banger/internal/rootdisk/overlay"
 	"banger/internal/rootdisk/qcow2"
 	"banger/internal/vmm"
 	"banger/internal/vmm/qemu"
@@ -16,10 +17,23 @@ import (
 func Shipped(h Host) Drivers {
 	packets := user.New(user.Options{Dirs: h.Dirs, Instance: h.Instance, Log: h.Log})
 	return Drivers{
-		VMMs:      []vmm.Driver{qemu.New(qemu.Options{Cache: filepath.Join(h.Dirs.Cache, "probe"), Log: h.Log})},
-		RootDisks: []rootdisk.Driver{qcow2.New(qcow2.Options{VMs: h.Dirs.VMs(), Log: h.Log})},
+		VMMs: []vmm.Driver{qemu.New(qemu.Options{Cache: filepath.Join(h.Dirs.Cache, "probe"), Log: h.Log})},
+		RootDisks: []rootdisk.Driver{
+			qcow2.New(qcow2.Options{VMs: h.Dirs.VMs(), Log: h.Log}),
+			// For any VMM, but what a guest sees is not quite an ordinary file system.
+			overlay.New(overlay.Options{VMs: h.Dirs.VMs(), Log: h.Log}),
+		},
 		// Without a network there is not even an interface.
 		Networks: []network.Driver{none.New(), packets},
 		Close:    packets.Close,
 	}
+}
+
+// driverNames are what users call the drivers.
+func driverNames[D interface{ Name() string }](drivers []D) []string {
+	names := make([]string, len(drivers))
+	for i, d := range drivers {
+		names[i] = d.Name()
+	}
+	return names
 }

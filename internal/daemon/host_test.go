@@ -9,6 +9,7 @@ import (
 	"banger/internal/network"
 	"banger/internal/network/networktest"
 	"banger/internal/rootdisk"
+	"banger/internal/rootdisk/overlay"
 	"banger/internal/rootdisk/qcow2"
 	"banger/internal/vm"
 	"banger/internal/vmm"
@@ -57,9 +58,11 @@ func runDaemon(root string) int {
 		Dirs: d, Agent: os.Args[0], Limits: limits,
 		Drivers: func(h daemon.Host) daemon.Drivers {
 			return daemon.Drivers{
-				VMMs:      []vmm.Driver{vmmtest.NewFake(vmmtest.FakeOptions{Behaviour: func(vmm.Config) vmmtest.Behaviour { return behaviour }})},
-				RootDisks: []rootdisk.Driver{qcow2.New(qcow2.Options{VMs: d.VMs(), Log: h.Log})},
-				Networks:  []network.Driver{networktest.NewFake(root+"/network", nil)},
+				VMMs: []vmm.Driver{vmmtest.NewFake(vmmtest.FakeOptions{Behaviour: func(vmm.Config) vmmtest.Behaviour { return behaviour }})},
+				RootDisks: []rootdisk.Driver{
+					qcow2.New(qcow2.Options{VMs: d.VMs(), Log: h.Log}), overlay.New(overlay.Options{VMs: d.VMs(), Log: h.Log}),
+				},
+				Networks: []network.Driver{networktest.NewFake(root+"/network", nil)},
 			}
 		},
 		Ready: func() { ready.Close() },

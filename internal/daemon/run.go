@@ -108,10 +108,14 @@ func Run(ctx context.Context, c Config) (err error) {
 	if drivers.Close != nil {
 		defer func() { err = errors.Join(err, drivers.Close()) }()
 	}
+	rootDisk, err := loadRootDisk(c.Dirs.ConfigFile(), drivers.RootDisks)
+	if err != nil {
+		return err
+	}
 	vms := vm.New(vm.Options{
 		Dirs: c.Dirs, Store: rows, Images: images, Operations: operations,
 		VMMs: drivers.VMMs, RootDisks: drivers.RootDisks, Networks: drivers.Networks,
-		Defaults: defaults, Limits: c.Limits, Log: log,
+		Defaults: defaults, RootDisk: rootDisk, Limits: c.Limits, Log: log,
 	})
 	defer vms.Close()
 	defer closeOperations(operations, log)
@@ -130,7 +134,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	defer stop()
 	handler := server.New(server.Options{
 		VMs: vms, Networks: vms, Images: images, Operations: operations, Stop: stop, Log: log,
-		Status: func(ctx context.Context) server.Status { return status(ctx, c, instance, vms) },
+		Status: func(ctx context.Context) server.Status { return status(ctx, c, instance, drivers, vms) },
 	})
 	return serve(ctx, c, handler, log)
 }
@@ -185,8 +189,10 @@ func closeOperations(operations *operation.Runner, log *slog.Logger) {
 	}
 }
 
-func status(ctx context.Context, c Config, instance model.InstanceID, vms *vm.Service) server.Status {
-	s := server.Status{Dirs: c.Dirs, Instance: instance}
+func status(ctx context.Context, c Config, instance model.InstanceID, drivers Drivers, vms *vm.Service) server.Status {
+	s := server.Status{
+		Dirs: c.Dirs, Instance: instance, VMMs: driverNames(drivers.VMMs), RootDisks: driverNames(drivers.RootDisks),
+	}
 	driver, features, err := vms.DefaultVMM(ctx)
 	if err != nil {
 		s.Problem = err.Error()

@@ -15,7 +15,7 @@ func vmMessage(v vm.View) *bangerv1.VM {
 	m := &bangerv1.VM{
 		Id: string(v.ID), Name: v.Name, State: v.State.String(),
 		Image: v.Spec.Image, ImageDigest: string(v.Image), Kernel: v.Spec.Kernel, KernelDigest: string(v.Kernel),
-		Vmm: v.VMM, Vcpus: int32(v.Spec.VCPUs), MemoryBytes: v.Spec.MemoryBytes, DiskBytes: v.Spec.DiskBytes,
+		Vmm: v.VMM, RootDisk: v.RootDisk, Vcpus: int32(v.Spec.VCPUs), MemoryBytes: v.Spec.MemoryBytes, DiskBytes: v.Spec.DiskBytes,
 		Network: v.Spec.Network, Env: v.Spec.Env, Workdir: v.Spec.Workdir, User: v.Spec.User,
 		CreatedAt: timeMessage(v.CreatedAt), StartedAt: timeMessage(v.StartedAt), UsedAt: timeMessage(v.UsedAt),
 		LastError: v.LastError, Leased: v.Leased, Dir: v.Dir,
@@ -66,7 +66,7 @@ func createRequest(r *bangerv1.CreateVMRequest) (vm.CreateRequest, error) {
 			Network: spec.GetNetwork(), Ports: ports, HostPorts: open,
 			PortsAuto: spec.GetPortsAuto(), Proxy: spec.GetProxy(), CA: spec.GetCa(),
 		},
-		VMM: spec.GetVmm(), Start: r.GetStart(), Lease: r.GetLease(), Key: r.GetIdempotencyKey(),
+		VMM: spec.GetVmm(), RootDisk: spec.GetRootDisk(), Start: r.GetStart(), Lease: r.GetLease(), Key: r.GetIdempotencyKey(),
 		Image:     image.Want{Policy: image.Policy(spec.GetPull()), Platform: spec.GetPlatform(), Insecure: spec.GetInsecure()},
 		LeaseMain: spec.GetLeaseMain(), StartMain: spec.GetStartMain(),
 	}

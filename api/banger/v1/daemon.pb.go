@@ -72,7 +72,9 @@ type DaemonStatusResponse struct {
 	Accel         string                 `protobuf:"bytes,11,opt,name=accel,proto3" json:"accel,omitempty"` // kvm or tcg
 	Slow          string                 `protobuf:"bytes,12,opt,name=slow,proto3" json:"slow,omitempty"`   // why it is slow here, or empty
 	Instance      string                 `protobuf:"bytes,13,opt,name=instance,proto3" json:"instance,omitempty"`
-	Problem       string                 `protobuf:"bytes,14,opt,name=problem,proto3" json:"problem,omitempty"` // why no VM can run on this host, or empty
+	Problem       string                 `protobuf:"bytes,14,opt,name=problem,proto3" json:"problem,omitempty"`                      // why no VM can run on this host, or empty
+	Vmms          []string               `protobuf:"bytes,15,rep,name=vmms,proto3" json:"vmms,omitempty"`                            // the drivers that a VM can be made with, in order of preference
+	RootDisks     []string               `protobuf:"bytes,16,rep,name=root_disks,json=rootDisks,proto3" json:"root_disks,omitempty"` // likewise
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -203,6 +205,20 @@ func (x *DaemonStatusResponse) GetProblem() string {
 		return x.Problem
 	}
 	return ""
+}
+
+func (x *DaemonStatusResponse) GetVmms() []string {
+	if x != nil {
+		return x.Vmms
+	}
+	return nil
+}
+
+func (x *DaemonStatusResponse) GetRootDisks() []string {
+	if x != nil {
+		return x.RootDisks
+	}
+	return nil
 }
 
 type StopDaemonRequest struct {
@@ -354,7 +370,7 @@ var File_banger_v1_daemon_proto protoreflect.FileDescriptor
 const file_banger_v1_daemon_proto_rawDesc = "" +
 	"\n" +
 	"\x16banger/v1/daemon.proto\x12\tbanger.v1\"\x15\n" +
-	"\x13DaemonStatusRequest\"\xfe\x02\n" +
+	"\x13DaemonStatusRequest\"\xb1\x03\n" +
 	"\x14DaemonStatusResponse\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x05R\x03pid\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1a\n" +
@@ -370,7 +386,10 @@ const file_banger_v1_daemon_proto_rawDesc = "" +
 	"\x05accel\x18\v \x01(\tR\x05accel\x12\x12\n" +
 	"\x04slow\x18\f \x01(\tR\x04slow\x12\x1a\n" +
 	"\binstance\x18\r \x01(\tR\binstance\x12\x18\n" +
-	"\aproblem\x18\x0e \x01(\tR\aproblem\"\x13\n" +
+	"\aproblem\x18\x0e \x01(\tR\aproblem\x12\x12\n" +
+	"\x04vmms\x18\x0f \x03(\tR\x04vmms\x12\x1d\n" +
+	"\n" +
+	"root_disks\x18\x10 \x03(\tR\trootDisks\"\x13\n" +
 	"\x11StopDaemonRequest\"\x14\n" +
 	"\x12StopDaemonResponse\"\r\n" +
 	"\vPingRequest\"\x0e\n" +

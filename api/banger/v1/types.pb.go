@@ -54,6 +54,7 @@ type VM struct {
 	Ca             bool                   `protobuf:"varint,27,opt,name=ca,proto3" json:"ca,omitempty"`                                              // it is given the host's extra certificates
 	WorkspaceHost  string                 `protobuf:"bytes,30,opt,name=workspace_host,json=workspaceHost,proto3" json:"workspace_host,omitempty"`    // the project that was copied in, or empty
 	WorkspaceGuest string                 `protobuf:"bytes,31,opt,name=workspace_guest,json=workspaceGuest,proto3" json:"workspace_guest,omitempty"` // where it is in the guest
+	RootDisk       string                 `protobuf:"bytes,32,opt,name=root_disk,json=rootDisk,proto3" json:"root_disk,omitempty"`                   // the driver of its root disk
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -287,6 +288,13 @@ func (x *VM) GetWorkspaceHost() string {
 func (x *VM) GetWorkspaceGuest() string {
 	if x != nil {
 		return x.WorkspaceGuest
+	}
+	return ""
+}
+
+func (x *VM) GetRootDisk() string {
+	if x != nil {
+		return x.RootDisk
 	}
 	return ""
 }
@@ -691,7 +699,7 @@ var File_banger_v1_types_proto protoreflect.FileDescriptor
 
 const file_banger_v1_types_proto_rawDesc = "" +
 	"\n" +
-	"\x15banger/v1/types.proto\x12\tbanger.v1\x1a\x17banger/v1/network.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf5\x06\n" +
+	"\x15banger/v1/types.proto\x12\tbanger.v1\x1a\x17banger/v1/network.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x92\a\n" +
 	"\x02VM\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -728,7 +736,8 @@ const file_banger_v1_types_proto_rawDesc = "" +
 	"\x05proxy\x18\x1a \x01(\bR\x05proxy\x12\x0e\n" +
 	"\x02ca\x18\x1b \x01(\bR\x02ca\x12%\n" +
 	"\x0eworkspace_host\x18\x1e \x01(\tR\rworkspaceHost\x12'\n" +
-	"\x0fworkspace_guest\x18\x1f \x01(\tR\x0eworkspaceGuest\"H\n" +
+	"\x0fworkspace_guest\x18\x1f \x01(\tR\x0eworkspaceGuest\x12\x1b\n" +
+	"\troot_disk\x18  \x01(\tR\brootDisk\"H\n" +
 	"\aHandles\x12$\n" +
 	"\x03vmm\x18\x01 \x01(\v2\x12.banger.v1.ProcessR\x03vmm\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\"\x1b\n" +

@@ -59,8 +59,10 @@ func Start(t T) *Daemon {
 	d.VMs = newVMs(d.Operations)
 	d.server = server.New(server.Options{
 		VMs: d.VMs, Networks: d.VMs, Images: d.Images, Operations: d.Operations, Log: log,
-		Status: func(context.Context) server.Status { return server.Status{Dirs: d.Dirs, VMM: "fake", Accel: "none"} },
-		Stop:   sync.OnceFunc(func() { close(d.Stopped) }),
+		Status: func(context.Context) server.Status {
+			return server.Status{Dirs: d.Dirs, VMM: "fake", Accel: "none", VMMs: []string{"fake"}, RootDisks: []string{"fake", "other"}}
+		},
+		Stop: sync.OnceFunc(func() { close(d.Stopped) }),
 	})
 	d.listen(t)
 	t.Cleanup(func() {

@@ -69,7 +69,7 @@ func (s *VMs) AddProject(name string, paths model.WorkspacePaths) vm.View {
 
 func (s *VMs) add(v model.VM) vm.View {
 	v.ID = model.NewVMID()
-	v.VMM, v.CreatedAt = "fake", time.Now()
+	v.VMM, v.RootDisk, v.CreatedAt = "fake", "fake", time.Now()
 	view := vm.View{VM: v, Dir: "/vms/" + string(v.ID)}
 	setHandles(&view)
 	s.rows = append(s.rows, view)
