@@ -98,5 +98,5 @@ func named[D interface{ Name() string }](what, name string, drivers []D) (D, err
 		}
 	}
 	var none D
-	return none, model.Errorf(model.ErrUnsupported, "this banger has no %s called %q; it has: %s", what, name, strings.Join(known, ", "))
+	return none, model.Errorf(model.ErrUnsupported, "cannot use the %s %q: this banger has %s", what, name, strings.Join(known, ", "))
 }

@@ -43,7 +43,7 @@ func TestPickRootDisk(t *testing.T) {
 		{name: "asked for and not for this VMM", asked: "first", formats: raw, says: []string{"first", "qcow2", "raw"}},
 		{name: "configured and not for this VMM", configured: "first", formats: raw, says: []string{"first", "qcow2"}},
 		{name: "asked for and not for this host", asked: "broken", formats: both, says: []string{"broken", "device-mapper"}},
-		{name: "unknown", asked: "other", formats: both, says: []string{`"other"`, "broken, first, second"}},
+		{name: "unknown", asked: "other", formats: both, says: []string{`"other"`, "has broken, first, second"}},
 		{name: "nothing fits", formats: none, says: []string{"device-mapper", "first", "second", "vmdk"}},
 	} {
 		s := &Service{Options: Options{RootDisks: disks, RootDisk: c.configured}}

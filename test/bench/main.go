@@ -38,6 +38,7 @@ func rows() []row {
 		{"hog", benchHog},
 		{"copy", benchCopy},
 		{"copysmall", benchCopySmall},
+		{"overlay", benchOverlay}, {"overlayread", benchOverlayRead}, {"overlaycache", benchOverlayCache},
 	}
 }
 
@@ -112,7 +113,7 @@ func choose(names string) ([]row, error) {
 			}
 		}
 		if !found {
-			return nil, fmt.Errorf("there is no row %q: run, exec, list, delete, idle, memory, hog, copy and copysmall are there", name)
+			return nil, fmt.Errorf("there is no row %q: run, exec, list, delete, idle, memory, hog, copy, copysmall, overlay, overlayread and overlaycache are there", name)
 		}
 	}
 	return chosen, nil

@@ -90,7 +90,8 @@ func bootBare(ctx context.Context, h *host, bare bareVMM) (booted, error) {
 	return b, err
 }
 
-func bootProduct(ctx context.Context, m *home) (booted, error) {
+// bootProduct times a run with more flags.
+func bootProduct(ctx context.Context, m *home, flags ...string) (booted, error) {
 	before, err := entries(m.dirs.VMs())
 	if err != nil {
 		return booted{}, err
@@ -100,7 +101,7 @@ func bootProduct(ctx context.Context, m *home) (booted, error) {
 		return booted{}, err
 	}
 	defer log.Close()
-	cmd := m.command(ctx, "vm", "run", "--quiet", "--", "echo", "x")
+	cmd := m.command(ctx, append(append([]string{"vm", "run", "--quiet"}, flags...), "--", "echo", "x")...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
