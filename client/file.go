@@ -51,6 +51,23 @@ func (c *Client) StatFile(ctx context.Context, vm, path string, follow bool) (Fi
 	}, nil
 }
 
+// FileName is one name in a directory of a guest: the guest's word, of any characters but / and NUL.
+type FileName = model.FileName
+
+// ListFiles names what lies in a directory of a running VM's guest and begins with prefix, for somebody who types a path.
+// Of a large directory it is only a part. It does not count as a use of the VM.
+func (c *Client) ListFiles(ctx context.Context, vm, dir, prefix string) ([]FileName, error) {
+	res, err := c.files.List(ctx, &bangerv1.ListFilesRequest{VmId: vm, Dir: dir, Prefix: prefix})
+	if err != nil {
+		return nil, plain(ctx, err)
+	}
+	var names []FileName
+	for _, f := range res.GetFiles() {
+		names = append(names, FileName{Name: f.GetName(), Dir: f.GetDir()})
+	}
+	return names, nil
+}
+
 // maxFileData is the most of an archive that one message carries.
 const maxFileData = 64 << 10
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -68,6 +69,31 @@ func (f *files) Stat(_ context.Context, req *agentv1.StatRequest) (*agentv1.Stat
 	if info.Mode&fs.ModeSymlink != 0 {
 		if answer.Target, err = rootedfs.Target(f.sys.Root(), resolved); err != nil {
 			return nil, verdict(err)
+		}
+	}
+	return answer, nil
+}
+
+// List serves the names in a directory.
+func (f *files) List(ctx context.Context, req *agentv1.ListRequest) (*agentv1.ListResponse, error) {
+	leave, err := f.enter()
+	if err != nil {
+		return nil, verdict(err)
+	}
+	defer leave()
+	root, err := rootedfs.OpenIn(f.sys.Root(), req.GetDir())
+	if err != nil {
+		return nil, verdict(err)
+	}
+	defer root.Close()
+	found, err := root.Names(ctx, req.GetPrefix(), model.MaxListed, model.MaxScanned)
+	if err != nil {
+		return nil, verdict(err)
+	}
+	answer := &agentv1.ListResponse{}
+	for _, e := range found {
+		if utf8.ValidString(e.Name()) { // a message holds no other
+			answer.Files = append(answer.Files, &agentv1.ListedFile{Name: e.Name(), Dir: e.IsDir()})
 		}
 	}
 	return answer, nil

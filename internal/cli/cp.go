@@ -191,21 +191,3 @@ func (o *cpOptions) explain(err error, p cpPlace) error {
 	}
 	return err
 }
-
-// completeCP offers VMs and files.
-func (a *app) completeCP(cmd *cobra.Command, args []string, start string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 1 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	if strings.ContainsAny(start, ":/.") {
-		return nil, cobra.ShellCompDirectiveDefault
-	}
-	names, _ := a.live(cmd.Context(), start, func(ctx context.Context, c *client.Client) ([]string, error) {
-		vms, err := c.VMs(ctx, true)
-		return mapped(vms, func(v client.VM) string { return v.Name + ":" }), err
-	})
-	if len(names) == 0 {
-		return nil, cobra.ShellCompDirectiveDefault
-	}
-	return names, cobra.ShellCompDirectiveNoSpace
-}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"time"
 
 	agentv1 "banger/api/agent/v1"
@@ -39,6 +40,31 @@ func (g *Guest) StatFile(ctx context.Context, path string, follow bool) (model.F
 		return model.FileInfo{}, model.Errorf(model.ErrCorrupt, "cannot look at %s in the guest: its agent answers with a path that cannot be", path)
 	}
 	return info, nil
+}
+
+// ListFiles names what lies in a directory of the guest and begins with prefix. Of a large directory it is only a part.
+func (g *Guest) ListFiles(ctx context.Context, dir, prefix string) ([]model.FileName, error) {
+	if err := model.ValidateFilePath(dir); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	a, err := g.files.List(ctx, &agentv1.ListRequest{Dir: dir, Prefix: prefix})
+	if err != nil {
+		return nil, fromRPC("cannot list "+dir+" in the guest", err)
+	}
+	if len(a.GetFiles()) > model.MaxListed {
+		return nil, model.Errorf(model.ErrCorrupt, "cannot list %s in the guest: its agent answers with more than was asked for", dir)
+	}
+	var names []model.FileName
+	for _, f := range a.GetFiles() {
+		name := f.GetName()
+		if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") || !strings.HasPrefix(name, prefix) {
+			return nil, model.Errorf(model.ErrCorrupt, "cannot list %s in the guest: its agent answers with a name that cannot be", dir)
+		}
+		names = append(names, model.FileName{Name: name, Dir: f.GetDir()})
+	}
+	return names, nil
 }
 
 // ReadFiles writes a tar archive of what r says to w. The archive is the guest's word: only package rootedfs may unpack

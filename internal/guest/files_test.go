@@ -2,13 +2,17 @@ package guest_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	agentv1 "banger/api/agent/v1"
+	"banger/api/agent/v1/agentv1connect"
 	"banger/internal/guest"
 	"banger/internal/model"
 	"banger/internal/vmm/vmmtest"
@@ -47,6 +51,69 @@ func TestFilesRoundTrip(t *testing.T) {
 	}
 	if err := g.ReadFiles(t.Context(), model.FileRead{Path: "relative"}, io.Discard); !errors.Is(err, model.ErrInvalid) {
 		t.Error(err)
+	}
+}
+
+func TestListFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	g := newHost(t, vmmtest.SystemOptions{Files: dir}).configured(guest.Config{})
+	if err := os.MkdirAll(filepath.Join(dir, "d/sub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"sum", "other", "s\xff"} {
+		if err := os.WriteFile(filepath.Join(dir, "d", name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("/d", filepath.Join(dir, "l")); err != nil {
+		t.Fatal(err)
+	}
+	for _, way := range []string{"/d", "/l", "/l/../d/."} {
+		names, err := g.ListFiles(t.Context(), way, "s")
+		slices.SortFunc(names, func(a, b model.FileName) int { return strings.Compare(a.Name, b.Name) })
+		if want := []model.FileName{{Name: "sub", Dir: true}, {Name: "sum"}}; err != nil || !slices.Equal(names, want) {
+			t.Errorf("%s: %+v, %v", way, names, err)
+		}
+	}
+	if names, err := g.ListFiles(t.Context(), "/", "l"); err != nil || len(names) != 1 || names[0].Dir {
+		t.Errorf("a link: %+v, %v", names, err)
+	}
+	for way, kind := range map[string]error{"/none": model.ErrNotFound, "/d/sum": model.ErrInvalid, "d": model.ErrInvalid} {
+		if names, err := g.ListFiles(t.Context(), way, ""); !errors.Is(err, kind) {
+			t.Errorf("%s: %+v, %v", way, names, err)
+		}
+	}
+}
+
+// lister is an agent that lists what it likes.
+type lister struct {
+	agentv1connect.UnimplementedFileServiceHandler
+	files []*agentv1.ListedFile
+}
+
+func (l *lister) List(context.Context, *agentv1.ListRequest) (*agentv1.ListResponse, error) {
+	return &agentv1.ListResponse{Files: l.files}, nil
+}
+
+func TestListsOfALyingAgentAreRefused(t *testing.T) {
+	t.Parallel()
+	for name, files := range map[string][]*agentv1.ListedFile{
+		"another path":   {{Name: "a/../../x"}},
+		"no name":        {{Name: ""}},
+		"up":             {{Name: ".."}},
+		"NUL":            {{Name: "a\x00"}},
+		"another prefix": {{Name: "b"}},
+		"too many":       slices.Repeat([]*agentv1.ListedFile{{Name: "a"}}, model.MaxListed+1),
+	} {
+		g := connected(t, &liar{hello: truth(), files: &lister{files: files}})
+		prefix := "a"
+		if name == "no name" || name == "up" {
+			prefix = ""
+		}
+		if got, err := g.ListFiles(t.Context(), "/", prefix); !errors.Is(err, model.ErrCorrupt) {
+			t.Errorf("%s: %d names, %v", name, len(got), err)
+		}
 	}
 }
 

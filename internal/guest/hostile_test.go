@@ -26,6 +26,7 @@ type liar struct {
 	ping   []byte
 	attach func(agentv1connect.AgentServiceAttachServerStream) error
 	sync   error
+	files  *lister // nil for none
 }
 
 func (l *liar) Hello(context.Context, *agentv1.HelloRequest) (*agentv1.HelloResponse, error) {
@@ -49,6 +50,9 @@ func serve(t *testing.T, l *liar) net.Conn {
 	t.Helper()
 	rpc := connect.NewServer()
 	agentv1connect.RegisterAgentServiceHandler(rpc, l)
+	if l.files != nil {
+		agentv1connect.RegisterFileServiceHandler(rpc, l.files)
+	}
 	mux := http.NewServeMux()
 	connecthttp.Mount(mux, rpc)
 	var protocols http.Protocols

@@ -49,6 +49,18 @@ type FileInfo struct {
 	Real    string // the path with every link on the way resolved
 }
 
+// FileName is one name in a directory of a guest: the guest's word.
+type FileName struct {
+	Name string
+	Dir  bool // it is a directory itself, not a link to one
+}
+
+// Limits of what is listed of one directory.
+const (
+	MaxListed  = 1000    // names
+	MaxScanned = 100_000 // entries that are looked at for them
+)
+
 // ValidateFilePath checks a guest's path before the guest is asked.
 func ValidateFilePath(path string) error {
 	if !strings.HasPrefix(path, "/") || strings.ContainsRune(path, 0) || len(path) > 4095 {

@@ -1,9 +1,12 @@
 package rootedfs
 
 import (
+	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -112,6 +115,36 @@ func (r *Root) ReadDir(name string) ([]fs.DirEntry, error) {
 	defer unix.Close(fd)
 	// A descriptor that only stands for a place cannot be read.
 	return readDir(fd, name)
+}
+
+// Names finds names in the root's own directory that begin with prefix, at most so many, among the first that the
+// directory holds.
+func (r *Root) Names(ctx context.Context, prefix string, most, scanned int) ([]fs.DirEntry, error) {
+	dir, err := r.std.Open(".")
+	if err != nil {
+		return nil, wrap("read", r.name, err)
+	}
+	defer dir.Close()
+	var found []fs.DirEntry
+	for left := scanned; left > 0 && ctx.Err() == nil; {
+		entries, err := dir.ReadDir(min(left, 512))
+		for _, e := range entries {
+			if !strings.HasPrefix(e.Name(), prefix) {
+				continue
+			}
+			if found = append(found, e); len(found) == most {
+				return found, nil
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return found, nil
+		}
+		if err != nil {
+			return nil, wrap("read", r.name, err)
+		}
+		left -= len(entries)
+	}
+	return found, ctx.Err()
 }
 
 func readDir(at int, name string) ([]fs.DirEntry, error) {

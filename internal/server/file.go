@@ -16,6 +16,7 @@ import (
 // Files are the copies, as *vm.Service has them.
 type Files interface {
 	StatFile(ctx context.Context, id model.VMID, path string, follow bool) (model.FileInfo, error)
+	ListFiles(ctx context.Context, id model.VMID, dir, prefix string) ([]model.FileName, error)
 	ReadFiles(ctx context.Context, id model.VMID, r model.FileRead, w io.Writer) error
 	WriteFiles(ctx context.Context, id model.VMID, w model.FileWrite, archive io.Reader) (model.FileSummary, error)
 }
@@ -31,6 +32,18 @@ func (s *fileService) Stat(ctx context.Context, r *bangerv1.StatFileRequest) (*b
 		Exists: true, Mode: rootedfs.StatMode(info.Mode), Size: info.Size, Mtime: timestamppb.New(info.ModTime),
 		Target: info.Target, Real: info.Real,
 	}, nil
+}
+
+func (s *fileService) List(ctx context.Context, r *bangerv1.ListFilesRequest) (*bangerv1.ListFilesResponse, error) {
+	names, err := s.files.ListFiles(ctx, model.VMID(r.GetVmId()), r.GetDir(), r.GetPrefix())
+	if err != nil {
+		return nil, err
+	}
+	res := &bangerv1.ListFilesResponse{}
+	for _, n := range names {
+		res.Files = append(res.Files, &bangerv1.ListedFile{Name: n.Name, Dir: n.Dir})
+	}
+	return res, nil
 }
 
 func (s *fileService) Read(ctx context.Context, r *bangerv1.ReadFilesRequest, stream bangerv1connect.FileServiceReadServerStream) error {

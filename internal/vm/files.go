@@ -18,6 +18,16 @@ func (s *Service) StatFile(ctx context.Context, id model.VMID, path string, foll
 	return info, err
 }
 
+// ListFiles names what lies in a directory of a running VM's guest and begins with prefix; of a large one only a part. It
+// does not count as a use of the VM.
+func (s *Service) ListFiles(ctx context.Context, id model.VMID, dir, prefix string) (names []model.FileName, err error) {
+	err = s.lookIntoFiles(ctx, id, func(g *guest.Guest) error {
+		names, err = g.ListFiles(ctx, dir, prefix)
+		return err
+	})
+	return names, err
+}
+
 // ReadFiles writes a tar archive of a path of a running VM's guest to w. Only package rootedfs may unpack it.
 func (s *Service) ReadFiles(ctx context.Context, id model.VMID, r model.FileRead, w io.Writer) error {
 	return s.withFiles(ctx, id, func(g *guest.Guest) error { return g.ReadFiles(ctx, r, w) })
@@ -32,8 +42,17 @@ func (s *Service) WriteFiles(ctx context.Context, id model.VMID, w model.FileWri
 	return sum, err
 }
 
-// withFiles does something with a running VM's guest, and says of a guest that went away meanwhile which VM it was.
+// withFiles is lookIntoFiles for what uses the VM.
 func (s *Service) withFiles(ctx context.Context, id model.VMID, do func(*guest.Guest) error) error {
+	err := s.lookIntoFiles(ctx, id, do)
+	if err == nil {
+		s.touch(ctx, id)
+	}
+	return err
+}
+
+// lookIntoFiles does something with a running VM's guest, and says of a guest that went away meanwhile which VM it was.
+func (s *Service) lookIntoFiles(ctx context.Context, id model.VMID, do func(*guest.Guest) error) error {
 	v, err := s.Store.VM(ctx, id)
 	if err != nil {
 		return err
@@ -46,9 +65,6 @@ func (s *Service) withFiles(ctx context.Context, id model.VMID, do func(*guest.G
 		return err
 	}
 	err = do(g)
-	if err == nil {
-		s.touch(ctx, id)
-	}
 	if errors.Is(err, model.ErrUnavailable) {
 		select {
 		case <-g.Done():

@@ -160,6 +160,154 @@ func (x *StatResponse) GetReal() string {
 	return ""
 }
 
+type ListRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dir           string                 `protobuf:"bytes,1,opt,name=dir,proto3" json:"dir,omitempty"`       // links on the way to it are followed
+	Prefix        string                 `protobuf:"bytes,2,opt,name=prefix,proto3" json:"prefix,omitempty"` // that the names begin with
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRequest) Reset() {
+	*x = ListRequest{}
+	mi := &file_agent_v1_file_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRequest) ProtoMessage() {}
+
+func (x *ListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_file_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
+func (*ListRequest) Descriptor() ([]byte, []int) {
+	return file_agent_v1_file_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ListRequest) GetDir() string {
+	if x != nil {
+		return x.Dir
+	}
+	return ""
+}
+
+func (x *ListRequest) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+type ListResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Files         []*ListedFile          `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListResponse) Reset() {
+	*x = ListResponse{}
+	mi := &file_agent_v1_file_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListResponse) ProtoMessage() {}
+
+func (x *ListResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_file_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
+func (*ListResponse) Descriptor() ([]byte, []int) {
+	return file_agent_v1_file_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ListResponse) GetFiles() []*ListedFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+type ListedFile struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Dir           bool                   `protobuf:"varint,2,opt,name=dir,proto3" json:"dir,omitempty"` // it is a directory itself, not a link to one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListedFile) Reset() {
+	*x = ListedFile{}
+	mi := &file_agent_v1_file_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListedFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListedFile) ProtoMessage() {}
+
+func (x *ListedFile) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_file_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListedFile.ProtoReflect.Descriptor instead.
+func (*ListedFile) Descriptor() ([]byte, []int) {
+	return file_agent_v1_file_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ListedFile) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ListedFile) GetDir() bool {
+	if x != nil {
+		return x.Dir
+	}
+	return false
+}
+
 type ReadRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
@@ -172,7 +320,7 @@ type ReadRequest struct {
 
 func (x *ReadRequest) Reset() {
 	*x = ReadRequest{}
-	mi := &file_agent_v1_file_proto_msgTypes[2]
+	mi := &file_agent_v1_file_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -184,7 +332,7 @@ func (x *ReadRequest) String() string {
 func (*ReadRequest) ProtoMessage() {}
 
 func (x *ReadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_file_proto_msgTypes[2]
+	mi := &file_agent_v1_file_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -197,7 +345,7 @@ func (x *ReadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadRequest.ProtoReflect.Descriptor instead.
 func (*ReadRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_file_proto_rawDescGZIP(), []int{2}
+	return file_agent_v1_file_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ReadRequest) GetPath() string {
@@ -238,7 +386,7 @@ type ReadResponse struct {
 
 func (x *ReadResponse) Reset() {
 	*x = ReadResponse{}
-	mi := &file_agent_v1_file_proto_msgTypes[3]
+	mi := &file_agent_v1_file_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -250,7 +398,7 @@ func (x *ReadResponse) String() string {
 func (*ReadResponse) ProtoMessage() {}
 
 func (x *ReadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_file_proto_msgTypes[3]
+	mi := &file_agent_v1_file_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -263,7 +411,7 @@ func (x *ReadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadResponse.ProtoReflect.Descriptor instead.
 func (*ReadResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_file_proto_rawDescGZIP(), []int{3}
+	return file_agent_v1_file_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ReadResponse) GetData() []byte {
@@ -290,7 +438,7 @@ type WriteRequest struct {
 
 func (x *WriteRequest) Reset() {
 	*x = WriteRequest{}
-	mi := &file_agent_v1_file_proto_msgTypes[4]
+	mi := &file_agent_v1_file_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -302,7 +450,7 @@ func (x *WriteRequest) String() string {
 func (*WriteRequest) ProtoMessage() {}
 
 func (x *WriteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_file_proto_msgTypes[4]
+	mi := &file_agent_v1_file_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -315,7 +463,7 @@ func (x *WriteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteRequest.ProtoReflect.Descriptor instead.
 func (*WriteRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_file_proto_rawDescGZIP(), []int{4}
+	return file_agent_v1_file_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *WriteRequest) GetOpen() *WriteOpen {
@@ -344,7 +492,7 @@ type WriteOpen struct {
 
 func (x *WriteOpen) Reset() {
 	*x = WriteOpen{}
-	mi := &file_agent_v1_file_proto_msgTypes[5]
+	mi := &file_agent_v1_file_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -356,7 +504,7 @@ func (x *WriteOpen) String() string {
 func (*WriteOpen) ProtoMessage() {}
 
 func (x *WriteOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_file_proto_msgTypes[5]
+	mi := &file_agent_v1_file_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -369,7 +517,7 @@ func (x *WriteOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteOpen.ProtoReflect.Descriptor instead.
 func (*WriteOpen) Descriptor() ([]byte, []int) {
-	return file_agent_v1_file_proto_rawDescGZIP(), []int{5}
+	return file_agent_v1_file_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *WriteOpen) GetDir() string {
@@ -414,7 +562,7 @@ type WriteResponse struct {
 
 func (x *WriteResponse) Reset() {
 	*x = WriteResponse{}
-	mi := &file_agent_v1_file_proto_msgTypes[6]
+	mi := &file_agent_v1_file_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -426,7 +574,7 @@ func (x *WriteResponse) String() string {
 func (*WriteResponse) ProtoMessage() {}
 
 func (x *WriteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_file_proto_msgTypes[6]
+	mi := &file_agent_v1_file_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -439,7 +587,7 @@ func (x *WriteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteResponse.ProtoReflect.Descriptor instead.
 func (*WriteResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_file_proto_rawDescGZIP(), []int{6}
+	return file_agent_v1_file_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WriteResponse) GetFiles() int64 {
@@ -498,7 +646,16 @@ const file_agent_v1_file_proto_rawDesc = "" +
 	"\x04size\x18\x03 \x01(\x03R\x04size\x120\n" +
 	"\x05mtime\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05mtime\x12\x16\n" +
 	"\x06target\x18\x05 \x01(\tR\x06target\x12\x12\n" +
-	"\x04real\x18\x06 \x01(\tR\x04real\"i\n" +
+	"\x04real\x18\x06 \x01(\tR\x04real\"7\n" +
+	"\vListRequest\x12\x10\n" +
+	"\x03dir\x18\x01 \x01(\tR\x03dir\x12\x16\n" +
+	"\x06prefix\x18\x02 \x01(\tR\x06prefix\":\n" +
+	"\fListResponse\x12*\n" +
+	"\x05files\x18\x01 \x03(\v2\x14.agent.v1.ListedFileR\x05files\"2\n" +
+	"\n" +
+	"ListedFile\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03dir\x18\x02 \x01(\bR\x03dir\"i\n" +
 	"\vReadRequest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
 	"\x06follow\x18\x02 \x01(\bR\x06follow\x12\x12\n" +
@@ -521,9 +678,10 @@ const file_agent_v1_file_proto_rawDesc = "" +
 	"\x05links\x18\x03 \x01(\x03R\x05links\x12\x18\n" +
 	"\askipped\x18\x04 \x01(\x03R\askipped\x12\x14\n" +
 	"\x05bytes\x18\x05 \x01(\x03R\x05bytes\x12\x1a\n" +
-	"\bwarnings\x18\x06 \x03(\tR\bwarnings2\xb9\x01\n" +
+	"\bwarnings\x18\x06 \x03(\tR\bwarnings2\xf0\x01\n" +
 	"\vFileService\x125\n" +
-	"\x04Stat\x12\x15.agent.v1.StatRequest\x1a\x16.agent.v1.StatResponse\x127\n" +
+	"\x04Stat\x12\x15.agent.v1.StatRequest\x1a\x16.agent.v1.StatResponse\x125\n" +
+	"\x04List\x12\x15.agent.v1.ListRequest\x1a\x16.agent.v1.ListResponse\x127\n" +
 	"\x04Read\x12\x15.agent.v1.ReadRequest\x1a\x16.agent.v1.ReadResponse0\x01\x12:\n" +
 	"\x05Write\x12\x16.agent.v1.WriteRequest\x1a\x17.agent.v1.WriteResponse(\x01B\x1dZ\x1bbanger/api/agent/v1;agentv1b\x06proto3"
 
@@ -539,31 +697,37 @@ func file_agent_v1_file_proto_rawDescGZIP() []byte {
 	return file_agent_v1_file_proto_rawDescData
 }
 
-var file_agent_v1_file_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_agent_v1_file_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_agent_v1_file_proto_goTypes = []any{
 	(*StatRequest)(nil),           // 0: agent.v1.StatRequest
 	(*StatResponse)(nil),          // 1: agent.v1.StatResponse
-	(*ReadRequest)(nil),           // 2: agent.v1.ReadRequest
-	(*ReadResponse)(nil),          // 3: agent.v1.ReadResponse
-	(*WriteRequest)(nil),          // 4: agent.v1.WriteRequest
-	(*WriteOpen)(nil),             // 5: agent.v1.WriteOpen
-	(*WriteResponse)(nil),         // 6: agent.v1.WriteResponse
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*ListRequest)(nil),           // 2: agent.v1.ListRequest
+	(*ListResponse)(nil),          // 3: agent.v1.ListResponse
+	(*ListedFile)(nil),            // 4: agent.v1.ListedFile
+	(*ReadRequest)(nil),           // 5: agent.v1.ReadRequest
+	(*ReadResponse)(nil),          // 6: agent.v1.ReadResponse
+	(*WriteRequest)(nil),          // 7: agent.v1.WriteRequest
+	(*WriteOpen)(nil),             // 8: agent.v1.WriteOpen
+	(*WriteResponse)(nil),         // 9: agent.v1.WriteResponse
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
 }
 var file_agent_v1_file_proto_depIdxs = []int32{
-	7, // 0: agent.v1.StatResponse.mtime:type_name -> google.protobuf.Timestamp
-	5, // 1: agent.v1.WriteRequest.open:type_name -> agent.v1.WriteOpen
-	0, // 2: agent.v1.FileService.Stat:input_type -> agent.v1.StatRequest
-	2, // 3: agent.v1.FileService.Read:input_type -> agent.v1.ReadRequest
-	4, // 4: agent.v1.FileService.Write:input_type -> agent.v1.WriteRequest
-	1, // 5: agent.v1.FileService.Stat:output_type -> agent.v1.StatResponse
-	3, // 6: agent.v1.FileService.Read:output_type -> agent.v1.ReadResponse
-	6, // 7: agent.v1.FileService.Write:output_type -> agent.v1.WriteResponse
-	5, // [5:8] is the sub-list for method output_type
-	2, // [2:5] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	10, // 0: agent.v1.StatResponse.mtime:type_name -> google.protobuf.Timestamp
+	4,  // 1: agent.v1.ListResponse.files:type_name -> agent.v1.ListedFile
+	8,  // 2: agent.v1.WriteRequest.open:type_name -> agent.v1.WriteOpen
+	0,  // 3: agent.v1.FileService.Stat:input_type -> agent.v1.StatRequest
+	2,  // 4: agent.v1.FileService.List:input_type -> agent.v1.ListRequest
+	5,  // 5: agent.v1.FileService.Read:input_type -> agent.v1.ReadRequest
+	7,  // 6: agent.v1.FileService.Write:input_type -> agent.v1.WriteRequest
+	1,  // 7: agent.v1.FileService.Stat:output_type -> agent.v1.StatResponse
+	3,  // 8: agent.v1.FileService.List:output_type -> agent.v1.ListResponse
+	6,  // 9: agent.v1.FileService.Read:output_type -> agent.v1.ReadResponse
+	9,  // 10: agent.v1.FileService.Write:output_type -> agent.v1.WriteResponse
+	7,  // [7:11] is the sub-list for method output_type
+	3,  // [3:7] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_agent_v1_file_proto_init() }
@@ -577,7 +741,7 @@ func file_agent_v1_file_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_v1_file_proto_rawDesc), len(file_agent_v1_file_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -168,6 +168,162 @@ func (x *StatFileResponse) GetReal() string {
 	return ""
 }
 
+type ListFilesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	VmId          string                 `protobuf:"bytes,1,opt,name=vm_id,json=vmId,proto3" json:"vm_id,omitempty"`
+	Dir           string                 `protobuf:"bytes,2,opt,name=dir,proto3" json:"dir,omitempty"`       // links on the way to it are followed
+	Prefix        string                 `protobuf:"bytes,3,opt,name=prefix,proto3" json:"prefix,omitempty"` // that the names begin with
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFilesRequest) Reset() {
+	*x = ListFilesRequest{}
+	mi := &file_banger_v1_file_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFilesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFilesRequest) ProtoMessage() {}
+
+func (x *ListFilesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_banger_v1_file_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFilesRequest.ProtoReflect.Descriptor instead.
+func (*ListFilesRequest) Descriptor() ([]byte, []int) {
+	return file_banger_v1_file_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ListFilesRequest) GetVmId() string {
+	if x != nil {
+		return x.VmId
+	}
+	return ""
+}
+
+func (x *ListFilesRequest) GetDir() string {
+	if x != nil {
+		return x.Dir
+	}
+	return ""
+}
+
+func (x *ListFilesRequest) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+type ListFilesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Files         []*ListedFile          `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFilesResponse) Reset() {
+	*x = ListFilesResponse{}
+	mi := &file_banger_v1_file_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFilesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFilesResponse) ProtoMessage() {}
+
+func (x *ListFilesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_banger_v1_file_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFilesResponse.ProtoReflect.Descriptor instead.
+func (*ListFilesResponse) Descriptor() ([]byte, []int) {
+	return file_banger_v1_file_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ListFilesResponse) GetFiles() []*ListedFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+type ListedFile struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // the guest's word, of any characters but / and NUL
+	Dir           bool                   `protobuf:"varint,2,opt,name=dir,proto3" json:"dir,omitempty"`  // it is a directory itself, not a link to one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListedFile) Reset() {
+	*x = ListedFile{}
+	mi := &file_banger_v1_file_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListedFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListedFile) ProtoMessage() {}
+
+func (x *ListedFile) ProtoReflect() protoreflect.Message {
+	mi := &file_banger_v1_file_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListedFile.ProtoReflect.Descriptor instead.
+func (*ListedFile) Descriptor() ([]byte, []int) {
+	return file_banger_v1_file_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ListedFile) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ListedFile) GetDir() bool {
+	if x != nil {
+		return x.Dir
+	}
+	return false
+}
+
 type ReadFilesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	VmId          string                 `protobuf:"bytes,1,opt,name=vm_id,json=vmId,proto3" json:"vm_id,omitempty"`
@@ -181,7 +337,7 @@ type ReadFilesRequest struct {
 
 func (x *ReadFilesRequest) Reset() {
 	*x = ReadFilesRequest{}
-	mi := &file_banger_v1_file_proto_msgTypes[2]
+	mi := &file_banger_v1_file_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -193,7 +349,7 @@ func (x *ReadFilesRequest) String() string {
 func (*ReadFilesRequest) ProtoMessage() {}
 
 func (x *ReadFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_banger_v1_file_proto_msgTypes[2]
+	mi := &file_banger_v1_file_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -206,7 +362,7 @@ func (x *ReadFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFilesRequest.ProtoReflect.Descriptor instead.
 func (*ReadFilesRequest) Descriptor() ([]byte, []int) {
-	return file_banger_v1_file_proto_rawDescGZIP(), []int{2}
+	return file_banger_v1_file_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ReadFilesRequest) GetVmId() string {
@@ -254,7 +410,7 @@ type ReadFilesResponse struct {
 
 func (x *ReadFilesResponse) Reset() {
 	*x = ReadFilesResponse{}
-	mi := &file_banger_v1_file_proto_msgTypes[3]
+	mi := &file_banger_v1_file_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -266,7 +422,7 @@ func (x *ReadFilesResponse) String() string {
 func (*ReadFilesResponse) ProtoMessage() {}
 
 func (x *ReadFilesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_banger_v1_file_proto_msgTypes[3]
+	mi := &file_banger_v1_file_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -279,7 +435,7 @@ func (x *ReadFilesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFilesResponse.ProtoReflect.Descriptor instead.
 func (*ReadFilesResponse) Descriptor() ([]byte, []int) {
-	return file_banger_v1_file_proto_rawDescGZIP(), []int{3}
+	return file_banger_v1_file_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ReadFilesResponse) GetData() []byte {
@@ -306,7 +462,7 @@ type WriteFilesRequest struct {
 
 func (x *WriteFilesRequest) Reset() {
 	*x = WriteFilesRequest{}
-	mi := &file_banger_v1_file_proto_msgTypes[4]
+	mi := &file_banger_v1_file_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -318,7 +474,7 @@ func (x *WriteFilesRequest) String() string {
 func (*WriteFilesRequest) ProtoMessage() {}
 
 func (x *WriteFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_banger_v1_file_proto_msgTypes[4]
+	mi := &file_banger_v1_file_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -331,7 +487,7 @@ func (x *WriteFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteFilesRequest.ProtoReflect.Descriptor instead.
 func (*WriteFilesRequest) Descriptor() ([]byte, []int) {
-	return file_banger_v1_file_proto_rawDescGZIP(), []int{4}
+	return file_banger_v1_file_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *WriteFilesRequest) GetOpen() *WriteFilesOpen {
@@ -361,7 +517,7 @@ type WriteFilesOpen struct {
 
 func (x *WriteFilesOpen) Reset() {
 	*x = WriteFilesOpen{}
-	mi := &file_banger_v1_file_proto_msgTypes[5]
+	mi := &file_banger_v1_file_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -373,7 +529,7 @@ func (x *WriteFilesOpen) String() string {
 func (*WriteFilesOpen) ProtoMessage() {}
 
 func (x *WriteFilesOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_banger_v1_file_proto_msgTypes[5]
+	mi := &file_banger_v1_file_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -386,7 +542,7 @@ func (x *WriteFilesOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteFilesOpen.ProtoReflect.Descriptor instead.
 func (*WriteFilesOpen) Descriptor() ([]byte, []int) {
-	return file_banger_v1_file_proto_rawDescGZIP(), []int{5}
+	return file_banger_v1_file_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *WriteFilesOpen) GetVmId() string {
@@ -438,7 +594,7 @@ type WriteFilesResponse struct {
 
 func (x *WriteFilesResponse) Reset() {
 	*x = WriteFilesResponse{}
-	mi := &file_banger_v1_file_proto_msgTypes[6]
+	mi := &file_banger_v1_file_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -450,7 +606,7 @@ func (x *WriteFilesResponse) String() string {
 func (*WriteFilesResponse) ProtoMessage() {}
 
 func (x *WriteFilesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_banger_v1_file_proto_msgTypes[6]
+	mi := &file_banger_v1_file_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -463,7 +619,7 @@ func (x *WriteFilesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteFilesResponse.ProtoReflect.Descriptor instead.
 func (*WriteFilesResponse) Descriptor() ([]byte, []int) {
-	return file_banger_v1_file_proto_rawDescGZIP(), []int{6}
+	return file_banger_v1_file_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WriteFilesResponse) GetFiles() int64 {
@@ -523,7 +679,17 @@ const file_banger_v1_file_proto_rawDesc = "" +
 	"\x04size\x18\x03 \x01(\x03R\x04size\x120\n" +
 	"\x05mtime\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05mtime\x12\x16\n" +
 	"\x06target\x18\x05 \x01(\tR\x06target\x12\x12\n" +
-	"\x04real\x18\x06 \x01(\tR\x04real\"\x83\x01\n" +
+	"\x04real\x18\x06 \x01(\tR\x04real\"Q\n" +
+	"\x10ListFilesRequest\x12\x13\n" +
+	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12\x10\n" +
+	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x16\n" +
+	"\x06prefix\x18\x03 \x01(\tR\x06prefix\"@\n" +
+	"\x11ListFilesResponse\x12+\n" +
+	"\x05files\x18\x01 \x03(\v2\x15.banger.v1.ListedFileR\x05files\"2\n" +
+	"\n" +
+	"ListedFile\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03dir\x18\x02 \x01(\bR\x03dir\"\x83\x01\n" +
 	"\x10ReadFilesRequest\x12\x13\n" +
 	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x16\n" +
@@ -548,9 +714,10 @@ const file_banger_v1_file_proto_rawDesc = "" +
 	"\x05links\x18\x03 \x01(\x03R\x05links\x12\x18\n" +
 	"\askipped\x18\x04 \x01(\x03R\askipped\x12\x14\n" +
 	"\x05bytes\x18\x05 \x01(\x03R\x05bytes\x12\x1a\n" +
-	"\bwarnings\x18\x06 \x03(\tR\bwarnings2\xdb\x01\n" +
+	"\bwarnings\x18\x06 \x03(\tR\bwarnings2\x9e\x02\n" +
 	"\vFileService\x12?\n" +
-	"\x04Stat\x12\x1a.banger.v1.StatFileRequest\x1a\x1b.banger.v1.StatFileResponse\x12C\n" +
+	"\x04Stat\x12\x1a.banger.v1.StatFileRequest\x1a\x1b.banger.v1.StatFileResponse\x12A\n" +
+	"\x04List\x12\x1b.banger.v1.ListFilesRequest\x1a\x1c.banger.v1.ListFilesResponse\x12C\n" +
 	"\x04Read\x12\x1b.banger.v1.ReadFilesRequest\x1a\x1c.banger.v1.ReadFilesResponse0\x01\x12F\n" +
 	"\x05Write\x12\x1c.banger.v1.WriteFilesRequest\x1a\x1d.banger.v1.WriteFilesResponse(\x01B\x1fZ\x1dbanger/api/banger/v1;bangerv1b\x06proto3"
 
@@ -566,31 +733,37 @@ func file_banger_v1_file_proto_rawDescGZIP() []byte {
 	return file_banger_v1_file_proto_rawDescData
 }
 
-var file_banger_v1_file_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_banger_v1_file_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_banger_v1_file_proto_goTypes = []any{
 	(*StatFileRequest)(nil),       // 0: banger.v1.StatFileRequest
 	(*StatFileResponse)(nil),      // 1: banger.v1.StatFileResponse
-	(*ReadFilesRequest)(nil),      // 2: banger.v1.ReadFilesRequest
-	(*ReadFilesResponse)(nil),     // 3: banger.v1.ReadFilesResponse
-	(*WriteFilesRequest)(nil),     // 4: banger.v1.WriteFilesRequest
-	(*WriteFilesOpen)(nil),        // 5: banger.v1.WriteFilesOpen
-	(*WriteFilesResponse)(nil),    // 6: banger.v1.WriteFilesResponse
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*ListFilesRequest)(nil),      // 2: banger.v1.ListFilesRequest
+	(*ListFilesResponse)(nil),     // 3: banger.v1.ListFilesResponse
+	(*ListedFile)(nil),            // 4: banger.v1.ListedFile
+	(*ReadFilesRequest)(nil),      // 5: banger.v1.ReadFilesRequest
+	(*ReadFilesResponse)(nil),     // 6: banger.v1.ReadFilesResponse
+	(*WriteFilesRequest)(nil),     // 7: banger.v1.WriteFilesRequest
+	(*WriteFilesOpen)(nil),        // 8: banger.v1.WriteFilesOpen
+	(*WriteFilesResponse)(nil),    // 9: banger.v1.WriteFilesResponse
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
 }
 var file_banger_v1_file_proto_depIdxs = []int32{
-	7, // 0: banger.v1.StatFileResponse.mtime:type_name -> google.protobuf.Timestamp
-	5, // 1: banger.v1.WriteFilesRequest.open:type_name -> banger.v1.WriteFilesOpen
-	0, // 2: banger.v1.FileService.Stat:input_type -> banger.v1.StatFileRequest
-	2, // 3: banger.v1.FileService.Read:input_type -> banger.v1.ReadFilesRequest
-	4, // 4: banger.v1.FileService.Write:input_type -> banger.v1.WriteFilesRequest
-	1, // 5: banger.v1.FileService.Stat:output_type -> banger.v1.StatFileResponse
-	3, // 6: banger.v1.FileService.Read:output_type -> banger.v1.ReadFilesResponse
-	6, // 7: banger.v1.FileService.Write:output_type -> banger.v1.WriteFilesResponse
-	5, // [5:8] is the sub-list for method output_type
-	2, // [2:5] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	10, // 0: banger.v1.StatFileResponse.mtime:type_name -> google.protobuf.Timestamp
+	4,  // 1: banger.v1.ListFilesResponse.files:type_name -> banger.v1.ListedFile
+	8,  // 2: banger.v1.WriteFilesRequest.open:type_name -> banger.v1.WriteFilesOpen
+	0,  // 3: banger.v1.FileService.Stat:input_type -> banger.v1.StatFileRequest
+	2,  // 4: banger.v1.FileService.List:input_type -> banger.v1.ListFilesRequest
+	5,  // 5: banger.v1.FileService.Read:input_type -> banger.v1.ReadFilesRequest
+	7,  // 6: banger.v1.FileService.Write:input_type -> banger.v1.WriteFilesRequest
+	1,  // 7: banger.v1.FileService.Stat:output_type -> banger.v1.StatFileResponse
+	3,  // 8: banger.v1.FileService.List:output_type -> banger.v1.ListFilesResponse
+	6,  // 9: banger.v1.FileService.Read:output_type -> banger.v1.ReadFilesResponse
+	9,  // 10: banger.v1.FileService.Write:output_type -> banger.v1.WriteFilesResponse
+	7,  // [7:11] is the sub-list for method output_type
+	3,  // [3:7] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_banger_v1_file_proto_init() }
@@ -604,7 +777,7 @@ func file_banger_v1_file_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_banger_v1_file_proto_rawDesc), len(file_banger_v1_file_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

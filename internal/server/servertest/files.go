@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"unicode/utf8"
 
 	"banger/internal/model"
 	"banger/internal/rootedfs"
@@ -38,6 +39,27 @@ func (s *VMs) StatFile(_ context.Context, id model.VMID, name string, follow boo
 		f.Target, err = rootedfs.Target(root, resolved)
 	}
 	return f, err
+}
+
+// ListFiles lists a directory below Root.
+func (s *VMs) ListFiles(ctx context.Context, id model.VMID, dir, prefix string) ([]model.FileName, error) {
+	below, err := s.root(id)
+	if err != nil {
+		return nil, err
+	}
+	root, err := rootedfs.OpenIn(below, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	found, err := root.Names(ctx, prefix, model.MaxListed, model.MaxScanned)
+	var names []model.FileName
+	for _, e := range found {
+		if utf8.ValidString(e.Name()) {
+			names = append(names, model.FileName{Name: e.Name(), Dir: e.IsDir()})
+		}
+	}
+	return names, err
 }
 
 // ReadFiles packs what is below Root, or writes Archive when that is set.

@@ -13,6 +13,7 @@ type Images struct {
 	mu      sync.Mutex
 	images  []model.Image
 	kernels []model.Kernel
+	pruned  int
 }
 
 // AddImage makes an image beside the API.

@@ -51,8 +51,20 @@ func (s *Images) Promote(ctx context.Context, ref string) (model.Image, error) {
 	return s.Image(ctx, ref)
 }
 
-// Prune tells of every image and removes none.
-func (s *Images) Prune(ctx context.Context, _, _ bool) (image.Pruned, error) {
+// Prune tells of every image and removes none. It counts the calls that would.
+func (s *Images) Prune(ctx context.Context, _, dryRun bool) (image.Pruned, error) {
 	all, err := s.Images(ctx)
+	if !dryRun {
+		s.mu.Lock()
+		s.pruned++
+		s.mu.Unlock()
+	}
 	return image.Pruned{Images: all}, err
+}
+
+// Pruned is how often something was to be removed.
+func (s *Images) Pruned() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pruned
 }

@@ -28,6 +28,8 @@ const (
 const (
 	// FileServiceStatProcedure is the procedure name of the FileService's Stat RPC.
 	FileServiceStatProcedure = "/agent.v1.FileService/Stat"
+	// FileServiceListProcedure is the procedure name of the FileService's List RPC.
+	FileServiceListProcedure = "/agent.v1.FileService/List"
 	// FileServiceReadProcedure is the procedure name of the FileService's Read RPC.
 	FileServiceReadProcedure = "/agent.v1.FileService/Read"
 	// FileServiceWriteProcedure is the procedure name of the FileService's Write RPC.
@@ -40,6 +42,13 @@ var (
 			StreamType: connect.StreamTypeUnary,
 			Schema:     v1.File_agent_v1_file_proto.Services().ByName("FileService").Methods().ByName("Stat"),
 			Procedure:  FileServiceStatProcedure,
+		}
+	})
+	fileServiceListSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeUnary,
+			Schema:     v1.File_agent_v1_file_proto.Services().ByName("FileService").Methods().ByName("List"),
+			Procedure:  FileServiceListProcedure,
 		}
 	})
 	fileServiceReadSpec = sync.OnceValue(func() connect.Spec {
@@ -62,6 +71,8 @@ var (
 type FileServiceClient interface {
 	// Stat says what a path is. That there is nothing is an answer, not an error.
 	Stat(context.Context, *v1.StatRequest) (*v1.StatResponse, error)
+	// List names what lies in a directory, for somebody who types a path. Of a large directory it is only a part.
+	List(context.Context, *v1.ListRequest) (*v1.ListResponse, error)
 	// Read streams a file, or a directory with all below it, as one tar archive.
 	Read(context.Context, *v1.ReadRequest) (FileServiceReadClientStream, error)
 	// Write takes one tar archive. The first request opens it; the answer comes when all is written and durable.
@@ -127,6 +138,8 @@ func (s FileServiceWriteClientStream) CloseAndReceive() (*v1.WriteResponse, erro
 type FileServiceHandler interface {
 	// Stat says what a path is. That there is nothing is an answer, not an error.
 	Stat(context.Context, *v1.StatRequest) (*v1.StatResponse, error)
+	// List names what lies in a directory, for somebody who types a path. Of a large directory it is only a part.
+	List(context.Context, *v1.ListRequest) (*v1.ListResponse, error)
 	// Read streams a file, or a directory with all below it, as one tar archive.
 	Read(context.Context, *v1.ReadRequest, FileServiceReadServerStream) error
 	// Write takes one tar archive. The first request opens it; the answer comes when all is written and durable.
@@ -138,6 +151,7 @@ func RegisterFileServiceHandler(server *connect.Server, svc FileServiceHandler) 
 	adapter := fileServiceHandler{svc: svc}
 	server.Register(
 		connect.Method{Spec: fileServiceStatSpec(), Handler: adapter.stat},
+		connect.Method{Spec: fileServiceListSpec(), Handler: adapter.list},
 		connect.Method{Spec: fileServiceReadSpec(), Handler: adapter.read},
 		connect.Method{Spec: fileServiceWriteSpec(), Handler: adapter.write},
 	)
@@ -179,6 +193,10 @@ func (UnimplementedFileServiceHandler) Stat(context.Context, *v1.StatRequest) (*
 	return nil, connect.NewError(connect.CodeUnimplemented, "agent.v1.FileService.Stat is not implemented")
 }
 
+func (UnimplementedFileServiceHandler) List(context.Context, *v1.ListRequest) (*v1.ListResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "agent.v1.FileService.List is not implemented")
+}
+
 func (UnimplementedFileServiceHandler) Read(context.Context, *v1.ReadRequest, FileServiceReadServerStream) error {
 	return connect.NewError(connect.CodeUnimplemented, "agent.v1.FileService.Read is not implemented")
 }
@@ -194,6 +212,14 @@ type fileServiceClient struct {
 func (c *fileServiceClient) Stat(ctx context.Context, req *v1.StatRequest) (*v1.StatResponse, error) {
 	var res v1.StatResponse
 	if err := c.client.CallUnary(ctx, fileServiceStatSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+func (c *fileServiceClient) List(ctx context.Context, req *v1.ListRequest) (*v1.ListResponse, error) {
+	var res v1.ListResponse
+	if err := c.client.CallUnary(ctx, fileServiceListSpec(), req, &res); err != nil {
 		return nil, err
 	}
 	return &res, nil
@@ -223,6 +249,18 @@ func (h fileServiceHandler) stat(ctx context.Context, _ connect.Spec, stream con
 		return err
 	}
 	res, err := h.svc.Stat(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h fileServiceHandler) list(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.ListRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.List(ctx, &req)
 	if err != nil {
 		return err
 	}

@@ -28,6 +28,8 @@ const (
 const (
 	// FileServiceStatProcedure is the procedure name of the FileService's Stat RPC.
 	FileServiceStatProcedure = "/banger.v1.FileService/Stat"
+	// FileServiceListProcedure is the procedure name of the FileService's List RPC.
+	FileServiceListProcedure = "/banger.v1.FileService/List"
 	// FileServiceReadProcedure is the procedure name of the FileService's Read RPC.
 	FileServiceReadProcedure = "/banger.v1.FileService/Read"
 	// FileServiceWriteProcedure is the procedure name of the FileService's Write RPC.
@@ -40,6 +42,13 @@ var (
 			StreamType: connect.StreamTypeUnary,
 			Schema:     v1.File_banger_v1_file_proto.Services().ByName("FileService").Methods().ByName("Stat"),
 			Procedure:  FileServiceStatProcedure,
+		}
+	})
+	fileServiceListSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeUnary,
+			Schema:     v1.File_banger_v1_file_proto.Services().ByName("FileService").Methods().ByName("List"),
+			Procedure:  FileServiceListProcedure,
 		}
 	})
 	fileServiceReadSpec = sync.OnceValue(func() connect.Spec {
@@ -62,6 +71,9 @@ var (
 type FileServiceClient interface {
 	// Stat says what a path is. That there is nothing is an answer, not an error.
 	Stat(context.Context, *v1.StatFileRequest) (*v1.StatFileResponse, error)
+	// List names what lies in a directory, for somebody who types a path. Of a large directory it is only a part, and it does
+	// not count as a use of the VM.
+	List(context.Context, *v1.ListFilesRequest) (*v1.ListFilesResponse, error)
 	// Read streams a file, or a directory with all below it, as one tar archive. What comes is the guest's word: whoever
 	// unpacks it must let no entry out of the directory it goes to.
 	Read(context.Context, *v1.ReadFilesRequest) (FileServiceReadClientStream, error)
@@ -129,6 +141,9 @@ func (s FileServiceWriteClientStream) CloseAndReceive() (*v1.WriteFilesResponse,
 type FileServiceHandler interface {
 	// Stat says what a path is. That there is nothing is an answer, not an error.
 	Stat(context.Context, *v1.StatFileRequest) (*v1.StatFileResponse, error)
+	// List names what lies in a directory, for somebody who types a path. Of a large directory it is only a part, and it does
+	// not count as a use of the VM.
+	List(context.Context, *v1.ListFilesRequest) (*v1.ListFilesResponse, error)
 	// Read streams a file, or a directory with all below it, as one tar archive. What comes is the guest's word: whoever
 	// unpacks it must let no entry out of the directory it goes to.
 	Read(context.Context, *v1.ReadFilesRequest, FileServiceReadServerStream) error
@@ -142,6 +157,7 @@ func RegisterFileServiceHandler(server *connect.Server, svc FileServiceHandler) 
 	adapter := fileServiceHandler{svc: svc}
 	server.Register(
 		connect.Method{Spec: fileServiceStatSpec(), Handler: adapter.stat},
+		connect.Method{Spec: fileServiceListSpec(), Handler: adapter.list},
 		connect.Method{Spec: fileServiceReadSpec(), Handler: adapter.read},
 		connect.Method{Spec: fileServiceWriteSpec(), Handler: adapter.write},
 	)
@@ -183,6 +199,10 @@ func (UnimplementedFileServiceHandler) Stat(context.Context, *v1.StatFileRequest
 	return nil, connect.NewError(connect.CodeUnimplemented, "banger.v1.FileService.Stat is not implemented")
 }
 
+func (UnimplementedFileServiceHandler) List(context.Context, *v1.ListFilesRequest) (*v1.ListFilesResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "banger.v1.FileService.List is not implemented")
+}
+
 func (UnimplementedFileServiceHandler) Read(context.Context, *v1.ReadFilesRequest, FileServiceReadServerStream) error {
 	return connect.NewError(connect.CodeUnimplemented, "banger.v1.FileService.Read is not implemented")
 }
@@ -198,6 +218,14 @@ type fileServiceClient struct {
 func (c *fileServiceClient) Stat(ctx context.Context, req *v1.StatFileRequest) (*v1.StatFileResponse, error) {
 	var res v1.StatFileResponse
 	if err := c.client.CallUnary(ctx, fileServiceStatSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+func (c *fileServiceClient) List(ctx context.Context, req *v1.ListFilesRequest) (*v1.ListFilesResponse, error) {
+	var res v1.ListFilesResponse
+	if err := c.client.CallUnary(ctx, fileServiceListSpec(), req, &res); err != nil {
 		return nil, err
 	}
 	return &res, nil
@@ -227,6 +255,18 @@ func (h fileServiceHandler) stat(ctx context.Context, _ connect.Spec, stream con
 		return err
 	}
 	res, err := h.svc.Stat(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h fileServiceHandler) list(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.ListFilesRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.List(ctx, &req)
 	if err != nil {
 		return err
 	}
