@@ -174,9 +174,12 @@ func writeChanges(b *strings.Builder, changes []client.ChangedFile) {
 	}
 }
 
+// canAsk says whether somebody sits there to answer a question.
+func (a *app) canAsk() bool { return !a.noInput && isTerminal(a.In) && isTerminal(a.Err) }
+
 // ask puts a question that y answers with yes. Where nobody can be asked, possible is false.
 func (a *app) ask(question string) (yes, possible bool) {
-	if a.noInput || !isTerminal(a.In) || !isTerminal(a.Err) {
+	if !a.canAsk() {
 		return false, false
 	}
 	_, _ = io.WriteString(a.Err, "banger: "+safeLine(question)+" [y/N] ")

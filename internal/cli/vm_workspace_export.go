@@ -121,7 +121,7 @@ func (a *app) applyWorkspace(ctx context.Context, c *client.Client, v client.VM,
 		return err
 	}
 	r := client.ApplyRequest{VM: v.ID, IncludeIgnored: o.ignored, SkipRefused: o.skip}
-	asked := !o.yes && isTerminal(a.In) && isTerminal(a.Err) && !a.noInput
+	asked := !o.yes && a.canAsk()
 	if asked {
 		d := o.request(v.ID)
 		d.ReviewOnly = true
