@@ -67,7 +67,7 @@ func TestBadNetworkFlags(t *testing.T) {
 		"port add box 80":                             "8080:80",
 		"port remove box x":                           "GUEST or HOST:GUEST",
 		"port remove box 1:2:3:4":                     "not a port to publish",
-		"ports":                                       "name a VM",
+		"ports box other":                             "name one VM",
 		"network check box":                           "a destination",
 		"network deny box":                            "not a command",
 	} {
@@ -96,6 +96,34 @@ func TestPortsOfAVM(t *testing.T) {
 	b.run(t, "vm", "port", "list", "-q", "box").want(t, 0, "http://127.0.0.1:40000/\n127.0.0.2:53\nhttps://127.0.0.1:8443/\n", "")
 	if r := b.run(t, "vm", "ports", "box", "--format", "json"); !strings.Contains(r.out, `"host_port": 8443`) || !strings.Contains(r.out, `"auto": true`) {
 		t.Errorf("%+v", r)
+	}
+	b.VMs.Add("idle", model.StateRunning)
+	other := b.VMs.Add("other", model.StateRunning)
+	b.VMs.Appear(other.ID, 3000)
+	off := b.VMs.Add("off", model.StateStopped)
+	b.VMs.Appear(off.ID, 4000)
+	b.run(t, "vm", "ports").want(t, 0, ""+
+		"VM      GUEST      HOST              KIND        URL\n"+
+		"box     80/tcp     127.0.0.1:40000   published   http://127.0.0.1:40000/\n"+
+		"box     53/udp     127.0.0.2:53      published   \n"+
+		"box     8443/tcp   127.0.0.1:8443    auto        https://127.0.0.1:8443/\n"+
+		"other   3000/tcp   127.0.0.1:3000    auto        http://127.0.0.1:3000/\n")
+	b.run(t, "vm", "port", "list", "-q").want(t, 0, "http://127.0.0.1:40000/\n127.0.0.2:53\nhttps://127.0.0.1:8443/\nhttp://127.0.0.1:3000/\n")
+	for args, vms := range map[string]string{"ports": "box box box other", "ports box": "box box box", "ports idle": ""} {
+		var ports []struct {
+			VM   string `json:"vm"`
+			Host int    `json:"host_port"`
+		}
+		decode(t, b.run(t, append([]string{"vm"}, strings.Fields(args+" --format json")...)...), &ports)
+		var whose []string
+		for _, p := range ports {
+			if whose = append(whose, p.VM); p.Host == 0 {
+				t.Errorf("%s: %+v", args, p)
+			}
+		}
+		if got := strings.Join(whose, " "); got != vms || ports == nil {
+			t.Errorf("%s: %q, want %q", args, got, vms)
+		}
 	}
 	if r := b.run(t, "vm", "show", "box"); !strings.Contains(r.out, "127.0.0.1:40000:80 127.0.0.2:53:53/udp") {
 		t.Errorf("%+v", r)

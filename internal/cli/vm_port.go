@@ -109,25 +109,29 @@ func vmAndPorts(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// newPorts lists a VM's ports; it stands in two places.
+// newPorts lists ports; it stands in two places.
 func newPorts(a *app, use string) *cobra.Command {
 	var f format
 	cmd := &cobra.Command{
-		Use:   use + " VM",
-		Short: "List the ports of a VM on the host",
+		Use:   use + " [VM]",
+		Short: "List the ports of a VM, or of all that run, on the host",
 		Long: `List the ports of a VM on the host: those that were published, and those that are there because something in the VM
-listens. Of a VM that does not run they are those that it will publish.`,
-		Example: `  banger vm ports box
+listens. Of a VM that does not run they are those that it will publish. Without a VM, list the ports of all that run.`,
+		Example: `  banger vm ports
+  banger vm ports box
   curl $(banger vm ports -q box)`,
-		Args:              names("VM", 1, 1),
+		Args:              names("VM", 0, 1),
 		ValidArgsFunction: a.completeOneVM,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return a.listAllPorts(cmd.Context(), f)
+			}
 			return withVM(cmd.Context(), a, args[0], func(ctx context.Context, c *client.Client, v client.VM) error {
 				ports, err := c.Ports(ctx, v.ID)
 				if err != nil {
 					return err
 				}
-				return a.writePorts(f, ports)
+				return a.writePorts(f, false, portsOf(v, ports))
 			})
 		},
 	}
@@ -135,19 +139,56 @@ listens. Of a VM that does not run they are those that it will publish.`,
 	return cmd
 }
 
-func (a *app) writePorts(f format, ports []client.Port) error {
+// listAllPorts lists the ports of the VMs that run, as the daemon knows them: no guest is asked.
+func (a *app) listAllPorts(ctx context.Context, f format) error {
+	c, err := a.dial(ctx, true)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	vms, err := c.VMs(ctx, true)
+	if err != nil {
+		return err
+	}
+	all := []vmPort{}
+	for _, v := range vms {
+		all = append(all, portsOf(v, v.Ports)...)
+	}
+	return a.writePorts(f, true, all)
+}
+
+// vmPort is a port and whose it is, as JSON prints it.
+type vmPort struct {
+	VM string `json:"vm"`
+	client.Port
+}
+
+func portsOf(v client.VM, ports []client.Port) []vmPort {
+	return mapped(ports, func(p client.Port) vmPort { return vmPort{v.Name, p} })
+}
+
+// writePorts prints ports; with several, those of more than one VM.
+func (a *app) writePorts(f format, several bool, ports []vmPort) error {
 	if f == formatJSON {
 		return a.writeJSON(ports)
 	}
 	if a.quiet {
-		return a.writeNames(mapped(ports, func(p client.Port) string { return cmp.Or(p.URL, hostOf(p)) }))
+		return a.writeNames(mapped(ports, func(p vmPort) string { return cmp.Or(p.URL, hostOf(p.Port)) }))
 	}
-	return a.writeTable([]string{"GUEST", "HOST", "KIND", "URL"}, mapped(ports, func(p client.Port) []string {
+	header := []string{"GUEST", "HOST", "KIND", "URL"}
+	if several {
+		header = append([]string{"VM"}, header...)
+	}
+	return a.writeTable(header, mapped(ports, func(p vmPort) []string {
 		kind := "published"
 		if p.Auto {
 			kind = "auto"
 		}
-		return []string{strconv.Itoa(p.GuestPort) + "/" + p.Protocol, hostOf(p), kind, p.URL}
+		row := []string{strconv.Itoa(p.GuestPort) + "/" + p.Protocol, hostOf(p.Port), kind, p.URL}
+		if several {
+			row = append([]string{p.VM}, row...)
+		}
+		return row
 	}))
 }
 

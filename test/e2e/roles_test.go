@@ -32,6 +32,8 @@ func runRole(args []string) (code int, found bool) {
 		}
 	case "say": // ADDRESS:PORT TEXT: print what is answered to a line
 		err = say(rest[0], strings.Join(rest[1:], " "))
+	case "datagram": // ADDRESS:PORT TEXT: print what is answered to datagrams of two clients, small and large
+		err = datagrams(rest[0], strings.Join(rest[1:], " "))
 	case "hold": // ADDRESS:PORT: keep one connection busy, and count what comes back
 		err = hold(rest[0])
 	case "resolve": // NAME...: print the addresses of names
@@ -65,6 +67,38 @@ func say(address, text string) error {
 	line, err := bufio.NewReader(c).ReadString('\n')
 	fmt.Print(line)
 	return err
+}
+
+// datagrams has two clients send in turn, and requires that each hears what it said, whole. The large ones are nearly as
+// large as a guest's packets may be.
+func datagrams(address, text string) error {
+	var clients [2]net.Conn
+	for i := range clients {
+		c, err := net.DialTimeout("udp4", address, roleTimeout)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(roleTimeout))
+		clients[i] = c
+	}
+	answer := make([]byte, 64<<10)
+	for round, padding := range []int{0, 60_000} {
+		says := func(i int) string { return fmt.Sprintf("%s %d.%d", text, round, i) + strings.Repeat(" ", padding) }
+		for i, c := range clients {
+			if _, err := io.WriteString(c, says(i)); err != nil {
+				return err
+			}
+		}
+		for i, c := range clients {
+			n, err := c.Read(answer)
+			if got := string(answer[:n]); err != nil || got != says(i) {
+				return fmt.Errorf("answer to client %d: %d bytes, %.40q, %w", i, n, got, err)
+			}
+			fmt.Println(strings.TrimSpace(says(i)))
+		}
+	}
+	return nil
 }
 
 // hold says "held N" for each line that came back over its one connection, five a second, and ends when that breaks.
