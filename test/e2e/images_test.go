@@ -102,7 +102,7 @@ func (i images) busyboxImage(ts *testscript.TestScript) v1.Image {
 		{Name: "etc/group", Content: "root:x:0:\napp:x:1000:\nextra:x:2000:app\n"},
 		{Name: "home/app", Type: tar.TypeDir, UID: 1000, GID: 1000}, {Name: "home/app/.profile", Content: "export FROM_PROFILE=yes\n", UID: 1000, GID: 1000},
 	}
-	for _, applet := range strings.Fields("sh ls cat id pwd echo env stat touch sync sleep df test") {
+	for _, applet := range strings.Fields("sh ls cat id pwd echo env stat touch sync sleep df test chmod chown nslookup nc") {
 		files = append(files, imagetest.File{Name: "bin/" + applet, Type: tar.TypeSymlink, Link: "busybox"})
 	}
 	return imagetest.Image(v1.Config{Cmd: []string{"sh"}, Env: []string{"PATH=/bin", "LEVEL=image"}, User: "app", WorkingDir: "/srv/data"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -66,8 +67,8 @@ func raiseLoopback() error {
 	return nil
 }
 
-// writeIdentity writes the files by which programs know the machine. An image whose /etc is missing, read-only or a link
-// keeps what it has.
+// writeIdentity writes the files by which programs know the machine and its network. An image whose /etc is read-only or a
+// link keeps what it has; one without gets one, as docker gives it.
 func writeIdentity(c agent.Config) {
 	resolv := "# banger: this machine has no network\n"
 	if len(c.Link.DNS) > 0 {
@@ -92,8 +93,11 @@ func writeIdentity(c agent.Config) {
 	}
 }
 
-// openEtc opens /etc of the root, refusing a link.
+// openEtc opens /etc of the root, which is made when it is missing, and refuses a link.
 func openEtc() (int, error) {
+	if err := os.Mkdir("/etc", 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return -1, err
+	}
 	return unix.Openat2(unix.AT_FDCWD, "/etc", &unix.OpenHow{
 		Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS,
 	})

@@ -3,16 +3,20 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,6 +37,10 @@ func run(args []string) error {
 		return whoami(args[1:])
 	case "tree":
 		return tree(args[1:])
+	case "resolve":
+		return resolve(args[1])
+	case "say":
+		return say(args[1], strings.Join(args[2:], " "))
 	case "wait":
 		return wait(args[1])
 	case "cat":
@@ -57,6 +65,33 @@ func whoami(args []string) error {
 	if _, terr := unix.IoctlGetTermios(0, unix.TCGETS); terr == nil {
 		fmt.Println("terminal yes")
 	}
+	return err
+}
+
+const networkTime = 10 * time.Second
+
+// resolve prints the addresses of a name.
+func resolve(name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), networkTime)
+	defer cancel()
+	addresses, err := net.DefaultResolver.LookupHost(ctx, name)
+	for _, a := range addresses {
+		fmt.Println(a)
+	}
+	return err
+}
+
+// say sends a line over TCP and prints the one that comes back.
+func say(address, text string) error {
+	c, err := net.DialTimeout("tcp", address, networkTime)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(networkTime))
+	fmt.Fprintln(c, text)
+	line, err := bufio.NewReader(c).ReadString('\n')
+	fmt.Print(line)
 	return err
 }
 
