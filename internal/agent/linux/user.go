@@ -17,7 +17,7 @@ import (
 type account struct {
 	name     string // "" for a uid without a name
 	uid, gid uint32
-	groups   []uint32 // supplementary
+	groups   []uint32 // supplementary; the primary one is the first of them
 	home     string
 	shell    string
 }
@@ -26,8 +26,19 @@ type account struct {
 const maxAccounts = 4 << 20
 
 // lookupUser finds who "name", "uid", "name:group" or "uid:gid" is, by the passwd and group files under root. Like
-// docker, it takes a number that stands in neither, and root where there are no files at all.
+// docker, it takes a number that stands in neither, and root where there are no files at all. As after a login the primary
+// group is a supplementary one, too: a process that changes its primary group, by a setgid program for one, must not be
+// able to leave it, and with it a file's mode that gives this group less than others.
 func lookupUser(root, user string) (account, error) {
+	a, err := findAccount(root, user)
+	if err != nil {
+		return a, err
+	}
+	a.groups = append([]uint32{a.gid}, a.groups...)
+	return a, nil
+}
+
+func findAccount(root, user string) (account, error) {
 	name, group, hasGroup := strings.Cut(user, ":")
 	if name == "" {
 		name = "0"
