@@ -8,15 +8,16 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/klauspost/compress/zstd"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"banger/internal/image/imagetest"
@@ -194,14 +195,24 @@ func treeListing() string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// cmdRegistry starts a registry of the script's own, at $REGISTRY.
+// cmdRegistry starts a registry of the script's own, at $REGISTRY, in the place of an earlier one: `registry [tls]`. One
+// with TLS has a certificate that nobody vouches for, which lies in registry.crt.
 func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 0 {
-		ts.Fatalf("usage: registry")
+	secure := len(args) == 1 && args[0] == "tls"
+	if neg || len(args) > 0 && !secure {
+		ts.Fatalf("usage: registry [tls]")
 	}
-	r := imagetest.NewRegistry()
-	*ts.Value(registryKey{}).(**imagetest.Registry) = r
-	ts.Setenv("REGISTRY", r.Host)
+	at := ts.Value(registryKey{}).(**imagetest.Registry)
+	if *at != nil {
+		(*at).Close()
+	}
+	if secure {
+		*at = imagetest.NewTLSRegistry()
+		ts.Check(os.WriteFile(ts.MkAbs("registry.crt"), (*at).CertificatePEM(), 0o600))
+	} else {
+		*at = imagetest.NewRegistry()
+	}
+	ts.Setenv("REGISTRY", (*at).Host)
 }
 
 func registryOf(ts *testscript.TestScript) *imagetest.Registry {
@@ -254,7 +265,8 @@ func cmdRequests(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdSaveImage writes an image to a file: `saveimage IMAGE layout DIR`, `saveimage IMAGE oci.tar|oci.tgz|root.tar FILE`.
+// cmdSaveImage writes an image to a file: `saveimage IMAGE layout|layout.zst DIR`, where zst means its layers, and
+// `saveimage IMAGE oci.tar|oci.tgz|oci.tzst|root.tar|root.tzst FILE`.
 func (i images) cmdSaveImage(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: saveimage IMAGE FORMAT FILE")
@@ -263,37 +275,48 @@ func (i images) cmdSaveImage(ts *testscript.TestScript, neg bool, args []string)
 	switch args[1] {
 	case "layout":
 		imagetest.WriteLayout(file, image)
-	case "oci.tar", "oci.tgz":
+	case "layout.zst":
+		imagetest.WriteLayout(file, imagetest.Zstd(image))
+	case "oci.tar", "oci.tgz", "oci.tzst":
 		dir := file + ".layout"
 		imagetest.WriteLayout(dir, image)
 		var out bytes.Buffer
 		w := tar.NewWriter(&out)
 		ts.Check(w.AddFS(os.DirFS(dir)))
 		ts.Check(w.Close())
-		data := out.Bytes()
-		if args[1] == "oci.tgz" {
-			var packed bytes.Buffer
-			z := gzip.NewWriter(&packed)
-			_, err := z.Write(data)
-			ts.Check(err)
-			ts.Check(z.Close())
-			data = packed.Bytes()
-		}
-		ts.Check(os.WriteFile(file, data, 0o600))
-	case "root.tar":
+		ts.Check(os.WriteFile(file, compressed(ts, out.Bytes(), args[1]), 0o600))
+	case "root.tar", "root.tzst":
 		layers, err := image.Layers()
 		ts.Check(err)
-		in, err := slices.Clone(layers)[0].Uncompressed()
+		in, err := layers[0].Uncompressed()
 		ts.Check(err)
 		defer in.Close()
-		out, err := os.Create(file)
+		data, err := io.ReadAll(in)
 		ts.Check(err)
-		defer out.Close()
-		_, err = out.ReadFrom(in)
-		ts.Check(err)
+		ts.Check(os.WriteFile(file, compressed(ts, data, args[1]), 0o600))
 	default:
 		ts.Fatalf("%q is no format", args[1])
 	}
+}
+
+// compressed is data in the way that the end of a format's name says.
+func compressed(ts *testscript.TestScript, data []byte, format string) []byte {
+	var packed bytes.Buffer
+	var z io.WriteCloser
+	switch {
+	case strings.HasSuffix(format, ".tgz"):
+		z = gzip.NewWriter(&packed)
+	case strings.HasSuffix(format, ".tzst"):
+		var err error
+		z, err = zstd.NewWriter(&packed)
+		ts.Check(err)
+	default:
+		return data
+	}
+	_, err := z.Write(data)
+	ts.Check(err)
+	ts.Check(z.Close())
+	return packed.Bytes()
 }
 
 // cmdTreeListing writes what guestprog has to print of the tree image: `treelisting FILE`.

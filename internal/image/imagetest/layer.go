@@ -7,11 +7,13 @@ import (
 	"io"
 	"maps"
 
+	"github.com/google/go-containerregistry/pkg/compression"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // File is one entry of a layer. The zero Type is a regular file, the zero Mode 0644 or, for a directory, 0755.
@@ -77,6 +79,25 @@ func Image(config v1.Config, layers ...[]byte) v1.Image {
 		must(err)
 	}
 	return image
+}
+
+// Zstd is the image with its layers compressed by zstd.
+func Zstd(image v1.Image) v1.Image {
+	config, err := image.ConfigFile()
+	must(err)
+	config = config.DeepCopy()
+	config.RootFS.DiffIDs, config.History = nil, nil
+	bare, err := mutate.ConfigFile(mutate.MediaType(empty.Image, types.OCIManifestSchema1), config)
+	must(err)
+	layers, err := image.Layers()
+	must(err)
+	for _, l := range layers {
+		layer, err := tarball.LayerFromOpener(l.Uncompressed, tarball.WithCompression(compression.ZStd), tarball.WithMediaType(types.OCILayerZStd))
+		must(err)
+		bare, err = mutate.AppendLayers(bare, layer)
+		must(err)
+	}
+	return bare
 }
 
 // For is the image for another platform.

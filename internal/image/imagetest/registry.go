@@ -2,6 +2,7 @@ package imagetest
 
 import (
 	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
@@ -62,6 +63,11 @@ func NewTLSRegistry() *Registry {
 	r.StartTLS()
 	r.Host = r.Listener.Addr().String()
 	return r
+}
+
+// CertificatePEM is the certificate of a registry with TLS, which is its own authority.
+func (r *Registry) CertificatePEM() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.Certificate().Raw})
 }
 
 // Misbehave sets the fault from now on and forgets the counts.
