@@ -68,7 +68,7 @@ func benchOver(dirs Dirs, agent string, r fakeRecipe) bench {
 	b := bench{catalog: &memory{used: map[model.Digest]bool{}}, builds: &atomic.Int64{}}
 	r.builds = b.builds
 	b.Service = New(Options{Dirs: dirs, Catalog: b.catalog, Agent: agent, Limits: layers.DefaultLimits(), Log: slog.New(slog.DiscardHandler)})
-	b.keychain, b.wait, b.rootBytes = nil, time.Millisecond, 128*model.MiB
+	b.keychain, b.certDirs, b.wait, b.rootBytes = nil, nil, time.Millisecond, 128*model.MiB
 	b.recipe = r
 	return b
 }

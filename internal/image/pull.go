@@ -46,7 +46,7 @@ func (s *Service) Pull(ctx context.Context, w Want, report model.Report) (model.
 		}
 	}
 	report(model.Progress{Stage: "ask the registry"})
-	repo, err := registry.Open(ctx, n, registry.Options{Insecure: w.Insecure, Keychain: s.keychain, Wait: s.wait})
+	repo, err := registry.Open(ctx, n, registry.Options{Insecure: w.Insecure, Keychain: s.keychain, CertDirs: s.certDirs, Wait: s.wait})
 	if err != nil {
 		return model.Image{}, s.explain(ctx, err, "pull "+n.String())
 	}

@@ -132,6 +132,30 @@ func TestPullNeedsTrust(t *testing.T) {
 	if _, err := b.Pull(t.Context(), Want{Ref: named, Policy: PullAlways, Insecure: true}, model.Discard); err != nil {
 		t.Errorf("with --insecure: %v", err)
 	}
+	// On this host plain HTTP is tried next; what that answers is not the point.
+	untrusted := newBench(t, fakeRecipe{})
+	untrusted.certDirs = []string{t.TempDir(), filepath.Join(t.TempDir(), "missing")}
+	ca := filepath.Join(untrusted.certDirs[0], r.Host, "ca.crt")
+	if _, err := untrusted.pull(t, ref); !errors.Is(err, model.ErrDenied) || !strings.Contains(err.Error(), ca+", or, ") || !strings.Contains(err.Error(), "--insecure") {
+		t.Errorf("an unknown certificate on this host: %v", err)
+	}
+	if err := os.Mkdir(filepath.Dir(ca), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []struct{ text, want string }{{"nonsense", "no certificate in " + ca}, {strings.Repeat("x", 2<<20), "more than"}} {
+		if err := os.WriteFile(ca, []byte(file.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := untrusted.pull(t, ref); !errors.Is(err, model.ErrInvalid) || !strings.Contains(err.Error(), file.want) {
+			t.Errorf("an authority that is none: %v", err)
+		}
+	}
+	if err := os.WriteFile(ca, r.CertificatePEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := untrusted.pull(t, ref); err != nil {
+		t.Errorf("with its authority: %v", err)
+	}
 	plain := newRegistry(t)
 	far := strings.Replace(plain.Push("a:1", twoLayers(1)), "127.0.0.1", "[::ffff:127.0.0.1]", 1)
 	if _, err := b.pull(t, far); !errors.Is(err, model.ErrDenied) || !strings.Contains(err.Error(), "--insecure") || !strings.Contains(err.Error(), "plain HTTP") {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 
 	"banger/internal/image/layers"
+	"banger/internal/image/registry"
 	"banger/internal/model"
 )
 
@@ -52,6 +53,7 @@ type Service struct {
 	// Tests put others in place of what follows.
 	recipe    recipe
 	keychain  authn.Keychain
+	certDirs  []string
 	wait      time.Duration // before a registry is asked a second time
 	rootBytes int64         // the least size of a root
 
@@ -69,11 +71,11 @@ type Options struct {
 	Log     *slog.Logger
 }
 
-// New returns a Service. Images are pulled in the name that docker's configuration gives us.
+// New returns a Service. Images are pulled in the name that docker's configuration gives us, and from whom it trusts.
 func New(o Options) *Service {
 	return &Service{
 		dirs: o.Dirs, catalog: o.Catalog, agent: o.Agent, log: o.Log, limits: o.Limits,
-		recipe: debian{}, keychain: authn.DefaultKeychain, wait: 500 * time.Millisecond, rootBytes: rootBytes,
+		recipe: debian{}, keychain: authn.DefaultKeychain, certDirs: registry.CertDirs(), wait: 500 * time.Millisecond, rootBytes: rootBytes,
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -109,15 +110,16 @@ func (r *Repository) explain(ctx context.Context, err error) error {
 	}
 	var answer *transport.Error
 	var dns *net.DNSError
+	var untrusted *tls.CertificateVerificationError
 	switch {
 	case err == nil || model.KindOf(err) != nil || errors.As(err, new(*fs.PathError)): // of this host's
 		return err
 	case ctx.Err() != nil:
 		return model.Errorf(model.ErrCanceled, "cannot pull %s: canceled: %w", r.name, context.Cause(ctx))
+	case errors.As(err, &untrusted): // before what it answered to plain HTTP, which is tried next on this host
+		return r.explainCertificate(untrusted.Err, cannot)
 	case errors.As(err, &answer):
 		return r.explainAnswer(answer, cannot)
-	case badCertificate(err):
-		return cannot(model.ErrDenied, "the certificate of %s is not to be trusted (%s); if you trust the registry nevertheless, add --insecure", host, brief(root(err).Error()))
 	case errors.Is(err, errPlainHTTP) || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return cannot(model.ErrDenied, "%s speaks plain HTTP, which anyone on the way can change; if that is fine, add --insecure", host)
 	case errors.As(err, &dns):
@@ -147,9 +149,13 @@ func (r *Repository) explainAnswer(answer *transport.Error, cannot func(kind err
 	return cannot(model.ErrUnavailable, "%s answers %d %s%s; try again later", host, answer.StatusCode, http.StatusText(answer.StatusCode), words)
 }
 
-func badCertificate(err error) bool {
-	return errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(x509.UnknownAuthorityError)) ||
-		errors.As(err, new(x509.HostnameError)) || errors.As(err, new(x509.CertificateInvalidError))
+func (r *Repository) explainCertificate(why error, cannot func(kind error, format string, args ...any) error) error {
+	way := ""
+	if errors.As(why, new(x509.UnknownAuthorityError)) && r.certs != "" {
+		way = "put the certificate of its authority into " + filepath.Join(r.certs, "ca.crt") + ", or, "
+	}
+	return cannot(model.ErrDenied, "the certificate of %s is not to be trusted (%s); %sif you trust the registry nevertheless, add --insecure",
+		r.ref.Context().RegistryStr(), brief(why.Error()), way)
 }
 
 // root is the innermost error: those around it repeat the request.

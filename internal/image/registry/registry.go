@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -40,6 +41,7 @@ const (
 type Options struct {
 	Insecure bool           // plain HTTP and unknown certificates are fine
 	Keychain authn.Keychain // who we are; nil for nobody
+	CertDirs []string       // where registries' own authorities are, as CertDirs returns it
 	Wait     time.Duration  // before a second try, and twice as long before each one more
 }
 
@@ -50,6 +52,7 @@ type Repository struct {
 	client *http.Client
 	base   *http.Transport
 	wait   time.Duration
+	certs  string // where an authority of its own would be looked for, or ""
 }
 
 // Open makes itself known to the registry of n.
@@ -59,6 +62,13 @@ func Open(ctx context.Context, n refname.Name, o Options) (*Repository, error) {
 		return nil, model.Errorf(model.ErrInvalid, "cannot pull %s: %w", n, err)
 	}
 	r := &Repository{name: n, ref: ref, base: newTransport(o.Insecure), wait: o.Wait}
+	host := ref.Context().RegistryStr()
+	if r.base.TLSClientConfig.RootCAs, err = authorities(host, o.CertDirs); err != nil {
+		return nil, model.Errorf(model.ErrInvalid, "cannot pull %s: the certificate authorities of %s cannot be used: %w; mend or remove that file", n, host, err)
+	}
+	if len(o.CertDirs) > 0 {
+		r.certs = filepath.Join(o.CertDirs[0], host)
+	}
 	auth := authn.Anonymous
 	if o.Keychain != nil {
 		if auth, err = authn.Resolve(ctx, o.Keychain, ref.Context()); err != nil {
