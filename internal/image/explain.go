@@ -18,7 +18,7 @@ func (s *Service) explain(ctx context.Context, err error, doing string) error {
 	case ctx.Err() != nil:
 		return model.Errorf(model.ErrCanceled, "cannot %s: canceled: %w", doing, context.Cause(ctx))
 	case errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT):
-		return model.Errorf(model.ErrNoSpace, "cannot %s: no space is left below %s or %s; free some, such as with banger image prune; nothing of it remains: %w", doing, s.dirs.Data, s.dirs.Cache, err)
+		return model.Errorf(model.ErrNoSpace, "cannot %s: no space is left below %s or %s; nothing of it remains; free some, such as with banger image prune, and %s again: %w", doing, s.dirs.Data, s.dirs.Cache, doing, err)
 	case kind != nil && strings.HasPrefix(err.Error(), "cannot "):
 		return err // it is a whole sentence
 	case kind != nil:

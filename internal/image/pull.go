@@ -91,8 +91,8 @@ func (p *pull) known(ctx context.Context, same func(model.Image) bool) (model.Im
 		return model.Image{}, false, err
 	}
 	for _, i := range all {
-		if !same(i) || i.Platform != p.platform.String() || p.checkBlob(kindImage, i.Digest) != nil {
-			continue
+		if !same(i) || i.Platform != p.platform.String() || p.Verify(ctx, i.Digest) != nil {
+			continue // what is damaged is made again: that is what whoever meets it is told to pull for
 		}
 		if tagMeant(i, p.name.String()) == "" {
 			if err := p.catalog.NameImage(ctx, p.name.String(), i.Digest); err != nil {

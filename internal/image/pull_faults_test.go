@@ -175,7 +175,7 @@ func TestFullDisk(t *testing.T) {
 			dir := testenv.SmallDisk(t, size)
 			b := benchOver(Dirs{Data: filepath.Join(dir, "data"), Cache: filepath.Join(dir, "cache")}, os.Args[0], fakeRecipe{})
 			_, err := b.pull(t, ref)
-			if !errors.Is(err, model.ErrNoSpace) || !strings.Contains(err.Error(), "banger image prune") {
+			if !errors.Is(err, model.ErrNoSpace) || !strings.Contains(err.Error(), "banger image prune, and pull "+ref+" again") {
 				t.Errorf("got %v", err)
 			}
 			if left := append(b.left(t), b.traces(t)...); len(left) != 0 {

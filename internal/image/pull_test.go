@@ -98,6 +98,45 @@ func inside(t *testing.T, file, command string) string {
 	return string(out)
 }
 
+// TestPullMends is of an image that was damaged, for which its user is told to pull again.
+func TestPullMends(t *testing.T) {
+	t.Parallel()
+	needFinishing(t)
+	r := newRegistry(t)
+	ref := r.Push("a:1", twoLayers(1))
+	b := newBench(t, fakeRecipe{})
+	first, err := b.pull(t, ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damage(t, b.ImageFile(first.Digest))
+	if err := b.Verify(t.Context(), first.Digest); !errors.Is(err, model.ErrCorrupt) || !strings.Contains(err.Error(), "banger image pull "+ref) {
+		t.Fatalf("damaged: %v", err)
+	}
+	if again, err := b.pull(t, ref); err != nil || again.Digest != first.Digest {
+		t.Errorf("%v, %v", again.Digest, err)
+	}
+	if err := b.VerifyContent(t.Context(), first.Digest); err != nil {
+		t.Errorf("pulled again: %v", err)
+	}
+}
+
+// damage changes a byte of a file's data and nothing of its size.
+func damage(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if _, err := file.WriteAt([]byte("damage"), 1100); err != nil { // in the superblock, which is no hole
+		t.Fatal(err)
+	}
+}
+
 func TestPull(t *testing.T) {
 	t.Parallel()
 	needFinishing(t)

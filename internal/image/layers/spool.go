@@ -53,7 +53,7 @@ func (s *spool) seal() error { return spoolError(s.file.Truncate(s.end)) }
 
 func spoolError(err error) error {
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return model.Errorf(model.ErrNoSpace, "there is no space for its contents while it is converted: %w; free some, see: banger image prune", err)
+		return model.Errorf(model.ErrNoSpace, "there is no space for its contents while it is converted: %w", err)
 	}
 	return err
 }
