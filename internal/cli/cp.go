@@ -74,7 +74,7 @@ warning.`,
 // parsePlace takes an argument apart. Like docker, it takes one that begins with / or . for a local path.
 func parsePlace(arg string) cpPlace {
 	ref, path, ok := strings.Cut(arg, ":")
-	if !ok || model.ValidateName("VM", ref) != nil {
+	if !ok || model.ValidateName("VM", ref) != nil && !model.VMID(ref).Valid() {
 		return cpPlace{path: arg}
 	}
 	return cpPlace{ref: ref, path: path}

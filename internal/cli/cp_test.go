@@ -13,19 +13,20 @@ import (
 func TestCopyPlaces(t *testing.T) {
 	t.Parallel()
 	for arg, want := range map[string]cpPlace{
-		"box:/etc":    {"box", "/etc"},
-		"box:":        {"box", ""},
-		"box:a:b":     {"box", "a:b"},
-		"./box:/etc":  {"", "./box:/etc"},
-		"/a:b":        {"", "/a:b"},
-		"../a:b":      {"", "../a:b"},
-		"Box:/etc":    {"", "Box:/etc"},
-		"dir/box:x":   {"", "dir/box:x"},
-		"-":           {"", "-"},
-		"box:-":       {"box", "-"},
-		"file":        {"", "file"},
-		":x":          {"", ":x"},
-		"2abc:./rel/": {"2abc", "./rel/"},
+		"box:/etc":              {"box", "/etc"},
+		"abcdefghij234567:/etc": {"abcdefghij234567", "/etc"}, // an id
+		"box:":                  {"box", ""},
+		"box:a:b":               {"box", "a:b"},
+		"./box:/etc":            {"", "./box:/etc"},
+		"/a:b":                  {"", "/a:b"},
+		"../a:b":                {"", "../a:b"},
+		"Box:/etc":              {"", "Box:/etc"},
+		"dir/box:x":             {"", "dir/box:x"},
+		"-":                     {"", "-"},
+		"box:-":                 {"box", "-"},
+		"file":                  {"", "file"},
+		":x":                    {"", ":x"},
+		"2abc:./rel/":           {"2abc", "./rel/"},
 	} {
 		if got := parsePlace(arg); got != want {
 			t.Errorf("%q: %+v, want %+v", arg, got, want)
