@@ -93,6 +93,7 @@ func cmdWaitBackground(ts *testscript.TestScript, neg bool, args []string) {
 	select {
 	case <-b.done:
 	case <-time.After(commandTimeout):
+		tellOfVMs(ts)
 		ts.Fatalf("%s still runs after %s", args[0], commandTimeout)
 	}
 	b.cancel()

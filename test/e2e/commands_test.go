@@ -130,6 +130,7 @@ func requireCode(ts *testscript.TestScript, err error, want int) {
 	case errors.As(err, &exit) && exit.ExitCode() >= 0:
 		got = exit.ExitCode()
 	case err != nil:
+		tellOfVMs(ts)
 		ts.Fatalf("the command did not end by itself: %v", err)
 	}
 	if got != want {

@@ -1,0 +1,64 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// tellOfVMs logs what the script's VMs are at, for a command that hangs: that is seldom, and seen once. It asks of each
+// VMM's threads where they wait and whether they use a processor, and of the guest, if its agent answers, the kernel's own
+// files, for which an image needs no program.
+func tellOfVMs(ts *testscript.TestScript) {
+	state := ts.Getenv("STATE")
+	for _, p := range processesOf(ts.Getenv("WORK")) {
+		defer p.close()
+		id := vmOf.FindString(p.cmdline)
+		if id == "" {
+			continue
+		}
+		id = strings.TrimPrefix(id, "-name banger-")
+		before := threads(p.pid)
+		time.Sleep(time.Second)
+		ts.Logf("VM %s, VMM %d, threads now and a second ago:\n%s\n%s", id, p.pid, threads(p.pid), before)
+		for _, file := range []string{"loadavg", "interrupts", "diskstats", "meminfo", "vmstat"} {
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			out, err := command(ctx, ts, []string{"banger", "cp", id + ":/proc/" + file, "-"}).CombinedOutput()
+			cancel()
+			ts.Logf("the guest's /proc/%s (%v):\n%s", file, err, strings.ReplaceAll(string(out), "\x00", ""))
+			if err != nil {
+				break // it will not answer the next one, either
+			}
+		}
+		ts.Logf("its console:\n%s", lastLines(filepath.Join(state, "vms", id, "console.log")))
+	}
+	ts.Logf("the daemon's log:\n%s", lastLines(filepath.Join(state, "bangerd.log")))
+}
+
+// vmOf finds in a VMM's arguments whose it is.
+var vmOf = regexp.MustCompile(`-name banger-[a-z2-7]{16}`)
+
+// threads is a line for each thread of a process: its name, what it waits for in the kernel, and its state and processor
+// times as in proc(5).
+func threads(pid int) string {
+	var all strings.Builder
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+	for _, task := range tasks {
+		stat, _ := os.ReadFile(filepath.Join(task, "stat"))
+		waits, _ := os.ReadFile(filepath.Join(task, "wchan"))
+		_, rest, _ := strings.Cut(string(stat), "(")
+		name, rest, _ := strings.Cut(rest, ") ")
+		if f := strings.Fields(rest); len(f) > 12 {
+			fmt.Fprintf(&all, "  %s: waits in %s, state %s, user %s, system %s\n", name, waits, f[0], f[11], f[12])
+		}
+	}
+	return all.String()
+}
