@@ -101,7 +101,8 @@ func Run(ctx context.Context, c Config) (err error) {
 	defer func() { err = errors.Join(err, rows.Close()) }()
 
 	images := image.New(image.Options{
-		Dirs: image.Dirs{Data: c.Dirs.Data, Cache: c.Dirs.Cache}, Catalog: rows, Agent: c.Agent, Limits: limits, Log: log,
+		Dirs: image.Dirs{Data: c.Dirs.Data, Cache: c.Dirs.Cache}, Catalog: rows, Owner: string(instance),
+		Agent: c.Agent, Limits: limits, Log: log,
 	})
 	operations := operation.NewRunner(rows, log)
 	drivers := c.Drivers(Host{Dirs: c.Dirs, Instance: instance, Log: log})

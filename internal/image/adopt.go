@@ -32,7 +32,10 @@ func (s *Service) adopt(ctx context.Context, kind string) error {
 	}
 	for _, e := range entries {
 		digest := model.Digest("sha256:" + e.Name())
-		if _, known := rows[digest]; known || !digest.Valid() || isPending(filepath.Join(dir, e.Name())) {
+		if _, known := rows[digest]; known || !digest.Valid() {
+			continue
+		}
+		if _, pending := marked(filepath.Join(dir, e.Name())); pending {
 			continue
 		}
 		m, err := s.readBlob(kind, digest)

@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"io/fs"
 	"os"
@@ -17,8 +18,8 @@ import (
 const (
 	tempPrefix = ".tmp-"
 	// pendingFile marks a blob whose row is about to be written or removed: should that be cut short, the row decides
-	// what becomes of the blob. A blob without the mark is never removed but by a delete: another installation over the
-	// same data directory may have its row.
+	// what becomes of the blob. It names the installation whose row that is, and no other one settles it: several may be
+	// over one data directory. A blob without the mark is never removed but by a delete.
 	pendingFile = "pending"
 )
 
@@ -55,7 +56,7 @@ func (d *draft) close() error {
 // publish makes the draft the blob m.digest(), whole and durable, and has insert write its row. A blob of the same digest
 // is replaced: it says that it is the same, which a corrupt one does wrongly. insert may find the row there.
 func (s *Service) publish(d *draft, m manifest, insert func() error) error {
-	if err := seal(d.dir, m); err != nil {
+	if err := s.seal(d.dir, m); err != nil {
 		return err
 	}
 	target := s.blobDir(d.kind, m.digest())
@@ -68,7 +69,7 @@ func (s *Service) publish(d *draft, m manifest, insert func() error) error {
 	}
 	crash.At("image.publish.before-row")
 	if err := insert(); err != nil {
-		return errors.Join(err, s.settle(d.kind, m.digest(), false))
+		return errors.Join(err, s.settleByRow(d.kind, m.digest()))
 	}
 	crash.At("image.publish.after-row")
 	if now, err := s.lookAt(d.kind, m.digest()); err == nil { // the digests were made of what has just been written
@@ -78,7 +79,7 @@ func (s *Service) publish(d *draft, m manifest, insert func() error) error {
 }
 
 // seal writes the manifest and the pending mark, takes the write permission from every file and makes all durable.
-func seal(dir string, m manifest) error {
+func (s *Service) seal(dir string, m manifest) error {
 	data, err := m.encode()
 	if err != nil {
 		return err
@@ -86,7 +87,7 @@ func seal(dir string, m manifest) error {
 	if err := os.WriteFile(filepath.Join(dir, manifestFile), data, 0o600); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, pendingFile), nil, 0o600); err != nil {
+	if err := s.mark(dir); err != nil {
 		return err
 	}
 	entries, err := os.ReadDir(dir)
@@ -99,6 +100,18 @@ func seal(dir string, m manifest) error {
 		}
 	}
 	return atomicfile.SyncDir(dir)
+}
+
+// mark makes a blob's row ours to write or remove.
+func (s *Service) mark(dir string) error {
+	path := filepath.Join(dir, pendingFile)
+	return errors.Join(atomicfile.Remove(path), os.WriteFile(path, []byte(s.owner), 0o600))
+}
+
+// marked says whether a blob's row is about to be written or removed, and by whom.
+func marked(dir string) (owner string, pending bool) {
+	data, err := os.ReadFile(filepath.Join(dir, pendingFile))
+	return string(data), !errors.Is(err, fs.ErrNotExist)
 }
 
 func syncFile(path string) error {
@@ -130,14 +143,22 @@ func (s *Service) settle(kind string, d model.Digest, hasRow bool) error {
 	return s.discard(kind, dir)
 }
 
+// settleByRow settles after a row that could not be written or removed, as far as the caller was told: one of the same
+// digest may be there, from before or all the same, and VMs may use it. Where that cannot be told, the mark stays for the
+// next sweep.
+func (s *Service) settleByRow(kind string, d model.Digest) error {
+	rows, err := s.rows(context.Background(), kind) // also after a cancel
+	if err != nil {
+		return err
+	}
+	_, hasRow := rows[d]
+	return s.settle(kind, d, hasRow)
+}
+
 // discard removes a blob so that no half of it is ever seen under its name.
 func (s *Service) discard(kind, dir string) error {
-	trash, err := os.MkdirTemp(filepath.Join(s.dirs.Data, kind), tempPrefix)
-	if err != nil {
-		// The disk may be too full for another directory: it then vanishes file by file, the manifest first.
-		return errors.Join(atomicfile.Remove(filepath.Join(dir, manifestFile)), os.RemoveAll(dir))
-	}
-	err = ignoreMissing(os.Rename(dir, filepath.Join(trash, "blob")))
+	trash := filepath.Join(s.dirs.Data, kind, tempPrefix+rand.Text())
+	err := ignoreMissing(os.Rename(dir, trash))
 	return errors.Join(err, os.RemoveAll(trash))
 }
 
@@ -151,12 +172,12 @@ func (s *Service) remove(ctx context.Context, kind string, d model.Digest, delet
 	dir := s.blobDir(kind, d)
 	crash.At("image.delete.before-mark")
 	// A full disk or a missing blob must not stop a delete: without the mark a crash here only leaves the files.
-	if err := os.WriteFile(filepath.Join(dir, pendingFile), nil, 0o600); err == nil {
+	if err := s.mark(dir); err == nil {
 		_ = atomicfile.SyncDir(dir)
 	}
 	crash.At("image.delete.before-row")
 	if err := deleteRow(); err != nil {
-		return errors.Join(err, s.settle(kind, d, true))
+		return errors.Join(err, s.settleByRow(kind, d))
 	}
 	crash.At("image.delete.after-row")
 	_ = os.Remove(s.comparedFile(kind, d)) // of no use and no harm

@@ -17,7 +17,12 @@ type memory struct {
 	used    map[model.Digest]bool
 
 	promoted string
+	fail     error // of the next changes of rows
+	late     bool  // they fail after they were made
 }
+
+// failing is what a change of a row ends with; it may be made all the same.
+func (c *memory) failing() (made bool, err error) { return c.fail == nil || c.late, c.fail }
 
 func (c *memory) Images(context.Context) ([]model.Image, error) {
 	c.mu.Lock()
@@ -28,6 +33,10 @@ func (c *memory) Images(context.Context) ([]model.Image, error) {
 func (c *memory) InsertImage(_ context.Context, i model.Image) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	made, err := c.failing()
+	if !made {
+		return err
+	}
 	names := i.Tags
 	if len(names) == 0 && i.Name != "" {
 		names = []string{i.Name}
@@ -42,7 +51,7 @@ func (c *memory) InsertImage(_ context.Context, i model.Image) error {
 	for _, name := range names {
 		c.name(name, i.Digest)
 	}
-	return nil
+	return err
 }
 
 func (c *memory) name(name string, d model.Digest) {
@@ -96,8 +105,12 @@ func (c *memory) DeleteImage(_ context.Context, d model.Digest) error {
 	if c.used[d] {
 		return model.Errorf(model.ErrState, "cannot delete image %s: a VM uses it", d)
 	}
+	made, err := c.failing()
+	if !made {
+		return err
+	}
 	c.images = slices.DeleteFunc(c.images, func(i model.Image) bool { return i.Digest == d })
-	return nil
+	return err
 }
 
 func (c *memory) Kernels(context.Context) ([]model.Kernel, error) {

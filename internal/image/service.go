@@ -47,6 +47,7 @@ type Dirs struct {
 type Service struct {
 	dirs    Dirs
 	catalog Catalog
+	owner   string
 	agent   string
 	log     *slog.Logger
 	limits  layers.Limits
@@ -66,6 +67,7 @@ type Service struct {
 type Options struct {
 	Dirs    Dirs
 	Catalog Catalog
+	Owner   string        // names whose rows these are, among several installations over the same directories
 	Agent   string        // path of the banger-agent binary, which becomes the /init of every initramfs
 	Limits  layers.Limits // on what is imported and pulled
 	Log     *slog.Logger
@@ -74,7 +76,7 @@ type Options struct {
 // New returns a Service. Images are pulled in the name that docker's configuration gives us, and from whom it trusts.
 func New(o Options) *Service {
 	return &Service{
-		dirs: o.Dirs, catalog: o.Catalog, agent: o.Agent, log: o.Log, limits: o.Limits,
+		dirs: o.Dirs, catalog: o.Catalog, owner: o.Owner, agent: o.Agent, log: o.Log, limits: o.Limits,
 		recipe: debian{}, keychain: authn.DefaultKeychain, certDirs: registry.CertDirs(), wait: 500 * time.Millisecond, rootBytes: rootBytes,
 	}
 }

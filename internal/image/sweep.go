@@ -70,17 +70,14 @@ func (s *Service) sweepBlobs(ctx context.Context, kind string) error {
 		switch {
 		case strings.HasPrefix(e.Name(), tempPrefix):
 			errs = append(errs, os.RemoveAll(path))
-		case digest.Valid() && isPending(path):
-			_, hasRow := rows[digest]
-			errs = append(errs, s.settle(kind, digest, hasRow))
+		case digest.Valid():
+			if owner, pending := marked(path); pending && owner == s.owner {
+				_, hasRow := rows[digest]
+				errs = append(errs, s.settle(kind, digest, hasRow))
+			}
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func isPending(dir string) bool {
-	_, err := os.Lstat(filepath.Join(dir, pendingFile))
-	return err == nil
 }
 
 // rows returns the names of all images or kernels by their digests.

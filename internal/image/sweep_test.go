@@ -53,10 +53,15 @@ func TestSweepAfterCrash(t *testing.T) {
 			return os.Mkdir(filepath.Join(b.downloadsDir(), tempPrefix+"1"), 0o700)
 		}, 1},
 		"before the row": {func(b bench, i model.Image) error {
-			return errors.Join(b.mark(i), b.catalog.DeleteImage(context.Background(), i.Digest))
+			return errors.Join(b.mark(b.blobDir(kindImage, i.Digest)), b.catalog.DeleteImage(context.Background(), i.Digest))
 		}, 0},
-		"after the row":   {func(b bench, i model.Image) error { return b.mark(i) }, 1},
+		"after the row":   {func(b bench, i model.Image) error { return b.mark(b.blobDir(kindImage, i.Digest)) }, 1},
 		"no row, no mark": {func(b bench, i model.Image) error { return b.catalog.DeleteImage(context.Background(), i.Digest) }, 1},
+		"another installation, before its row or after": {func(b bench, i model.Image) error {
+			other := benchOver(b.dirs, b.agent, fakeRecipe{})
+			other.owner = "another"
+			return errors.Join(other.mark(b.blobDir(kindImage, i.Digest)), b.catalog.DeleteImage(context.Background(), i.Digest))
+		}, 1},
 		"foreign files": {func(b bench, _ model.Image) error {
 			return os.WriteFile(filepath.Join(b.dirs.Data, "images", "notes.txt"), nil, 0o600)
 		}, 2},
@@ -79,7 +84,7 @@ func TestSweepAfterCrash(t *testing.T) {
 			if left := b.left(t); len(left) != c.want {
 				t.Errorf("left %v, want %d", left, c.want)
 			}
-			if _, err := os.Stat(filepath.Join(b.blobDir(kindImage, i.Digest), pendingFile)); err == nil {
+			if owner, pending := marked(b.blobDir(kindImage, i.Digest)); pending && owner == b.owner {
 				t.Error("the mark is still there")
 			}
 			if _, err := b.Obtain(t.Context(), Want{Ref: model.DefaultImage}, model.Discard); err != nil {
@@ -87,10 +92,6 @@ func TestSweepAfterCrash(t *testing.T) {
 			}
 		})
 	}
-}
-
-func (b bench) mark(i model.Image) error {
-	return os.WriteFile(filepath.Join(b.blobDir(kindImage, i.Digest), pendingFile), nil, 0o600)
 }
 
 func TestSweepSparesARunningBuild(t *testing.T) {
