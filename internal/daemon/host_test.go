@@ -11,6 +11,8 @@ import (
 	"banger/internal/rootdisk"
 	"banger/internal/rootdisk/overlay"
 	"banger/internal/rootdisk/qcow2"
+	"banger/internal/store"
+	"banger/internal/testenv"
 	"banger/internal/vm"
 	"banger/internal/vmm"
 	"banger/internal/vmm/vmmtest"
@@ -18,6 +20,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -32,6 +35,9 @@ const (
 	behaviourVariable = "BANGER_TEST_BEHAVIOUR" // of its fake VMMs
 	bootVariable      = "BANGER_TEST_BOOT"      // its limit for a boot, as a duration
 )
+
+// raceVariable keeps the race detector from pausing for a second at a daemon's end. What it has seen until then it reports.
+const raceVariable = "GORACE=atexit_sleep_ms=0 "
 
 func TestMain(m *testing.M) {
 	vmmtest.RunIfFake()
@@ -81,24 +87,27 @@ type host struct {
 	dirs dirs.Dirs
 }
 
+// newHost is an installation with an image and a kernel.
 func newHost(t *testing.T) *host {
 	t.Helper()
-	root, err := os.MkdirTemp("", "banger") //nolint:usetesting // short: sockets lie in it
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(root) })
-	h := &host{t: t, root: root, dirs: dirsBelow(root)}
-	h.blob(h.dirs.Images(), "image", model.DefaultImage, "root.ext4")
-	h.blob(h.dirs.Kernels(), "kernel", model.DefaultKernel, "vmlinux", "modules.ext4", "early.cpio")
+	h := newBareHost(t)
+	h.blob(h.dirs.Images(), "image", "root.ext4")
+	h.blob(h.dirs.Kernels(), "kernel", "vmlinux", "modules.ext4", "early.cpio")
 	return h
 }
 
-// blob puts an image or kernel into the data directory that no guest could boot and no fake looks into.
-func (h *host) blob(parent, kind, name string, files ...string) {
+func newBareHost(t *testing.T) *host {
+	t.Helper()
+	root := testenv.QuickDir(t) // sockets lie in it
+	return &host{t: t, root: root, dirs: dirsBelow(root)}
+}
+
+// blob puts the default image or kernel into the data directory, one that no guest could boot and no fake looks into.
+func (h *host) blob(parent, kind string, files ...string) {
 	h.t.Helper()
+	name := map[string]string{"image": model.DefaultImage, "kernel": model.DefaultKernel}[kind]
 	content := make([]byte, 64<<10)
-	copy(content, name)
+	copy(content, kind)
 	sum := sha256.Sum256(content)
 	digest := "sha256:" + hex.EncodeToString(sum[:])
 	dir := filepath.Join(parent, hex.EncodeToString(sum[:]))
@@ -114,7 +123,7 @@ func (h *host) blob(parent, kind, name string, files ...string) {
 	}
 	manifest := map[string]any{"format": 1, "files": infos, kind: map[string]any{
 		"digest": digest, "name": name, "arch": "amd64", "init": "agent", "release": "1", "size_bytes": len(content),
-		"created_at": time.Now(),
+		"created_at": time.Now(), "early_modules": []string{},
 	}}
 	data, err := json.Marshal(manifest)
 	if err != nil {
@@ -134,7 +143,7 @@ func (h *host) start(env ...string) *exec.Cmd {
 	}
 	defer ready.Close()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(append(os.Environ(), daemonVariable+"="+h.root), env...)
+	cmd.Env = append(append(os.Environ(), daemonVariable+"="+h.root, raceVariable+os.Getenv("GORACE")), env...)
 	cmd.ExtraFiles = []*os.File{theirs}
 	if err := cmd.Start(); err != nil {
 		h.t.Fatal(err)
@@ -198,13 +207,59 @@ func (h *host) settled(c *client.Client) []model.VM {
 	}
 }
 
+// noLeaks asks the ledger about VMs, and about the images and kernels that the daemon has, or has had when none runs.
 func (h *host) noLeaks(vms []model.VM) {
 	h.t.Helper()
-	leaks, err := doctor.Ledger(h.t.Context(), h.dirs, vms)
+	leaks, err := doctor.Ledger(h.t.Context(), h.dirs, h.rows(vms))
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	for _, l := range leaks {
 		h.t.Errorf("leaked: %s", l)
 	}
+}
+
+// rows are what the ledger is asked about. Nothing is being done, so that no operation accounts for anything.
+func (h *host) rows(vms []model.VM) doctor.Rows {
+	h.t.Helper()
+	r := doctor.Rows{VMs: vms}
+	if _, err := os.Lstat(h.dirs.Socket()); err != nil {
+		return h.storedRows(r)
+	}
+	c := h.dial()
+	images, err := c.Images(h.t.Context())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, i := range images {
+		r.Images = append(r.Images, model.Image{Digest: model.Digest(i.Digest), Name: i.Name, Tags: i.Tags})
+	}
+	kernels, err := c.Kernels(h.t.Context())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, k := range kernels {
+		r.Kernels = append(r.Kernels, model.Kernel{Digest: model.Digest(k.Digest), Name: k.Name})
+	}
+	return r
+}
+
+func (h *host) storedRows(r doctor.Rows) doctor.Rows {
+	h.t.Helper()
+	s, err := store.Open(h.t.Context(), h.dirs.Database())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer s.Close()
+	var ierr, kerr error
+	r.Images, ierr = s.Images(h.t.Context())
+	r.Kernels, kerr = s.Kernels(h.t.Context())
+	running, err := s.Operations(h.t.Context(), true)
+	if err := errors.Join(ierr, kerr, err); err != nil {
+		h.t.Fatal(err)
+	}
+	for _, op := range running {
+		h.t.Errorf("without a daemon the operation %s %s runs", op.Kind, op.Subject)
+	}
+	return r
 }

@@ -14,9 +14,17 @@ import (
 	"banger/internal/model"
 )
 
+// Rows are what an installation's database promises.
+type Rows struct {
+	VMs        []model.VM
+	Images     []model.Image
+	Kernels    []model.Kernel
+	Operations []model.Operation // those that run
+}
+
 // Leak is one thing that the ledger cannot account for.
 type Leak struct {
-	Kind string // "process", "socket", "file", "row", "handles"
+	Kind string // "process", "socket", "file", "row", "handles", "lock", "name"
 	What string // the path, or the pid
 	Why  string
 }
@@ -24,29 +32,25 @@ type Leak struct {
 func (l Leak) String() string { return fmt.Sprintf("%s %s: %s", l.Kind, l.What, l.Why) }
 
 // Ledger compares both ways what an installation's rows promise with what the host holds: processes that hold a VM's
-// lock, the network's process, sockets and files below the VMs' directory, temporary files, rows without files. It changes nothing. Rows that
-// are not at rest are work in progress and account for whatever they have.
-func Ledger(ctx context.Context, d dirs.Dirs, vms []model.VM) ([]Leak, error) {
+// lock, the network's process, sockets and files below the VMs' directory; images and kernels with their names, what is
+// being made of them, and the programs that make it; temporary files, locks, rows without files. It changes nothing. Rows
+// that are not at rest, and operations that run, are work in progress and account for whatever they have.
+func Ledger(ctx context.Context, d dirs.Dirs, r Rows) ([]Leak, error) {
 	rows := map[model.VMID]model.VM{}
-	for _, v := range vms {
+	for _, v := range r.VMs {
 		rows[v.ID] = v
 	}
-	leaks := rowsWithoutFiles(d, vms)
-	found, err := lockHolders(d, rows)
-	if err != nil {
-		return nil, err
-	}
-	leaks = append(leaks, found...)
-	if found, err = netdLeaks(ctx, d, vms); err != nil {
-		return nil, err
-	}
-	leaks = append(leaks, found...)
-	if found, err = filesWithoutRows(d, rows); err != nil {
-		return nil, err
-	}
-	leaks = append(leaks, found...)
-	for _, dir := range []string{d.Images(), d.Kernels(), d.State, d.Cache} {
-		if found, err = temporaries(dir); err != nil {
+	leaks := rowsWithoutFiles(d, r.VMs)
+	for _, look := range []func() ([]Leak, error){
+		func() ([]Leak, error) { return lockHolders(d, rows) },
+		func() ([]Leak, error) { return netdLeaks(ctx, d, r.VMs) },
+		func() ([]Leak, error) { return filesWithoutRows(d, rows) },
+		func() ([]Leak, error) { return blobLeaks(d, r) },
+		func() ([]Leak, error) { return buildLeaks(d, r) },
+		func() ([]Leak, error) { return temporaries(d.State, d.Cache, filepath.Join(d.Cache, "probe")) },
+	} {
+		found, err := look()
+		if err != nil {
 			return nil, err
 		}
 		leaks = append(leaks, found...)
@@ -117,10 +121,7 @@ func lockHolders(d dirs.Dirs, rows map[model.VMID]model.VM) ([]Leak, error) {
 }
 
 func filesWithoutRows(d dirs.Dirs, rows map[model.VMID]model.VM) ([]Leak, error) {
-	entries, err := os.ReadDir(d.VMs())
-	if os.IsNotExist(err) {
-		return nil, nil
-	}
+	entries, err := entriesOf(d.VMs())
 	if err != nil {
 		return nil, err
 	}
@@ -149,20 +150,28 @@ func filesWithoutRows(d dirs.Dirs, rows map[model.VMID]model.VM) ([]Leak, error)
 	return leaks, nil
 }
 
-// temporaries lists what was written aside in dir and never took its name.
-func temporaries(dir string) ([]Leak, error) {
+// temporaries lists what was written aside in directories and never took its name.
+func temporaries(dirs ...string) ([]Leak, error) {
+	var leaks []Leak
+	for _, dir := range dirs {
+		entries, err := entriesOf(dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			if atomicfile.IsTemp(e.Name()) {
+				leaks = append(leaks, Leak{"file", filepath.Join(dir, e.Name()), "was being written when something ended"})
+			}
+		}
+	}
+	return leaks, nil
+}
+
+// entriesOf lists a directory; a missing one is empty.
+func entriesOf(dir string) ([]os.DirEntry, error) {
 	entries, err := os.ReadDir(dir)
 	if os.IsNotExist(err) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	var leaks []Leak
-	for _, e := range entries {
-		if atomicfile.IsTemp(e.Name()) {
-			leaks = append(leaks, Leak{"file", filepath.Join(dir, e.Name()), "was being written when something ended"})
-		}
-	}
-	return leaks, nil
+	return entries, err
 }

@@ -72,7 +72,12 @@ func hold(t *testing.T, dir string) int {
 
 func leaks(t *testing.T, d dirs.Dirs, vms []model.VM) []doctor.Leak {
 	t.Helper()
-	found, err := doctor.Ledger(t.Context(), d, vms)
+	return ledger(t, d, doctor.Rows{VMs: vms})
+}
+
+func ledger(t *testing.T, d dirs.Dirs, r doctor.Rows) []doctor.Leak {
+	t.Helper()
+	found, err := doctor.Ledger(t.Context(), d, r)
 	if err != nil {
 		t.Fatal(err)
 	}
