@@ -61,8 +61,8 @@ func rootDiskOf(point string) string {
 
 // elsewhere are the points that a VM's life does not pass.
 func elsewhere(point string) bool {
-	return strings.HasPrefix(point, "image.") || // package image walks its own
-		strings.HasPrefix(point, "workspace.") || // likewise
+	return strings.HasPrefix(point, "image.") && !strings.HasPrefix(point, "image.initrd.") || // walked by the jobs of images
+		strings.HasPrefix(point, "workspace.") || // package workspace walks its own
 		strings.HasPrefix(point, "store.") || // a new database, walked below
 		point == "start.undone" || point == "reconcile.undo.after"
 }

@@ -5,6 +5,7 @@ import (
 	"banger/internal/daemon"
 	"banger/internal/dirs"
 	"banger/internal/doctor"
+	"banger/internal/image"
 	"banger/internal/model"
 	"banger/internal/network"
 	"banger/internal/network/networktest"
@@ -34,6 +35,7 @@ const (
 	daemonVariable    = "BANGER_TEST_DAEMON"    // the root of its directories
 	behaviourVariable = "BANGER_TEST_BEHAVIOUR" // of its fake VMMs
 	bootVariable      = "BANGER_TEST_BOOT"      // its limit for a boot, as a duration
+	toolsVariable     = "BANGER_TEST_TOOLS"     // the directory of the programs that it makes images with
 )
 
 // raceVariable keeps the race detector from pausing for a second at a daemon's end. What it has seen until then it reports.
@@ -61,7 +63,7 @@ func runDaemon(root string) int {
 		limits.Boot = limit
 	}
 	err := daemon.Run(context.Background(), daemon.Config{
-		Dirs: d, Agent: os.Args[0], Limits: limits,
+		Dirs: d, Agent: os.Args[0], Limits: limits, Tools: toolsIn(os.Getenv(toolsVariable)),
 		Drivers: func(h daemon.Host) daemon.Drivers {
 			return daemon.Drivers{
 				VMMs: []vmm.Driver{vmmtest.NewFake(vmmtest.FakeOptions{Behaviour: func(vmm.Config) vmmtest.Behaviour { return behaviour }})},
@@ -78,6 +80,16 @@ func runDaemon(root string) int {
 		return 1
 	}
 	return 0
+}
+
+// toolsIn makes a daemon build its images with the programs of a directory, as an ordinary user does. Nothing of what is
+// installed takes their place.
+func toolsIn(dir string) image.Tools {
+	return image.Tools{
+		Find:    func(name, _ string) (string, error) { return filepath.Join(dir, name), nil },
+		Keyring: filepath.Join(dir, "keyring.gpg"),
+		Owners:  func() error { return nil },
+	}
 }
 
 // host is one installation whose daemons are started and killed.

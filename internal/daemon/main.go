@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"banger/internal/dirs"
+	"banger/internal/image"
 	"banger/internal/procs"
 	"banger/internal/vm"
 )
@@ -45,7 +46,7 @@ func runShipped(d dirs.Dirs, announce func(string)) error {
 	// A terminal that goes away is no reason to end.
 	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 	return Run(ctx, Config{
-		Dirs: d, Agent: agent, Drivers: Shipped, Limits: vm.DefaultLimits,
+		Dirs: d, Agent: agent, Drivers: Shipped, Tools: image.HostTools(), Limits: vm.DefaultLimits,
 		Ready: func() {
 			announce("ready")
 			debug.FreeOSMemory() // what building took is not needed again

@@ -54,6 +54,7 @@ type Config struct {
 	Dirs    dirs.Dirs
 	Agent   string             // the banger-agent binary that goes into guests
 	Drivers func(Host) Drivers // shipped, or a test's
+	Tools   image.Tools        // what the default image and kernel are made with: the host's, or a test's
 	Limits  vm.Limits
 	Ready   func() // called once the daemon serves
 }
@@ -102,7 +103,7 @@ func Run(ctx context.Context, c Config) (err error) {
 
 	images := image.New(image.Options{
 		Dirs: image.Dirs{Data: c.Dirs.Data, Cache: c.Dirs.Cache}, Catalog: rows, Owner: string(instance),
-		Agent: c.Agent, Limits: limits, Log: log,
+		Agent: c.Agent, Limits: limits, Tools: c.Tools, Log: log,
 	})
 	operations := operation.NewRunner(rows, log)
 	drivers := c.Drivers(Host{Dirs: c.Dirs, Instance: instance, Log: log})

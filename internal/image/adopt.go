@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"banger/internal/crash"
 	"banger/internal/image/refname"
 	"banger/internal/model"
 )
@@ -46,9 +47,11 @@ func (s *Service) adopt(ctx context.Context, kind string) error {
 		if name := m.name(); taken[name] || !refname.Fits(name) {
 			continue
 		}
+		crash.At("image.adopt.before-row")
 		if err := s.insertAdopted(ctx, m); err != nil && !errors.Is(err, model.ErrExists) {
 			return err
 		}
+		crash.At("image.adopt.after-row")
 		taken[m.name()] = true
 		s.log.Info("adopted from the data directory", "kind", kind, "name", m.name(), "digest", digest)
 	}

@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strings"
 
-	"banger/internal/hosttool"
 	"banger/internal/model"
 )
 
@@ -18,17 +17,18 @@ const kernelMetapackage = "linux-image-cloud-amd64"
 
 // apt is an apt root of our own: it needs no privileges, no earlier update and nothing of the host's state.
 type apt struct {
-	root string
-	work scratch
+	tools Tools
+	root  string
+	work  scratch
 }
 
 // fetchKernel downloads the kernel's package, checked by apt against Debian's signatures, and returns its path and its
 // name with the version.
-func fetchKernel(ctx context.Context, work scratch, report model.Report) (file, version string, err error) {
-	if err := checkKeyring(); err != nil {
+func (r debian) fetchKernel(ctx context.Context, work scratch, report model.Report) (file, version string, err error) {
+	if err := r.checkKeyring(); err != nil {
 		return "", "", err
 	}
-	a, err := newApt(ctx, work)
+	a, err := r.newApt(ctx, work)
 	if err != nil {
 		return "", "", err
 	}
@@ -66,8 +66,8 @@ func realKernel(record string) string {
 }
 
 // newApt lays out the root and its configuration. The host's configuration is not read: its hooks are for the host.
-func newApt(ctx context.Context, work scratch) (apt, error) {
-	a := apt{root: filepath.Join(work.dir, "apt"), work: work}
+func (r debian) newApt(ctx context.Context, work scratch) (apt, error) {
+	a := apt{tools: r.tools, root: filepath.Join(work.dir, "apt"), work: work}
 	if strings.ContainsAny(a.root, "\"\n") {
 		return a, model.Errorf(model.ErrInvalid, "cannot let apt work in %q: its configuration has no way to write that name; set XDG_CACHE_HOME to another directory", a.root)
 	}
@@ -76,9 +76,9 @@ func newApt(ctx context.Context, work scratch) (apt, error) {
 			return a, err
 		}
 	}
-	sources := debianSources(hostMirrors())
+	sources := r.sources(hostMirrors())
 	if sources == nil {
-		sources = debianSources(mirrors{main: "http://deb.debian.org/debian", security: "http://deb.debian.org/debian-security"})
+		sources = r.sources(mirrors{main: "http://deb.debian.org/debian", security: "http://deb.debian.org/debian-security"})
 	}
 	config := `#clear Acquire::IndexTargets::deb::Contents-deb;
 Dir::Etc::parts "/dev/null";
@@ -102,7 +102,7 @@ Acquire::AllowInsecureRepositories "false";
 Acquire::Languages "none";
 Acquire::Retries "2";
 `
-	for _, option := range hostProxies(ctx) {
+	for _, option := range r.hostProxies(ctx) {
 		config += option + ";\n"
 	}
 	for name, content := range map[string]string{
@@ -118,7 +118,7 @@ Acquire::Retries "2";
 func (a apt) path(name string) string { return filepath.Join(a.root, name) }
 
 func (a apt) run(ctx context.Context, name string, args ...string) (string, error) {
-	tool, err := hosttool.Find(name, "apt")
+	tool, err := a.tools.Find(name, "apt")
 	if err != nil {
 		return "", err
 	}

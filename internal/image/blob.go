@@ -50,7 +50,10 @@ func (s *Service) newDraft(ctx context.Context, kind string) (*draft, error) {
 
 // close removes what is left of the draft. After publish that is what it replaced, or nothing.
 func (d *draft) close() error {
-	return errors.Join(os.RemoveAll(d.dir), d.lock.Close())
+	crash.At("image.draft.before-removal")
+	err := os.RemoveAll(d.dir)
+	crash.At("image.draft.removed")
+	return errors.Join(err, d.lock.Close())
 }
 
 // publish makes the draft the blob m.digest(), whole and durable, and has insert write its row. A blob of the same digest
@@ -75,6 +78,7 @@ func (s *Service) publish(d *draft, m manifest, insert func() error) error {
 	if now, err := s.lookAt(d.kind, m.digest()); err == nil { // the digests were made of what has just been written
 		s.remember(d.kind, m.digest(), now)
 	}
+	crash.At("image.publish.verified")
 	return s.settle(d.kind, m.digest(), true)
 }
 
@@ -138,8 +142,10 @@ func (s *Service) settle(kind string, d model.Digest, hasRow bool) error {
 		if err := atomicfile.Remove(filepath.Join(dir, pendingFile)); err != nil {
 			return err
 		}
+		crash.At("image.settle.after")
 		return ignoreMissing(atomicfile.SyncDir(dir))
 	}
+	_ = os.Remove(s.comparedFile(kind, d)) // a sweep finds it too
 	return s.discard(kind, dir)
 }
 
@@ -158,8 +164,12 @@ func (s *Service) settleByRow(kind string, d model.Digest) error {
 // discard removes a blob so that no half of it is ever seen under its name.
 func (s *Service) discard(kind, dir string) error {
 	trash := filepath.Join(s.dirs.Data, kind, tempPrefix+rand.Text())
+	crash.At("image.discard.before")
 	err := ignoreMissing(os.Rename(dir, trash))
-	return errors.Join(err, os.RemoveAll(trash))
+	crash.At("image.discard.renamed")
+	err = errors.Join(err, os.RemoveAll(trash))
+	crash.At("image.discard.after")
+	return err
 }
 
 // remove takes a blob away together with its row, which deleteRow removes.
@@ -180,7 +190,6 @@ func (s *Service) remove(ctx context.Context, kind string, d model.Digest, delet
 		return errors.Join(err, s.settleByRow(kind, d))
 	}
 	crash.At("image.delete.after-row")
-	_ = os.Remove(s.comparedFile(kind, d)) // of no use and no harm
 	return s.settle(kind, d, false)
 }
 

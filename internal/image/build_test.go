@@ -15,12 +15,7 @@ import (
 	"banger/internal/model"
 )
 
-func TestMain(m *testing.M) {
-	if job := os.Getenv(jobVariable); job != "" {
-		os.Exit(runJob(job))
-	}
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestEnsureBuildsOnce(t *testing.T) {
 	t.Parallel()

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"banger/internal/crash"
 	"banger/internal/model"
 )
 
@@ -50,7 +51,12 @@ func (c child) run(ctx context.Context) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } //nolint:forbidigo // its whole group; it is not reaped yet
 	cmd.WaitDelay = childGrace
-	err := cmd.Run()
+	crash.At("image.program.before")
+	err := cmd.Start()
+	if err == nil {
+		crash.At("image.program.after")
+		err = cmd.Wait()
+	}
 	lines.end()
 	var exit *exec.ExitError
 	switch {

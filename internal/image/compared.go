@@ -7,7 +7,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"banger/internal/atomicfile"
 	"banger/internal/model"
 )
 
@@ -23,8 +22,10 @@ type fileState struct {
 }
 
 func (s *Service) comparedFile(kind string, d model.Digest) string {
-	return filepath.Join(s.dirs.Cache, "verified", kind+"-"+d.Hex())
+	return filepath.Join(s.comparedDir(), kind+"-"+d.Hex())
 }
+
+func (s *Service) comparedDir() string { return filepath.Join(s.dirs.Cache, "verified") }
 
 // lookAt asks the kernel about a blob's files.
 func (s *Service) lookAt(kind string, d model.Digest) (compared, error) {
@@ -55,15 +56,15 @@ func (s *Service) untouched(kind string, d model.Digest, now compared) bool {
 	return true
 }
 
-// remember records that a blob's content is right, as its files are now. That it cannot costs the next start the time to
-// read them, and nothing else.
+// remember records that a blob's content is right, as its files are now. That it cannot, or that half of it is written,
+// costs the next start the time to read them, and nothing else.
 func (s *Service) remember(kind string, d model.Digest, now compared) {
 	raw, err := json.Marshal(now)
 	if err == nil {
-		err = os.MkdirAll(filepath.Dir(s.comparedFile(kind, d)), 0o700)
+		err = os.MkdirAll(s.comparedDir(), 0o700)
 	}
 	if err == nil {
-		err = atomicfile.Write(s.comparedFile(kind, d), raw, 0o600)
+		err = os.WriteFile(s.comparedFile(kind, d), raw, 0o600)
 	}
 	if err != nil {
 		s.log.Warn("cannot remember that an image or kernel was verified", "digest", d, "error", err)

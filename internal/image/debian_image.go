@@ -5,20 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"path/filepath"
 	"strings"
 
 	"banger/internal/crash"
-	"banger/internal/hosttool"
 	"banger/internal/image/ext4"
 	"banger/internal/image/tarfilter"
 	"banger/internal/model"
 )
 
 // debian is the recipe of the default image and the default kernel.
-type debian struct{}
+type debian struct{ tools Tools }
 
 const (
 	debianSuite = "bookworm"
@@ -45,8 +43,8 @@ func imageLimits() tarfilter.Limits {
 
 // image bootstraps Debian to a tar stream, which goes through the filter into the ext4 writer without being unpacked by
 // us.
-func (debian) image(ctx context.Context, dir string, work scratch, report model.Report) (model.Image, error) {
-	c, err := bootstrap(ctx, work, report)
+func (r debian) image(ctx context.Context, dir string, work scratch, report model.Report) (model.Image, error) {
+	c, err := r.bootstrap(ctx, work, report)
 	if err != nil {
 		return model.Image{}, err
 	}
@@ -167,17 +165,17 @@ func maskedUnits() []masked {
 const bootstrapLink = "bootstrap"
 
 // bootstrap prepares mmdebstrap, which writes the tar to its standard output.
-func bootstrap(ctx context.Context, work scratch, report model.Report) (child, error) {
-	tool, err := hosttool.Find("mmdebstrap", "mmdebstrap")
+func (r debian) bootstrap(ctx context.Context, work scratch, report model.Report) (child, error) {
+	tool, err := r.tools.Find("mmdebstrap", "mmdebstrap")
 	if err != nil {
 		return child{}, err
 	}
-	if err := checkKeyring(); err != nil {
+	if err := r.checkKeyring(); err != nil {
 		return child{}, err
 	}
 	temp := work.dir
-	if os.Geteuid() != 0 {
-		if err := checkUnshare(); err != nil {
+	if r.tools.Owners != nil {
+		if err := r.tools.Owners(); err != nil {
 			return child{}, err
 		}
 		if temp, err = makeBootstrapDir(filepath.Join(work.dir, bootstrapLink)); err != nil {
@@ -188,12 +186,12 @@ func bootstrap(ctx context.Context, work scratch, report model.Report) (child, e
 		// For root, too: its own mount namespace keeps what it mounts below its directory away from who removes that.
 		"--mode=unshare",
 		"--variant=minbase", "--format=tar", "--architectures=amd64", "--verbose",
-		"--keyring=" + debianKeyring, "--include=" + strings.Join(debianPackages(), ","),
+		"--keyring=" + r.tools.Keyring, "--include=" + strings.Join(debianPackages(), ","),
 	}
-	for _, option := range hostProxies(ctx) {
+	for _, option := range r.hostProxies(ctx) {
 		args = append(args, "--aptopt="+option)
 	}
-	args = append(append(args, debianSuite, "-"), debianSources(hostMirrors())...)
+	args = append(append(args, debianSuite, "-"), r.sources(hostMirrors())...)
 	return child{
 		path: tool, args: args, env: childEnv(debianEpoch, "TMPDIR="+temp), work: work,
 		line: (&bootstrapProgress{report: report}).line,

@@ -43,8 +43,8 @@ type kernelPackage struct {
 	texts   map[string][]byte // modules.order and its like
 }
 
-func (debian) kernel(ctx context.Context, dir string, work scratch, report model.Report) (model.Kernel, error) {
-	file, version, err := fetchKernel(ctx, work, report)
+func (r debian) kernel(ctx context.Context, dir string, work scratch, report model.Report) (model.Kernel, error) {
+	file, version, err := r.fetchKernel(ctx, work, report)
 	if err != nil {
 		return model.Kernel{}, err
 	}

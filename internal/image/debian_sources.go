@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"banger/internal/hosttool"
 	"banger/internal/model"
 )
 
@@ -17,8 +16,8 @@ import (
 // from.
 const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-func checkKeyring() error {
-	if _, err := os.Stat(debianKeyring); err != nil {
+func (r debian) checkKeyring() error {
+	if _, err := os.Stat(r.tools.Keyring); err != nil {
 		return model.Errorf(model.ErrUnsupported, "cannot check Debian's signatures without its keys: install them with: sudo apt-get install debian-archive-keyring")
 	}
 	return nil
@@ -27,13 +26,13 @@ func checkKeyring() error {
 // mirrors are where Debian's packages come from: base URLs, each "" when the host does not tell.
 type mirrors struct{ main, security string }
 
-// debianSources are the sources of the image's suite in one-line format. Without mirrors of the host's there are none,
+// sources are the sources of the image's suite in one-line format. Without mirrors of the host's there are none,
 // and the bootstrap takes Debian's own.
-func debianSources(m mirrors) []string {
+func (r debian) sources(m mirrors) []string {
 	if m.main == "" || m.security == "" {
 		return nil
 	}
-	options := "deb [signed-by=" + debianKeyring + "] "
+	options := "deb [signed-by=" + r.tools.Keyring + "] "
 	return []string{
 		options + m.main + " " + debianSuite + " main",
 		options + m.main + " " + debianSuite + "-updates main",
@@ -149,8 +148,8 @@ func parseDeb822(text string) []source {
 }
 
 // hostProxies are the apt options for the proxies that the host's apt is configured with. A host without apt has none.
-func hostProxies(ctx context.Context) []string {
-	tool, err := hosttool.Find("apt-config", "apt")
+func (r debian) hostProxies(ctx context.Context) []string {
+	tool, err := r.tools.Find("apt-config", "apt")
 	if err != nil {
 		return nil
 	}

@@ -41,7 +41,7 @@ deb http://near.example/debian bookworm main
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}
-	if got := debianSources(mirrors{main: "http://x"}); got != nil {
+	if got := (debian{}).sources(mirrors{main: "http://x"}); got != nil {
 		t.Errorf("half of the mirrors: %v", got)
 	}
 }

@@ -80,7 +80,7 @@ func (s *Service) DeleteImage(ctx context.Context, ref string) (model.Image, err
 		return model.Image{}, err
 	}
 	if tag := tagMeant(i, ref); tag != "" && len(i.Tags) > 1 {
-		return i, s.catalog.UnnameImage(ctx, tag)
+		return i, s.unname(ctx, tag)
 	}
 	lock, err := s.claimName(ctx, i.Name)
 	if err != nil {

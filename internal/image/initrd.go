@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"banger/internal/atomicfile"
+	"banger/internal/crash"
+	"banger/internal/image/claim"
 	"banger/internal/image/cpio"
 	"banger/internal/model"
 )
@@ -32,32 +34,49 @@ func (s *Service) Initrd(ctx context.Context, k model.Kernel) (string, error) {
 	}
 	early := m.Files[earlyFile]
 	key := sha256.Sum256([]byte(string(early.Digest) + " " + string(agent)))
-	path := filepath.Join(s.initrdDir(), fmt.Sprintf("%x.cpio", key))
-	want := early.Bytes + cpio.ArchiveSize(agentEntry(size))
-	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && info.Size() == want {
+	path := filepath.Join(s.initrdDir(), fmt.Sprintf("%x"+initrdSuffix, key))
+	there := func() bool {
+		info, err := os.Lstat(path)
+		return err == nil && info.Mode().IsRegular() && info.Size() == early.Bytes+cpio.ArchiveSize(agentEntry(size))
+	}
+	if there() {
 		return path, nil
 	}
-	if err := s.writeInitrd(ctx, path, filepath.Join(s.blobDir(kindKernel, k.Digest), earlyFile), size); err != nil {
+	if err := os.MkdirAll(s.initrdDir(), 0o700); err != nil {
+		return "", err
+	}
+	// Under a claim, what a killed daemon left of one can be told from what another over the same cache is making.
+	out, err := claim.Take(ctx, path+partSuffix)
+	if err != nil {
+		return "", err
+	}
+	defer out.Drop() //nolint:errcheck // what it could not remove is swept
+	if there() {
+		return path, nil // somebody was faster
+	}
+	if err := s.writeInitrd(ctx, out, path, filepath.Join(s.blobDir(kindKernel, k.Digest), earlyFile), size); err != nil {
 		return "", fmt.Errorf("cannot make the initramfs of kernel %s: %w", k.Name, err)
 	}
 	return path, nil
 }
 
+const (
+	initrdSuffix = ".cpio"
+	partSuffix   = ".part" // follows it while it is made
+)
+
 func (s *Service) initrdDir() string { return filepath.Join(s.dirs.Cache, "initrd") }
 
-func (s *Service) writeInitrd(ctx context.Context, path, early string, agentSize int64) error {
-	if err := os.MkdirAll(s.initrdDir(), 0o700); err != nil {
+func (s *Service) writeInitrd(ctx context.Context, out *claim.Claim, path, early string, agentSize int64) error {
+	if err := errors.Join(copyFile(out, early), s.appendAgent(out, agentSize), ctx.Err()); err != nil {
 		return err
 	}
-	out, err := atomicfile.Create(path, 0o600)
-	if err != nil {
+	crash.At("image.initrd.before-rename")
+	if err := out.Become(path); err != nil {
 		return err
 	}
-	err = errors.Join(copyFile(out, early), s.appendAgent(out, agentSize), ctx.Err())
-	if err != nil {
-		return errors.Join(err, out.Abort())
-	}
-	return out.Commit()
+	crash.At("image.initrd.after-rename")
+	return atomicfile.SyncDir(s.initrdDir())
 }
 
 func copyFile(out io.Writer, path string) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"banger/internal/crash"
 	"banger/internal/model"
 )
 
@@ -58,5 +59,8 @@ func (s *Service) pruneLayers(p *Pruned, dryRun bool) error {
 	if dryRun {
 		return nil
 	}
-	return s.layerCache().Clear()
+	crash.At("image.prune.before-layers")
+	err = s.layerCache().Clear()
+	crash.At("image.prune.after-layers")
+	return err
 }

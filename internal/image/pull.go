@@ -95,7 +95,7 @@ func (p *pull) known(ctx context.Context, same func(model.Image) bool) (model.Im
 			continue // what is damaged is made again: that is what whoever meets it is told to pull for
 		}
 		if tagMeant(i, p.name.String()) == "" {
-			if err := p.catalog.NameImage(ctx, p.name.String(), i.Digest); err != nil {
+			if err := p.giveName(ctx, p.name.String(), i.Digest); err != nil {
 				return i, true, err
 			}
 		}

@@ -28,7 +28,7 @@ func TestRealBuild(t *testing.T) {
 	}
 	catalog := &memory{}
 	dirs := Dirs{Data: filepath.Join(dir, "data"), Cache: filepath.Join(dir, "cache")}
-	s := New(Options{Dirs: dirs, Catalog: catalog, Agent: agent, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	s := New(Options{Dirs: dirs, Catalog: catalog, Agent: agent, Tools: HostTools(), Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	stages := map[string]time.Time{}
 	report := func(p model.Progress) {
 		if _, seen := stages[p.Stage]; !seen {
@@ -78,7 +78,7 @@ func TestRealCancel(t *testing.T) {
 	}
 	dir := t.TempDir()
 	s := New(Options{
-		Dirs: Dirs{Data: filepath.Join(dir, "data"), Cache: filepath.Join(dir, "cache")}, Catalog: &memory{}, Agent: "/bin/true", Log: slog.New(slog.DiscardHandler),
+		Dirs: Dirs{Data: filepath.Join(dir, "data"), Cache: filepath.Join(dir, "cache")}, Catalog: &memory{}, Agent: "/bin/true", Tools: HostTools(), Log: slog.New(slog.DiscardHandler),
 	})
 	for _, stage := range []string{"fetch the package lists", "unpack the base system", "install the packages", "write the image", "finish the file system"} {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -51,6 +51,7 @@ type Service struct {
 	agent   string
 	log     *slog.Logger
 	limits  layers.Limits
+	tools   Tools
 	// Tests put others in place of what follows.
 	recipe    recipe
 	keychain  authn.Keychain
@@ -70,14 +71,15 @@ type Options struct {
 	Owner   string        // names whose rows these are, among several installations over the same directories
 	Agent   string        // path of the banger-agent binary, which becomes the /init of every initramfs
 	Limits  layers.Limits // on what is imported and pulled
+	Tools   Tools         // that the default image and kernel are made with
 	Log     *slog.Logger
 }
 
 // New returns a Service. Images are pulled in the name that docker's configuration gives us, and from whom it trusts.
 func New(o Options) *Service {
 	return &Service{
-		dirs: o.Dirs, catalog: o.Catalog, owner: o.Owner, agent: o.Agent, log: o.Log, limits: o.Limits,
-		recipe: debian{}, keychain: authn.DefaultKeychain, certDirs: registry.CertDirs(), wait: 500 * time.Millisecond, rootBytes: rootBytes,
+		dirs: o.Dirs, catalog: o.Catalog, owner: o.Owner, agent: o.Agent, log: o.Log, limits: o.Limits, tools: o.Tools,
+		recipe: debian{o.Tools}, keychain: authn.DefaultKeychain, certDirs: registry.CertDirs(), wait: 500 * time.Millisecond, rootBytes: rootBytes,
 	}
 }
 

@@ -2,7 +2,11 @@ package image
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"banger/internal/model"
 )
@@ -58,4 +62,57 @@ func TestARowThatCannotBeWrittenHarmsNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestABootstrapThatCannotBeRemovedIsNotForgotten keeps the scratch directory that names it until it can.
+func TestABootstrapThatCannotBeRemovedIsNotForgotten(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	b := newBench(t, fakeRecipe{})
+	b.tools.Find = func(name, _ string) (string, error) { return "", errors.New("there is no " + name) }
+	work, err := b.newScratch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(work.dir, bootstrapLink)
+	dir, err := makeBootstrapDir(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside := filepath.Join(dir, "inside")
+	if err := errors.Join(os.Mkdir(inside, 0o700), os.WriteFile(filepath.Join(inside, "file"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	release := hold(t, inside)
+	if err := work.close(); err == nil {
+		t.Error("it was removed")
+	}
+	if _, err := os.Readlink(link); err != nil {
+		t.Errorf("it is forgotten: %v", err)
+	}
+	release()
+	if err := b.Sweep(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for _, path := range []string{dir, work.dir} {
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is left: %v", path, err)
+		}
+	}
+}
+
+// hold keeps a directory from being removed until release is called.
+func hold(t *testing.T, dir string) (release func()) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		if err := os.Chmod(dir, 0o500); err != nil {
+			t.Fatal(err)
+		}
+		return func() { _ = os.Chmod(dir, 0o700) }
+	}
+	if err := unix.Mount("banger-test", dir, "tmpfs", 0, ""); err != nil {
+		t.Skipf("not run: needs to mount a tmpfs: %v", err)
+	}
+	release = func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }
+	t.Cleanup(release)
+	return release
 }

@@ -27,8 +27,14 @@ func (s *Service) Sweep(ctx context.Context) error {
 		s.alone(s.downloadsDir(), s.sweepDownloads),
 		s.alone(s.layersDir(), s.layerCache().Sweep),
 		s.sweepInitrds(),
-		claim.Sweep(s.locksDir(), nameLock),
+		s.sweepCompared(),
+		claim.Sweep(s.initrdDir(), func(name string) bool { return strings.HasSuffix(name, partSuffix) }),
+		claim.Sweep(s.locksDir(), func(name string) bool { return strings.HasPrefix(name, nameLock) }),
 	)
+}
+
+func openBuildsLock(dir string) (*os.File, error) {
+	return os.OpenFile(filepath.Join(dir, buildsLock), os.O_RDWR|unix.O_NOFOLLOW, 0)
 }
 
 // tidy sweeps on the occasion of a build, which does not depend on it.
@@ -40,7 +46,7 @@ func (s *Service) tidy(ctx context.Context) {
 
 // alone calls f when no build holds the lock in dir.
 func (s *Service) alone(dir string, f func() error) error {
-	lock, err := os.OpenFile(filepath.Join(dir, buildsLock), os.O_RDWR|unix.O_NOFOLLOW, 0)
+	lock, err := openBuildsLock(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // nothing was ever built
 	}
@@ -102,13 +108,14 @@ func (s *Service) sweepDownloads() error {
 	errs := []error{err}
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), tempPrefix) {
-			errs = append(errs, removeScratch(filepath.Join(s.downloadsDir(), e.Name())))
+			errs = append(errs, s.tools.removeScratch(filepath.Join(s.downloadsDir(), e.Name())))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// sweepInitrds needs no lock: an initramfs is made in moments, and again whenever it is missing.
+// sweepInitrds needs no lock: an initramfs is made in moments, and again whenever it is missing. One that is being made
+// has another name.
 func (s *Service) sweepInitrds() error {
 	entries, err := os.ReadDir(s.initrdDir())
 	errs := []error{ignoreMissing(err)}
@@ -117,9 +124,22 @@ func (s *Service) sweepInitrds() error {
 		if err != nil {
 			continue // another sweep was faster
 		}
-		age := time.Since(info.ModTime())
-		if age > initrdAge || (atomicfile.IsTemp(e.Name()) && age > time.Hour) {
+		if time.Since(info.ModTime()) > initrdAge && strings.HasSuffix(e.Name(), initrdSuffix) {
 			errs = append(errs, atomicfile.Remove(filepath.Join(s.initrdDir(), e.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sweepCompared forgets what was known of blobs that are gone.
+func (s *Service) sweepCompared() error {
+	entries, err := os.ReadDir(s.comparedDir())
+	errs := []error{ignoreMissing(err)}
+	for _, e := range entries {
+		kind, hex, _ := strings.Cut(e.Name(), "-")
+		blob := filepath.Join(s.dirs.Data, kind, hex)
+		if _, err := os.Lstat(blob); errors.Is(err, fs.ErrNotExist) && model.Digest("sha256:"+hex).Valid() {
+			errs = append(errs, atomicfile.Remove(filepath.Join(s.comparedDir(), e.Name())))
 		}
 	}
 	return errors.Join(errs...)

@@ -33,6 +33,9 @@ func TestDelete(t *testing.T) {
 	if _, err := b.DeleteImage(t.Context(), "debian"); !errors.Is(err, model.ErrNotFound) {
 		t.Errorf("twice: %v", err)
 	}
+	if _, err := os.Lstat(b.comparedFile(kindImage, i.Digest)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what was known of it is left: %v", err)
+	}
 	if left := b.left(t); len(left) != 0 {
 		t.Errorf("left %v", left)
 	}
@@ -57,6 +60,12 @@ func TestSweepAfterCrash(t *testing.T) {
 		}, 0},
 		"after the row":   {func(b bench, i model.Image) error { return b.mark(b.blobDir(kindImage, i.Digest)) }, 1},
 		"no row, no mark": {func(b bench, i model.Image) error { return b.catalog.DeleteImage(context.Background(), i.Digest) }, 1},
+		"a note about what is gone": {func(b bench, _ model.Image) error {
+			return os.WriteFile(b.comparedFile(kindImage, model.Digest("sha256:"+strings.Repeat("0", 64))), nil, 0o600)
+		}, 1},
+		"in an initramfs": {func(b bench, _ model.Image) error {
+			return errors.Join(os.MkdirAll(b.initrdDir(), 0o700), os.WriteFile(filepath.Join(b.initrdDir(), "x"+initrdSuffix+partSuffix), nil, 0o600))
+		}, 1},
 		"another installation, before its row or after": {func(b bench, i model.Image) error {
 			other := benchOver(b.dirs, b.agent, fakeRecipe{})
 			other.owner = "another"
@@ -86,6 +95,12 @@ func TestSweepAfterCrash(t *testing.T) {
 			}
 			if owner, pending := marked(b.blobDir(kindImage, i.Digest)); pending && owner == b.owner {
 				t.Error("the mark is still there")
+			}
+			if notes, err := os.ReadDir(b.comparedDir()); err != nil || len(notes) > 1 {
+				t.Errorf("notes about %v, %v", notes, err)
+			}
+			if parts, err := filepath.Glob(filepath.Join(b.initrdDir(), "*"+partSuffix)); err != nil || len(parts) > 0 {
+				t.Errorf("left %v, %v", parts, err)
 			}
 			if _, err := b.Obtain(t.Context(), Want{Ref: model.DefaultImage}, model.Discard); err != nil {
 				t.Errorf("afterwards: %v", err)

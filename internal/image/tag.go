@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 
+	"banger/internal/crash"
 	"banger/internal/model"
 )
 
@@ -16,10 +17,24 @@ func (s *Service) Tag(ctx context.Context, ref, name string) (model.Image, error
 	if err != nil {
 		return i, err
 	}
-	if err := s.catalog.NameImage(ctx, n.String(), i.Digest); err != nil {
+	if err := s.giveName(ctx, n.String(), i.Digest); err != nil {
 		return i, err
 	}
 	return s.Image(ctx, string(i.Digest))
+}
+
+func (s *Service) giveName(ctx context.Context, name string, d model.Digest) error {
+	crash.At("image.name.before")
+	err := s.catalog.NameImage(ctx, name, d)
+	crash.At("image.name.after")
+	return err
+}
+
+func (s *Service) unname(ctx context.Context, name string) error {
+	crash.At("image.unname.before")
+	err := s.catalog.UnnameImage(ctx, name)
+	crash.At("image.unname.after")
+	return err
 }
 
 // Promote makes the image that ref means the one for whoever names none. It is the name that is promoted: another image
@@ -36,5 +51,8 @@ func (s *Service) Promote(ctx context.Context, ref string) (model.Image, error) 
 	if name == "" {
 		return i, model.Errorf(model.ErrState, "cannot make image %s the default: it has no name; give it one with: banger image tag %s NAME", i.Digest.Short(), i.Digest.Short())
 	}
-	return i, s.catalog.SetDefaultImage(ctx, name)
+	crash.At("image.promote.before")
+	err = s.catalog.SetDefaultImage(ctx, name)
+	crash.At("image.promote.after")
+	return i, err
 }

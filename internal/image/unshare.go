@@ -3,17 +3,20 @@ package image
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"banger/internal/crash"
 	"banger/internal/hosttool"
 	"banger/internal/model"
 )
@@ -73,26 +76,30 @@ func readSubIDs(path string) subIDs {
 	return s
 }
 
-// makeBootstrapDir makes a directory for an unprivileged bootstrap and a link to it, so that a later sweep finds it. It
-// lies where other uids can pass: those of the image are such, and a home directory often keeps them out.
+// makeBootstrapDir makes a directory for an unprivileged bootstrap. It lies where other uids can pass: those of the image
+// are such, and a home directory often keeps them out. The link to it comes first: a directory that nothing names would
+// never be swept.
 func makeBootstrapDir(link string) (string, error) {
 	parent := os.Getenv("TMPDIR")
-	if parent == "" {
+	if !filepath.IsAbs(parent) {
 		parent = "/var/tmp"
 	}
-	dir, err := os.MkdirTemp(parent, "banger-bootstrap-")
-	if err != nil {
+	dir := filepath.Join(parent, "banger-bootstrap-"+rand.Text())
+	crash.At("image.bootstrap.before")
+	if err := os.Symlink(dir, link); err != nil {
 		return "", err
 	}
-	if err := errors.Join(os.Symlink(dir, link), os.Chmod(dir, 0o755)); err != nil {
-		return "", errors.Join(err, os.Remove(dir))
+	crash.At("image.bootstrap.linked")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return "", err
 	}
-	return dir, nil
+	crash.At("image.bootstrap.after")
+	return dir, os.Chmod(dir, 0o755) // whatever the umask
 }
 
 // removeBootstrapDir removes the directory that link names; one that is gone is fine. What a killed bootstrap left in it
 // belongs to subordinate ids, so mmdebstrap's own helper enters their namespace to remove it.
-func removeBootstrapDir(link string) error {
+func (t Tools) removeBootstrapDir(link string) error {
 	dir, err := os.Readlink(link)
 	if err != nil {
 		return ignoreMissing(err)
@@ -110,7 +117,7 @@ func removeBootstrapDir(link string) error {
 	if os.RemoveAll(dir) == nil {
 		return nil
 	}
-	tool, err := hosttool.Find("mmdebstrap", "mmdebstrap")
+	tool, err := t.Find("mmdebstrap", "mmdebstrap")
 	if err != nil {
 		return err
 	}

@@ -6,10 +6,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/crash"
 	"banger/internal/model"
 )
 
@@ -23,12 +23,19 @@ type Claim struct {
 // The wait ends with ctx. The caller ends the claim with Become or Drop.
 func Take(ctx context.Context, path string) (*Claim, error) {
 	for {
+		crash.At("image.claim.before")
 		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 		if err != nil {
 			return nil, err
 		}
-		if err := Lock(ctx, file, unix.LOCK_EX); err != nil {
-			return nil, err // Lock has closed it
+		crash.At("image.claim.after")
+		giveBack := func() {
+			if isAt(file, path) {
+				_ = os.Remove(path) // a sweep finds it too
+			}
+		}
+		if err := lock(ctx, file, unix.LOCK_EX, giveBack); err != nil {
+			return nil, err // it is closed
 		}
 		if isAt(file, path) {
 			return &Claim{File: file}, file.Truncate(0)
@@ -54,7 +61,9 @@ func (c *Claim) Drop() error {
 	var err error
 	if !c.gone {
 		c.gone = true
+		crash.At("image.claim.before-removal")
 		err = os.Remove(c.Name()) // before the lock goes with the descriptor
+		crash.At("image.claim.removed")
 	}
 	if cerr := c.Close(); !errors.Is(cerr, os.ErrClosed) {
 		err = errors.Join(err, cerr)
@@ -62,14 +71,14 @@ func (c *Claim) Drop() error {
 	return err
 }
 
-// Sweep removes the claims in dir, by the beginning of their names, that killed processes left.
-func Sweep(dir, prefix string) error {
+// Sweep removes the claims in dir, known by their names, that killed processes left.
+func Sweep(dir string, isClaim func(name string) bool) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), prefix) && e.Type().IsRegular() {
+		if isClaim(e.Name()) && e.Type().IsRegular() {
 			err = errors.Join(err, sweep(filepath.Join(dir, e.Name())))
 		}
 	}
@@ -101,7 +110,10 @@ func isAt(file *os.File, path string) bool {
 }
 
 // Lock takes the flock of an open file. The wait ends with ctx; then, and after any other failure, the file is closed.
-func Lock(ctx context.Context, file *os.File, how int) error {
+func Lock(ctx context.Context, file *os.File, how int) error { return lock(ctx, file, how, func() {}) }
+
+// lock calls late when the lock comes after the wait was given up, before it is given back.
+func lock(ctx context.Context, file *os.File, how int, late func()) error {
 	taken := make(chan error, 1)
 	go func() { taken <- flock(file, how) }()
 	select {
@@ -112,7 +124,12 @@ func Lock(ctx context.Context, file *os.File, how int) error {
 		return nil
 	case <-ctx.Done():
 		// The wait in the kernel cannot be called off: whoever holds the lock ends it, and it is given up at once.
-		go func() { _, _ = <-taken, file.Close() }()
+		go func() {
+			if err := <-taken; err == nil {
+				late()
+			}
+			file.Close()
+		}()
 		return model.Errorf(model.ErrCanceled, "canceled while waiting for another process that makes the same: %w", context.Cause(ctx))
 	}
 }

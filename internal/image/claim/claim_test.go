@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"banger/internal/model"
 )
@@ -93,5 +94,30 @@ func TestTheWaitCanBeGivenUp(t *testing.T) {
 	}
 	if err := again.Drop(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAWaitThatWasGivenUpLeavesNothing is of one that is given up in the moment in which the claim comes.
+func TestAWaitThatWasGivenUpLeavesNothing(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "claim")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 100 {
+		c, err := Take(ctx, path)
+		if err == nil {
+			err = c.Drop()
+		}
+		if err != nil && !errors.Is(err, model.ErrCanceled) {
+			t.Fatal(err)
+		}
+	}
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the claim of somebody who has given up is left")
+		}
 	}
 }

@@ -14,11 +14,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 
 	"github.com/Microsoft/hcsshim/ext4/tar2ext4"
 	"golang.org/x/sys/unix"
 
+	"banger/internal/crash"
 	"banger/internal/hosttool"
 	"banger/internal/image/tarfilter"
 	"banger/internal/model"
@@ -142,7 +145,7 @@ func (s step) run(ctx context.Context, path string) error {
 		"LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
 		"E2FSPROGS_FAKE_TIME=" + epoch, "E2FSCK_TIME=" + epoch,
 	}
-	out, err := cmd.CombinedOutput()
+	out, err := runBriefly(cmd)
 	if ctx.Err() != nil {
 		return model.Errorf(model.ErrCanceled, "canceled: %w", context.Cause(ctx))
 	}
@@ -157,6 +160,23 @@ func (s step) run(ctx context.Context, path string) error {
 		return fmt.Errorf("%w: %s", err, lastLines(out))
 	}
 	return nil
+}
+
+// runBriefly runs a program that ends with us: what it works on is then for the next daemon's sweep. That is bound to the
+// life of the thread that starts it, so the thread is kept.
+func runBriefly(cmd *exec.Cmd) ([]byte, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	crash.At("image.finish.before")
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	crash.At("image.finish.after")
+	err := cmd.Wait()
+	return out.Bytes(), err
 }
 
 func lastLines(out []byte) string {
