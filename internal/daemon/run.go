@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"banger/internal/dirs"
@@ -133,7 +134,14 @@ func Run(ctx context.Context, c Config) (err error) {
 		log.Error("cannot sweep the images", "error", err)
 	}
 	ctx, stop := context.WithCancel(ctx)
+	var sweeping sync.WaitGroup
+	defer sweeping.Wait()
 	defer stop()
+	sweeping.Go(func() {
+		if err := images.SweepAgain(ctx); err != nil && ctx.Err() == nil {
+			log.Error("cannot sweep the images", "error", err)
+		}
+	})
 	handler := server.New(server.Options{
 		VMs: vms, Networks: vms, Images: images, Operations: operations, Stop: stop, Log: log,
 		Status: func(ctx context.Context) server.Status { return status(ctx, c, instance, drivers, vms) },

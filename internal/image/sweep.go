@@ -33,6 +33,32 @@ func (s *Service) Sweep(ctx context.Context) error {
 	)
 }
 
+// SweepAgain sweeps what a build kept Sweep from, once that build has ended: its programs may outlive the daemon that
+// began it. It waits for that, or for ctx.
+func (s *Service) SweepAgain(ctx context.Context) error {
+	waited := false
+	for _, dir := range []string{s.locksDir(), s.downloadsDir(), s.layersDir()} {
+		lock, err := openBuildsLock(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+			waited = true
+			if err := claim.Lock(ctx, lock, unix.LOCK_EX); err != nil {
+				return err
+			}
+		}
+		lock.Close()
+	}
+	if !waited {
+		return nil
+	}
+	return s.Sweep(ctx)
+}
+
 func openBuildsLock(dir string) (*os.File, error) {
 	return os.OpenFile(filepath.Join(dir, buildsLock), os.O_RDWR|unix.O_NOFOLLOW, 0)
 }
