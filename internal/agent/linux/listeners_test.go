@@ -4,6 +4,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -32,6 +33,9 @@ func TestParseListeners(t *testing.T) {
 
 func TestListenersOfThisMachine(t *testing.T) {
 	t.Parallel()
+	// A child that another test starts has the listener, too, until its exec.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	l, err := net.Listen("tcp4", "0.0.0.0:0")
 	if err != nil {
 		t.Fatal(err)
