@@ -29,59 +29,77 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (*operation.Opera
 	if err := s.portsAreFree(r.Spec.Ports); err != nil {
 		return nil, err
 	}
-	if r.Name != "" {
-		if err := model.ValidateName("VM", r.Name); err != nil {
-			return nil, err
-		}
-		if err := s.nameIsFree(ctx, r.Name); err != nil {
-			return nil, err
-		}
-	}
-	if r.VMM != "" {
-		if _, err := s.vmm(r.VMM); err != nil {
-			return nil, err
-		}
-	}
-	if r.RootDisk != "" {
-		if _, err := s.rootDisk(r.RootDisk); err != nil {
-			return nil, err
-		}
+	if err := s.namesAreRight(ctx, r); err != nil {
+		return nil, err
 	}
 	project, err := s.planFor(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	return s.Operations.Start(ctx, "create", r.Name, r.Key, func(ctx context.Context, op *operation.Operation) error {
-		v, err := s.create(ctx, r, op)
-		if err != nil {
+		return s.carryOut(ctx, r, project, op)
+	})
+}
+
+// namesAreRight checks what a request names: the VM itself, and drivers.
+func (s *Service) namesAreRight(ctx context.Context, r CreateRequest) error {
+	if r.Name != "" {
+		if err := model.ValidateName("VM", r.Name); err != nil {
 			return err
 		}
-		if v.Leased {
-			// Not before the start has ended: only then does its client have a VM to hold, and a boot may take longer than
-			// a lease.
-			defer s.expire(v.ID)
+		if err := s.nameIsFree(ctx, r.Name); err != nil {
+			return err
 		}
-		if r.Start {
-			if err := s.start(ctx, v.ID, op); err != nil {
-				// Whoever asked learns which VM is left, failed and with its reason; none is when it was deleted meanwhile.
-				_ = s.publish(context.WithoutCancel(ctx), v.ID, op)
-				return err
-			}
+	}
+	if r.VMM != "" {
+		if _, err := s.vmm(r.VMM); err != nil {
+			return err
 		}
-		if project != nil {
-			if err := s.copyProject(ctx, v.ID, project.plan, project.guest, *r.Workspace, op); err != nil {
-				_ = s.publish(context.WithoutCancel(ctx), v.ID, op)
-				return err
-			}
+	}
+	if r.RootDisk != "" {
+		if _, err := s.rootDisk(r.RootDisk); err != nil {
+			return err
 		}
-		if r.Start && r.StartMain {
-			if err := s.startMain(ctx, v); err != nil {
-				_ = s.publish(context.WithoutCancel(ctx), v.ID, op)
-				return err
-			}
+	}
+	return nil
+}
+
+// carryOut is the operation of a create.
+func (s *Service) carryOut(ctx context.Context, r CreateRequest, project *plannedProject, op *operation.Operation) error {
+	v, err := s.create(ctx, r, op)
+	if err != nil {
+		return err
+	}
+	if v.Leased {
+		// Not before the start has ended: only then does its client have a VM to hold, and a boot may take longer than
+		// a lease.
+		defer s.expire(v.ID)
+	}
+	if err := s.bringUp(ctx, v, r, project, op); err != nil {
+		// Whoever asked learns which VM is left, failed and with its reason; none is when it was deleted meanwhile.
+		_ = s.publish(context.WithoutCancel(ctx), v.ID, op)
+		return err
+	}
+	return s.publish(ctx, v.ID, op)
+}
+
+// bringUp starts a new VM and gives it its project and its image's command, as far as the request asks for that.
+func (s *Service) bringUp(ctx context.Context, v model.VM, r CreateRequest, project *plannedProject, op *operation.Operation) error {
+	if !r.Start {
+		return nil
+	}
+	if err := s.start(ctx, v.ID, op); err != nil {
+		return err
+	}
+	if project != nil {
+		if err := s.copyProject(ctx, v.ID, project.plan, project.guest, *r.Workspace, op); err != nil {
+			return err
 		}
-		return s.publish(ctx, v.ID, op)
-	})
+	}
+	if r.StartMain {
+		return s.startMain(ctx, v)
+	}
+	return nil
 }
 
 // plannedProject is a project that a new VM is going to get.
