@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"banger/internal/dirs"
 	"banger/internal/model"
 )
@@ -54,6 +56,19 @@ func newHost() (*host, error) {
 
 func (h *host) close() { _ = os.RemoveAll(h.dir) }
 
+// memoryDir makes a directory, which its caller removes, in memory where the host has room for so many bytes there, else
+// on disk: how long a disk takes depends on what was removed from it before.
+func (h *host) memoryDir(room uint64) (string, error) {
+	const memory = "/dev/shm"
+	var fs unix.Statfs_t
+	if err := unix.Statfs(memory, &fs); err == nil && fs.Bavail*uint64(fs.Bsize) >= room {
+		if dir, err := os.MkdirTemp(memory, "banger-bench-"); err == nil {
+			return dir, nil
+		}
+	}
+	return os.MkdirTemp(h.dir, "memory-")
+}
+
 func copyProgram(from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
@@ -77,20 +92,8 @@ type home struct {
 
 // newHome makes a state directory and starts its daemon, which builds the image and the kernel where they are missing.
 func (h *host) newHome(ctx context.Context) (*home, error) {
-	state, err := os.MkdirTemp(h.dir, "state-")
+	m, err := h.emptyHome(filepath.Join(h.shared, "data"), filepath.Join(h.shared, "cache"))
 	if err != nil {
-		return nil, err
-	}
-	vars := map[string]string{
-		"XDG_STATE_HOME": state, "XDG_CONFIG_HOME": state,
-		"XDG_DATA_HOME": filepath.Join(h.shared, "data"), "XDG_CACHE_HOME": filepath.Join(h.shared, "cache"),
-		"HOME": h.dir, "PATH": os.Getenv("PATH") + ":/usr/sbin:/sbin",
-	}
-	m := &home{host: h}
-	for name, value := range vars {
-		m.env = append(m.env, name+"="+value)
-	}
-	if m.dirs, err = dirs.Find(func(name string) string { return vars[name] }); err != nil {
 		return nil, err
 	}
 	if _, err = m.banger(ctx, "vm", "run", "--quiet", "--", "true"); err != nil {
@@ -98,6 +101,25 @@ func (h *host) newHome(ctx context.Context) (*home, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// emptyHome makes a state directory. data and cache are where its images are and what can be made again.
+func (h *host) emptyHome(data, cache string) (*home, error) {
+	state, err := os.MkdirTemp(h.dir, "state-")
+	if err != nil {
+		return nil, err
+	}
+	vars := map[string]string{
+		"XDG_STATE_HOME": state, "XDG_CONFIG_HOME": state,
+		"XDG_DATA_HOME": data, "XDG_CACHE_HOME": cache,
+		"HOME": h.dir, "PATH": os.Getenv("PATH") + ":/usr/sbin:/sbin",
+	}
+	m := &home{host: h}
+	for name, value := range vars {
+		m.env = append(m.env, name+"="+value)
+	}
+	m.dirs, err = dirs.Find(func(name string) string { return vars[name] })
+	return m, err
 }
 
 // command is one banger, not yet started.
@@ -127,8 +149,8 @@ func (m *home) timed(ctx context.Context, args ...string) (time.Duration, error)
 }
 
 // startVM leaves a VM of that name running.
-func (m *home) startVM(ctx context.Context, name string) error {
-	_, err := m.banger(ctx, "vm", "run", "--quiet", "-d", "--name", name)
+func (m *home) startVM(ctx context.Context, name string, flags ...string) error {
+	_, err := m.banger(ctx, append([]string{"vm", "run", "--quiet", "-d", "--name", name}, flags...)...)
 	return err
 }
 

@@ -6,8 +6,11 @@
 //
 //	make bench                       all rows
 //	make bench BENCH=run,exec        some
+//	make bench BENCH=work            those of a group
 //	make bench BENCH_PAIRS=30        more pairs than 15
 //	go run ./test/bench -write docs/performance.md
+//
+// With -write the tables of the groups that were measured whole are replaced.
 package main
 
 import (
@@ -17,30 +20,9 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"strings"
+	"syscall"
 	"time"
 )
-
-// row is one line of the table.
-type row struct {
-	name string // in BENCH
-	run  func(context.Context, *session) (result, error)
-}
-
-func rows() []row {
-	return []row{
-		{"run", benchRun},
-		{"exec", benchExec},
-		{"list", benchList},
-		{"delete", benchDelete},
-		{"idle", benchIdle},
-		{"memory", benchMemory},
-		{"hog", benchHog},
-		{"copy", benchCopy},
-		{"copysmall", benchCopySmall},
-		{"overlay", benchOverlay}, {"overlayread", benchOverlayRead}, {"overlaycache", benchOverlayCache},
-	}
-}
 
 // Defaults: pairs of floor and product, and boots beside hogs.
 const (
@@ -49,24 +31,41 @@ const (
 )
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == hogArgument {
-		hog()
+	if len(os.Args) > 1 {
+		if role, ok := roles()[os.Args[1]]; ok {
+			end(role(os.Args[2:]))
+		}
 	}
-	write := flag.String("write", "", "a document whose table is replaced by this run's")
+	write := flag.String("write", "", "a document in which the tables of whole groups are replaced by this run's")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, *write)
 	stop()
+	end(err)
+}
+
+// roles are what this program is when it runs beside itself.
+func roles() map[string]func(args []string) error {
+	return map[string]func(args []string) error{hogArgument: hog}
+}
+
+func end(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+	os.Exit(0)
 }
 
 func run(ctx context.Context, document string) error {
-	chosen, err := choose(os.Getenv("BENCH"))
+	groups, err := choose(os.Getenv("BENCH"))
 	if err != nil {
 		return err
+	}
+	if document != "" {
+		if err := publishable(document, groups); err != nil {
+			return err
+		}
 	}
 	h, err := newHost()
 	if err != nil {
@@ -78,45 +77,38 @@ func run(ctx context.Context, document string) error {
 	if err != nil {
 		return err
 	}
+	for _, g := range groups {
+		results, err := g.measure(ctx, s)
+		if err != nil {
+			return err
+		}
+		text := report(conditions, results)
+		fmt.Printf("%s\n%s\n%s\n", g.beginMark(), text, g.endMark())
+		if document != "" && g.whole {
+			if err := publish(document, g, text); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (g group) measure(ctx context.Context, s *session) ([]result, error) {
 	var results []result
-	for _, r := range chosen {
+	for _, r := range g.rows {
 		fmt.Fprintf(os.Stderr, "bench: %s\n", r.name)
 		begun := time.Now()
 		made, err := r.run(ctx, s)
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		}
 		if err != nil {
-			return fmt.Errorf("cannot measure %s: %w", r.name, err)
+			return nil, fmt.Errorf("cannot measure %s: %w", r.name, err)
 		}
 		fmt.Fprintf(os.Stderr, "bench: %s took %s\n", r.name, time.Since(begun).Round(time.Second))
-		results = append(results, made)
+		results = append(results, made...)
 	}
-	text := report(conditions, results)
-	fmt.Print(text)
-	if document == "" {
-		return nil
-	}
-	return publish(document, text)
-}
-
-func choose(names string) ([]row, error) {
-	if names == "" {
-		return rows(), nil
-	}
-	var chosen []row
-	for name := range strings.SplitSeq(names, ",") {
-		found := false
-		for _, r := range rows() {
-			if r.name == name {
-				chosen, found = append(chosen, r), true
-			}
-		}
-		if !found {
-			return nil, fmt.Errorf("there is no row %q: run, exec, list, delete, idle, memory, hog, copy, copysmall, overlay, overlayread and overlaycache are there", name)
-		}
-	}
-	return chosen, nil
+	return results, nil
 }
 
 // number reads a positive number from the environment.

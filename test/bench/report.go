@@ -37,22 +37,49 @@ func report(conditions []string, results []result) string {
 	return b.String()
 }
 
-// The table in a document stands between these.
-const (
-	beginMark = "<!-- bench: begin -->\n"
-	endMark   = "<!-- bench: end -->\n"
-)
+// The table of a group stands between these in a document.
+func (g group) beginMark() string { return "<!-- bench " + g.name + ": begin -->" }
+func (g group) endMark() string   { return "<!-- bench " + g.name + ": end -->" }
 
-// publish replaces the table in a document.
-func publish(path, text string) error {
+// publishable says, before anything is measured, whether its outcome has a place.
+func publishable(path string, groups []group) error {
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	before, rest, ok := strings.Cut(string(raw), beginMark)
-	_, after, ok2 := strings.Cut(rest, endMark)
-	if !ok || !ok2 {
-		return fmt.Errorf("cannot publish in %s: it has no %q and %q", path, strings.TrimSpace(beginMark), strings.TrimSpace(endMark))
+	whole := 0
+	for _, g := range groups {
+		if g.whole {
+			whole++
+			if _, err := g.replace(string(raw), ""); err != nil {
+				return fmt.Errorf("cannot publish in %s: %w", path, err)
+			}
+		}
 	}
-	return os.WriteFile(path, []byte(before+beginMark+"\n"+text+"\n"+endMark+after), 0o644)
+	if whole == 0 {
+		return fmt.Errorf("cannot publish in %s: BENCH leaves rows of every group out, and a table is replaced as a whole", path)
+	}
+	return nil
+}
+
+// publish replaces a group's table in a document.
+func publish(path string, g group, text string) error {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	document, err := g.replace(string(raw), text)
+	if err != nil {
+		return fmt.Errorf("cannot publish in %s: %w", path, err)
+	}
+	return os.WriteFile(path, []byte(document), 0o644)
+}
+
+func (g group) replace(document, text string) (string, error) {
+	before, rest, ok := strings.Cut(document, g.beginMark()+"\n")
+	_, after, ok2 := strings.Cut(rest, g.endMark()+"\n")
+	if !ok || !ok2 {
+		return "", fmt.Errorf("it has no %q and %q", g.beginMark(), g.endMark())
+	}
+	return before + g.beginMark() + "\n\n" + text + "\n" + g.endMark() + "\n" + after, nil
 }

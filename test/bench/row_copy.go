@@ -17,6 +17,7 @@ const (
 	copyPerDir  = 100
 	copyPairs   = 3 // of a direction and a tree: each takes seconds
 	copyAllowed = 0.7
+	copyRoom    = 3 << 30 // for what all pairs leave on the host
 )
 
 // benchCopy measures cp out and in against the slowest of its stages run alone.
@@ -41,7 +42,7 @@ func benchTree(ctx context.Context, s *session, what string, fill func(dir strin
 	if err := settle(ctx, m, "box"); err != nil {
 		return result{}, err
 	}
-	dir, err := memoryDir(s.dir)
+	dir, err := s.memoryDir(copyRoom)
 	if err != nil {
 		return result{}, err
 	}
@@ -91,14 +92,6 @@ func benchTree(ctx context.Context, s *session, what string, fill func(dir strin
 	r := paired("`cp` of "+what+", both ways", "the slowest stage alone: tar in the guest, the bytes through `vm exec`, tar on the host", "floor / 0.7", pairs)
 	r.notes = append([]string{"The host's files are in memory: how long its disk takes depends on what was removed from it before. Medians:", ""}, notes...)
 	return r, nil
-}
-
-// memoryDir makes a directory in memory where the host offers that, else in otherwise.
-func memoryDir(otherwise string) (string, error) {
-	if dir, err := os.MkdirTemp("/dev/shm", "banger-bench-"); err == nil {
-		return dir, nil
-	}
-	return os.MkdirTemp(otherwise, "copy-")
 }
 
 // stage is one measured step.

@@ -14,7 +14,7 @@ import (
 const hogArgument = "hog"
 
 // hog keeps one core busy until it is killed.
-func hog() {
+func hog([]string) error {
 	for { //nolint:staticcheck // to spin is its purpose
 	}
 }
