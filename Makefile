@@ -55,7 +55,7 @@ test-handles: build ## run the scenario of lost handles REPEAT (20) times
 	@E2E_RUN='handles$$' E2E_COUNT=$(REPEAT) scripts/test.sh e2e
 
 bench: deps build ## measure the product against its floors
-	go run ./test/bench
+	CGO_ENABLED=0 go run ./test/bench
 
 lint: ## check style, layers, generated code, documents and known vulnerabilities
 	@scripts/lint.sh

@@ -34,6 +34,8 @@ func groups() []group {
 		{name: "work", rows: []row{
 			{"copy", line(benchCopy)},
 			{"copysmall", line(benchCopySmall)},
+			{"network", benchNetwork},
+			{"latency", benchLatency},
 		}},
 		{name: "disk", rows: []row{
 			{"overlay", line(benchOverlay)},

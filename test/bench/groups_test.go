@@ -25,9 +25,9 @@ func names(groups []group) string {
 func TestChoose(t *testing.T) {
 	t.Parallel()
 	for bench, want := range map[string]string{
-		"":                        "vm run exec list delete idle memory hog whole; work copy copysmall whole; disk overlay overlayread overlaycache whole",
-		"work":                    "work copy copysmall whole",
-		"copy,run":                "vm run; work copy",
+		"":                        "vm run exec list delete idle memory hog whole; work copy copysmall network latency whole; disk overlay overlayread overlaycache whole",
+		"work":                    "work copy copysmall network latency whole",
+		"latency,run,network":     "vm run; work network latency",
 		"vm,copy":                 "vm run exec list delete idle memory hog whole; work copy",
 		"run,exec,list,delete":    "vm run exec list delete",
 		"hog,memory,idle,vm,hog":  "vm run exec list delete idle memory hog whole",

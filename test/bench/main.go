@@ -4,11 +4,13 @@
 // own; programs are copied first, so that a build meanwhile changes nothing. Images and kernels are shared with the
 // scenarios of test/e2e and built when they are missing.
 //
+// It is built without cgo, since it runs itself in guests.
+//
 //	make bench                       all rows
 //	make bench BENCH=run,exec        some
 //	make bench BENCH=work            those of a group
 //	make bench BENCH_PAIRS=30        more pairs than 15
-//	go run ./test/bench -write docs/performance.md
+//	CGO_ENABLED=0 go run ./test/bench -write docs/performance.md
 //
 // With -write the tables of the groups that were measured whole are replaced.
 package main
@@ -44,9 +46,9 @@ func main() {
 	end(err)
 }
 
-// roles are what this program is when it runs beside itself.
+// roles are what this program is when it runs beside itself or in a guest.
 func roles() map[string]func(args []string) error {
-	return map[string]func(args []string) error{hogArgument: hog}
+	return map[string]func(args []string) error{hogArgument: hog, peerArgument: peer, wireArgument: wire}
 }
 
 func end(err error) {

@@ -93,7 +93,8 @@ func settle(ctx context.Context, m *home, name string) error {
 	return err
 }
 
-const settleLimit = 2 * time.Minute
+// settleLimit is far above what that takes on a host that is very busy.
+const settleLimit = 5 * time.Minute
 
 // settled ends once systemd says that all has started, whether well or not. Asked early, before its bus is there, it
 // answers at once: then it is asked again.

@@ -9,6 +9,7 @@ import (
 
 	"banger/internal/guest"
 	"banger/internal/model"
+	"banger/internal/network"
 )
 
 const memoryTarget = 1.03
@@ -50,7 +51,7 @@ func benchMemory(ctx context.Context, s *session) (result, error) {
 func memoryPair(ctx context.Context, m *home, bare bareVMM, i int) (floor, product int64, err error) {
 	var v *bareVM
 	err = inTurn(i,
-		func() (err error) { v, err = bootConfigured(ctx, m, bare); return },
+		func() (err error) { v, err = bootConfigured(ctx, m, bare, network.Link{}); return },
 		func() error {
 			if err := m.startVM(ctx, "measured"); err != nil {
 				return err
@@ -82,13 +83,13 @@ func memoryPair(ctx context.Context, m *home, bare bareVMM, i int) (floor, produ
 }
 
 // bootConfigured takes a bare guest to the point that banger takes its own to.
-func bootConfigured(ctx context.Context, m *home, bare bareVMM) (*bareVM, error) {
+func bootConfigured(ctx context.Context, m *home, bare bareVMM, link network.Link) (*bareVM, error) {
 	v, err := bare.start(ctx, m.host)
 	if err != nil {
 		return nil, err
 	}
 	go v.drain()
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
 	g, err := v.agent(ctx)
 	if err != nil {
@@ -97,7 +98,7 @@ func bootConfigured(ctx context.Context, m *home, bare bareVMM) (*bareVM, error)
 	defer g.Close()
 	err = g.Configure(ctx, guest.Config{
 		Generation: 1, Hostname: "bare", MachineID: strings.Repeat("a", 32), Root: model.JoinNone.Serials(), Work: model.SerialWork, Modules: model.SerialModules,
-		Init: model.InitSystemd, InitPath: "/usr/lib/systemd/systemd", Time: time.Now(), Entropy: make([]byte, 64),
+		Init: model.InitSystemd, InitPath: "/usr/lib/systemd/systemd", Time: time.Now(), Entropy: make([]byte, 64), Link: link,
 	})
 	if err != nil {
 		return v, err

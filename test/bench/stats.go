@@ -31,22 +31,27 @@ func each[S, T any](values []S, of func(S) T) []T {
 
 // paired makes a line of the table out of pairs.
 func paired(what, floor, target string, pairs []pair) result {
-	ratios := each(pairs, pair.ratio)
+	r := beside(what, floor, pairs)
 	over := each(pairs, pair.over)
-	met := "no, by " + milliseconds(median(over))
+	r.target, r.met = target, "no, by "+milliseconds(median(over))
 	if median(over) <= 0 {
-		met = "yes"
+		r.met = "yes"
 		if slices.Max(over) > 0 {
-			met = fmt.Sprintf("yes; %d of %d pairs did not", count(over, func(d time.Duration) bool { return d > 0 }), len(over))
+			r.met = fmt.Sprintf("yes; %d of %d pairs did not", count(over, func(d time.Duration) bool { return d > 0 }), len(over))
 		}
 	}
+	return r
+}
+
+// beside is paired without a target.
+func beside(what, floor string, pairs []pair) result {
+	ratios := each(pairs, pair.ratio)
 	return result{
-		what: what, floor: floor, target: target,
+		what: what, floor: floor,
 		floorTime: milliseconds(median(each(pairs, func(p pair) time.Duration { return p.floor }))),
 		product:   milliseconds(median(each(pairs, func(p pair) time.Duration { return p.product }))),
 		median:    fmt.Sprintf("%.2f", median(ratios)),
 		worst:     fmt.Sprintf("%.2f", slices.Max(ratios)),
-		met:       met,
 	}
 }
 
@@ -61,6 +66,9 @@ func count[T any](values []T, is func(T) bool) int {
 }
 
 func milliseconds(d time.Duration) string {
+	if d < time.Millisecond && d > -time.Millisecond {
+		return fmt.Sprintf("%.3f ms", d.Seconds()*1e3)
+	}
 	if d < 10*time.Millisecond && d > -10*time.Millisecond {
 		return fmt.Sprintf("%.1f ms", d.Seconds()*1e3)
 	}
