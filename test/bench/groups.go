@@ -36,6 +36,7 @@ func groups() []group {
 			{"copysmall", line(benchCopySmall)},
 			{"network", benchNetwork},
 			{"latency", benchLatency},
+			{"watching", benchWatching},
 		}},
 		{name: "disk", rows: []row{
 			{"overlay", line(benchOverlay)},
