@@ -37,6 +37,8 @@ func groups() []group {
 			{"network", benchNetwork},
 			{"latency", benchLatency},
 			{"watching", benchWatching},
+			{"convert", benchConvert},
+			{"pullagain", line(benchPullAgain)},
 		}},
 		{name: "disk", rows: []row{
 			{"overlay", line(benchOverlay)},

@@ -103,6 +103,19 @@ func (h *host) newHome(ctx context.Context) (*home, error) {
 	return m, nil
 }
 
+// imageHome makes a home whose images lie in dir, shared with no other, and starts its daemon.
+func (h *host) imageHome(ctx context.Context, dir string) (*home, error) {
+	m, err := h.emptyHome(dir, dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := m.banger(ctx, "image", "list"); err != nil {
+		m.close()
+		return nil, err
+	}
+	return m, nil
+}
+
 // emptyHome makes a state directory. data and cache are where its images are and what can be made again.
 func (h *host) emptyHome(data, cache string) (*home, error) {
 	state, err := os.MkdirTemp(h.dir, "state-")
