@@ -55,8 +55,8 @@ func newBare(ctx context.Context, m *home) (bareVMM, error) {
 	return b, err
 }
 
-// sockets are those that QEMU inherits from descriptor 3 on; the first two wait for their reader. Nobody connects to the
-// network's.
+// sockets are those that QEMU inherits from descriptor 3 on; the first two wait for their reader. Frames for the network's
+// are lost while nobody is connected to it.
 var sockets = [...]string{"qmp", "console", "agent.data", "agent.control", "link"}
 
 // bareVM is one bare QEMU.
