@@ -6,6 +6,8 @@ override PREFIX := $(patsubst ~/%,$(HOME)/%,$(PREFIX))
 ARGS      ?= -- cat /etc/hostname
 REPEAT    ?= 20
 E2E_RUN   ?= .
+LAB_RUN   ?=
+LAB_CMD   ?=
 
 # The sbin directories hold mke2fs and its kin and are not in an ordinary Debian user's PATH.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
@@ -16,7 +18,7 @@ GOTOOL    := go tool -modfile=tools/go.mod
 PROGRAMS  := $(notdir $(wildcard cmd/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help build install run deps test test-deps test-unit test-e2e test-handles bench lint generate fmt clean
+.PHONY: help build install run deps test test-deps test-unit test-e2e test-handles test-lab lab bench lint generate fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -53,6 +55,12 @@ test-e2e: build ## run the scenarios on real VMs; E2E_RUN="run|exec" picks some 
 
 test-handles: build ## run the scenario of lost handles REPEAT (20) times
 	@E2E_RUN='handles$$' E2E_COUNT=$(REPEAT) scripts/test.sh e2e
+
+test-lab: test-deps build ## run the scenarios that need root and KVM, in a VM that has them; LAB_RUN=name picks some
+	@scripts/lab.sh test -run '$(LAB_RUN)'
+
+lab: test-deps build ## a root shell in that VM; LAB_CMD="dmsetup targets" runs one command instead
+	@$(if $(LAB_CMD),scripts/lab.sh exec -- '$(subst ','\'',$(LAB_CMD))',scripts/lab.sh shell)
 
 bench: deps build ## measure the product against its floors
 	CGO_ENABLED=0 go run ./test/bench

@@ -44,18 +44,7 @@ func imageLimits() tarfilter.Limits {
 // image bootstraps Debian to a tar stream, which goes through the filter into the ext4 writer without being unpacked by
 // us.
 func (r debian) image(ctx context.Context, dir string, work scratch, report model.Report) (model.Image, error) {
-	c, err := r.bootstrap(ctx, work, report)
-	if err != nil {
-		return model.Image{}, err
-	}
-	file := filepath.Join(dir, rootFile)
-	written, err := convert(ctx, file, c, debianRules(), report)
-	if err != nil {
-		return model.Image{}, err
-	}
-	crash.At("image.build.before-finish")
-	report(model.Progress{Stage: "finish the file system"})
-	if err := written.Finish(ctx, file, rootBytes); err != nil {
+	if err := r.bootstrapDisk(ctx, filepath.Join(dir, rootFile), System{Packages: debianPackages(), Bytes: rootBytes}, work, report); err != nil {
 		return model.Image{}, err
 	}
 	return model.Image{
@@ -64,6 +53,23 @@ func (r debian) image(ctx context.Context, dir string, work scratch, report mode
 		Env:  []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 		User: "root",
 	}, nil
+}
+
+// bootstrapDisk makes the root file system of s in file.
+func (r debian) bootstrapDisk(ctx context.Context, file string, s System, work scratch, report model.Report) error {
+	c, err := r.bootstrap(ctx, s.Packages, work, report)
+	if err != nil {
+		return err
+	}
+	rules := debianRules()
+	rules.Replace = append(rules.Replace, s.Files...)
+	written, err := convert(ctx, file, c, rules, report)
+	if err != nil {
+		return err
+	}
+	crash.At("image.build.before-finish")
+	report(model.Progress{Stage: "finish the file system"})
+	return written.Finish(ctx, file, s.Bytes)
 }
 
 // convert runs c and makes an ext4 file of the tar that it writes. The three stages run at once and end together: the
@@ -165,7 +171,7 @@ func maskedUnits() []masked {
 const bootstrapLink = "bootstrap"
 
 // bootstrap prepares mmdebstrap, which writes the tar to its standard output.
-func (r debian) bootstrap(ctx context.Context, work scratch, report model.Report) (child, error) {
+func (r debian) bootstrap(ctx context.Context, packages []string, work scratch, report model.Report) (child, error) {
 	tool, err := r.tools.Find("mmdebstrap", "mmdebstrap")
 	if err != nil {
 		return child{}, err
@@ -186,7 +192,7 @@ func (r debian) bootstrap(ctx context.Context, work scratch, report model.Report
 		// For root, too: its own mount namespace keeps what it mounts below its directory away from who removes that.
 		"--mode=unshare",
 		"--variant=minbase", "--format=tar", "--architectures=amd64", "--verbose",
-		"--keyring=" + r.tools.Keyring, "--include=" + strings.Join(debianPackages(), ","),
+		"--keyring=" + r.tools.Keyring, "--include=" + strings.Join(packages, ","),
 	}
 	for _, option := range r.hostProxies(ctx) {
 		args = append(args, "--aptopt="+option)

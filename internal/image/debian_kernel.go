@@ -44,6 +44,11 @@ type kernelPackage struct {
 }
 
 func (r debian) kernel(ctx context.Context, dir string, work scratch, report model.Report) (model.Kernel, error) {
+	return r.makeKernel(ctx, dir, earlyModules(), work, report)
+}
+
+// makeKernel makes the files of a kernel in dir; wanted are the modules that its initramfs is to hold.
+func (r debian) makeKernel(ctx context.Context, dir string, wanted []string, work scratch, report model.Report) (model.Kernel, error) {
 	file, version, err := r.fetchKernel(ctx, work, report)
 	if err != nil {
 		return model.Kernel{}, err
@@ -61,7 +66,7 @@ func (r debian) kernel(ctx context.Context, dir string, work scratch, report mod
 	if err := p.writeModules(ctx, filepath.Join(dir, modulesFile)); err != nil {
 		return model.Kernel{}, err
 	}
-	early, err := p.set.LoadOrder(earlyModules()...)
+	early, err := p.set.LoadOrder(wanted...)
 	if err != nil {
 		return model.Kernel{}, err
 	}

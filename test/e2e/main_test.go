@@ -6,14 +6,14 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"banger/internal/image/imagetest"
+	"banger/test/scenario"
 )
 
 func TestMain(m *testing.M) {
@@ -25,33 +25,33 @@ func TestMain(m *testing.M) {
 }
 
 func runMain(m *testing.M) int {
-	h, err := findHost()
+	h, err := scenario.FindHost()
 	if err == nil {
-		err = h.prepare()
+		err = h.Prepare()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e: cannot run the scenarios:", err)
 		return 1
 	}
 	// The tests find what was prepared through the environment, as the scripts do.
-	os.Setenv("BANGER_E2E_BIN", h.bin)
-	os.Setenv("BANGER_E2E_SHARED", h.shared)
+	os.Setenv("BANGER_E2E_BIN", h.Bin)
+	os.Setenv("BANGER_E2E_SHARED", h.Shared)
 	return m.Run()
 }
 
 // prepared is the host that runMain made ready.
-func prepared() host {
-	return host{bin: os.Getenv("BANGER_E2E_BIN"), shared: os.Getenv("BANGER_E2E_SHARED")}
+func prepared() scenario.Host {
+	return scenario.Host{Bin: os.Getenv("BANGER_E2E_BIN"), Shared: os.Getenv("BANGER_E2E_SHARED")}
 }
 
 // TestKVM names, where the scenarios ran with software emulation, why the accelerated ones did not.
 func TestKVM(t *testing.T) {
 	h, state := prepared(), t.TempDir()
-	if out, err := h.banger(t.Context(), state, "vm", "list").CombinedOutput(); err != nil {
+	if out, err := h.Banger(t.Context(), state, "vm", "list").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	out, err := h.banger(t.Context(), state, "daemon", "status", "--format", "json").Output()
-	if stopped := h.banger(t.Context(), state, "daemon", "stop").Run(); err != nil || stopped != nil {
+	out, err := h.Banger(t.Context(), state, "daemon", "status", "--format", "json").Output()
+	if stopped := h.Banger(t.Context(), state, "daemon", "stop").Run(); err != nil || stopped != nil {
 		t.Fatal(err, stopped)
 	}
 	var status struct{ Accel, Slow string }
@@ -70,91 +70,38 @@ func TestKVM(t *testing.T) {
 
 func TestScripts(t *testing.T) {
 	h, i := prepared(), newImages()
+	cmds := h.Commands()
+	maps.Copy(cmds, map[string]func(*testscript.TestScript, bool, []string){
+		"misbehave":   cmdMisbehave,
+		"push":        i.cmdPush,
+		"registry":    cmdRegistry,
+		"requests":    cmdRequests,
+		"saveimage":   i.cmdSaveImage,
+		"treelisting": cmdTreeListing,
+		"world":       cmdWorld,
+	})
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata",
 		RequireUniqueNames: true,
-		Setup:              h.setup,
-		Condition:          condition,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"alive":       cmdAlive,
-			"announce":    cmdAnnounce,
-			"background":  cmdBackground,
-			"capture":     cmdCapture,
-			"daemonpid":   cmdDaemonPID,
-			"eventually":  cmdEventually,
-			"exits":       cmdExits,
-			"jsonfield":   cmdJSONField,
-			"kill9":       cmdKill9,
-			"misbehave":   cmdMisbehave,
-			"netdpid":     cmdNetdPID,
-			"owndata":     h.cmdOwnData,
-			"parallel":    cmdParallel,
-			"push":        i.cmdPush,
-			"registry":    cmdRegistry,
-			"requests":    cmdRequests,
-			"saveimage":   i.cmdSaveImage,
-			"signal":      cmdSignal,
-			"terminal":    cmdTerminal,
-			"treelisting": cmdTreeListing,
-			"waitbg":      cmdWaitBackground,
-			"waitfor":     cmdWaitFor,
-			"waitgone":    cmdWaitGone,
-			"world":       cmdWorld,
+		Setup: func(env *testscript.Env) error {
+			registry := new(*imagetest.Registry)
+			env.Values[registryKey{}] = registry
+			env.Defer(func() { // the last thing: a daemon that is still at work may need it
+				if *registry != nil {
+					(*registry).Close()
+				}
+			})
+			return h.Setup(env)
 		},
+		Condition: condition,
+		Cmds:      cmds,
 	})
 }
 
-// setup gives a script its own directories and arranges for what it leaves to be found.
-func (h host) setup(env *testscript.Env) error {
-	home := filepath.Join(env.WorkDir, "home")
-	if err := os.MkdirAll(home, 0o700); err != nil {
-		return err
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	for key, value := range map[string]string{
-		"HOME":            home,
-		"XDG_STATE_HOME":  filepath.Join(env.WorkDir, "state"),
-		"XDG_CONFIG_HOME": filepath.Join(env.WorkDir, "config"),
-		"STATE":           filepath.Join(env.WorkDir, "state", "banger"),
-		"BIN":             h.bin,
-		"E2E":             self,
-		"TERM":            "xterm",
-	} {
-		env.Setenv(key, value)
-	}
-	env.Vars = append(env.Vars, h.env()...)
-	tb := env.T().(testing.TB)
-	env.Values[backgroundKey{}] = backgrounds{}
-	registry := new(*imagetest.Registry)
-	env.Values[registryKey{}] = registry
-	env.Defer(func() {
-		cleanUp(tb, h, env)
-		if *registry != nil {
-			(*registry).Close()
-		}
-	})
-	return nil
-}
-
-// condition answers [root], [kvm], [world] and [unshare] in scripts; the last is whether a user and mount namespace can be
-// had.
+// condition answers [world] beside what all scenarios can ask: whether the namespaces of a world can be had.
 func condition(name string) (bool, error) {
-	switch name {
-	case "world":
+	if name == "world" {
 		return mayMakeWorlds(), nil
-	case "root":
-		return os.Geteuid() == 0, nil
-	case "kvm":
-		f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
-		if err == nil {
-			f.Close()
-		}
-		return err == nil, nil
-	case "unshare":
-		return exec.Command("unshare", "--user", "--map-root-user", "--mount", "true").Run() == nil, nil
 	}
-	return false, fmt.Errorf("%q is no condition: root, kvm, world, unshare", name)
+	return scenario.Condition(name)
 }

@@ -18,6 +18,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
+
+	"banger/test/scenario"
 )
 
 // A world is a host in namespaces of the test's own, with a network beside it on which there are servers that are the
@@ -42,7 +44,7 @@ func cmdWorld(ts *testscript.TestScript, neg bool, args []string) {
 	self, err := os.Executable()
 	ts.Check(err)
 	cmd := exec.CommandContext(ctx, self, "world", ts.MkAbs("."))
-	cmd.Env = environment(ts)
+	cmd.Env = scenario.Environment(ts)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setpgid:     true,
 		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET | unix.CLONE_NEWNS,
@@ -54,28 +56,12 @@ func cmdWorld(ts *testscript.TestScript, neg bool, args []string) {
 	out, err := cmd.StdoutPipe()
 	ts.Check(err)
 	ts.Check(cmd.Start())
-	b := &background{cmd: cmd, cancel: cancel, done: make(chan struct{})}
-	ts.Value(backgroundKey{}).(backgrounds)["world"] = b
 	line, err := bufio.NewReader(out).ReadString('\n')
-	go func() {
-		b.err = cmd.Wait()
-		close(b.done)
-	}()
+	scenario.Adopt(ts, "world", cmd, cancel)
 	if line != "ready\n" {
 		ts.Fatalf("the world did not come about: %q, %v", line, err)
 	}
-	ts.Setenv("WORLD", strconv.Itoa(cmd.Process.Pid))
-}
-
-// inWorld are the arguments that run argv in the script's world, if it has one.
-func inWorld(ts *testscript.TestScript, argv []string) []string {
-	pid := ts.Getenv("WORLD")
-	if pid == "" {
-		return argv
-	}
-	return append([]string{
-		"nsenter", "--preserve-credentials", "-U", "-n", "-m", "-t", pid, "--", "/usr/bin/env", "--chdir=" + ts.MkAbs("."), "--",
-	}, argv...)
+	ts.Setenv(scenario.World, strconv.Itoa(cmd.Process.Pid))
 }
 
 // mayMakeWorlds says whether this user may make the namespaces.

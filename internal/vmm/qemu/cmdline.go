@@ -29,17 +29,7 @@ func cmdline(c vmm.Config, h Host) (string, error) {
 		if h.TSCKHz <= 0 {
 			return "", model.Errorf(model.ErrInvalid, "cannot emulate a VM without the rate of the host's clock")
 		}
-		words = append(words,
-			// TCG's counter is the host's. The guest must not measure its rate, nor the delay loop: a vCPU preempted in
-			// the middle of that hangs the boot (26 of 26 with a busy core, 0 of 13 so). lpj counts per tick, here for the
-			// 250 Hz of Debian and Ubuntu; a faster tick only makes delays longer.
-			fmt.Sprintf("tsc_early_khz=%d", h.TSCKHz),
-			fmt.Sprintf("lpj=%d", int64(h.TSCKHz)*1000/250),
-			// TCG's processor calls itself an AMD without an invariant counter, which the guest distrusts once it has two
-			// of them. It would then have only the 4 ms tick for a clock, no finer timers, and wake 250 times a second
-			// when idle.
-			"tsc=reliable",
-		)
+		words = append(words, EmulatedClock(h.TSCKHz)...)
 	}
 	for _, w := range c.Cmdline {
 		if w == "" || strings.ContainsFunc(w, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '"' }) {
@@ -52,4 +42,19 @@ func cmdline(c vmm.Config, h Host) (string, error) {
 		return "", model.Errorf(model.ErrInvalid, "cannot give the kernel %d bytes of parameters: it takes %d", len(line), maxCmdline)
 	}
 	return line, nil
+}
+
+// EmulatedClock are the parameters that keep a guest's kernel under TCG from measuring the clock, whose rate is given.
+func EmulatedClock(tscKHz int) []string {
+	return []string{
+		// TCG's counter is the host's. The guest must not measure its rate, nor the delay loop: a vCPU preempted in
+		// the middle of that hangs the boot (26 of 26 with a busy core, 0 of 13 so). lpj counts per tick, here for the
+		// 250 Hz of Debian and Ubuntu; a faster tick only makes delays longer.
+		fmt.Sprintf("tsc_early_khz=%d", tscKHz),
+		fmt.Sprintf("lpj=%d", int64(tscKHz)*1000/250),
+		// TCG's processor calls itself an AMD without an invariant counter, which the guest distrusts once it has two
+		// of them. It would then have only the 4 ms tick for a clock, no finer timers, and wake 250 times a second
+		// when idle.
+		"tsc=reliable",
+	}
 }

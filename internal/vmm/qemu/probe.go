@@ -101,7 +101,7 @@ func (d *Driver) probe(ctx context.Context) (probe, error) {
 		return probe{}, err
 	}
 	if p.Boot != boot || p.TSCKHz <= 0 {
-		p.Boot, p.TSCKHz, p.KVMTried, p.KVM = boot, measureTSC(), false, ""
+		p.Boot, p.TSCKHz, p.KVMTried, p.KVM = boot, MeasureTSC(), false, ""
 	}
 	if !p.KVMTried && openKVM() == "" {
 		p.KVMTried, p.KVM = true, tryKVM()

@@ -9,10 +9,10 @@ func rdtsc() uint64
 // million, less than an undisciplined crystal is off.
 const tscWindow = 20 * time.Millisecond
 
-// measureTSC returns the rate of the host's time stamp counter in kHz. No file tells an ordinary user: /proc/cpuinfo has
+// MeasureTSC returns the rate of the host's time stamp counter in kHz. No file tells an ordinary user: /proc/cpuinfo has
 // the core's momentary speed, the processor's own leaf is empty on most, and what the host's kernel found out it prints
 // where only root reads. So it is measured against the monotonic clock, once per boot.
-func measureTSC() int {
+func MeasureTSC() int {
 	ticks, at := sampleTSC()
 	time.Sleep(tscWindow)
 	ticks2, at2 := sampleTSC()

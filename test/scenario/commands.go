@@ -1,6 +1,4 @@
-//go:build e2e
-
-package e2e
+package scenario
 
 import (
 	"bytes"
@@ -22,7 +20,7 @@ import (
 )
 
 // commandTimeout ends a scripted command that hangs; far above what any takes.
-const commandTimeout = 5 * time.Minute
+func commandTimeout() time.Duration { return patient(5 * time.Minute) }
 
 // command prepares a program with the script's environment and directory. A bare name is looked up in the script's PATH.
 func command(ctx context.Context, ts *testscript.TestScript, args []string) *exec.Cmd {
@@ -31,13 +29,13 @@ func command(ctx context.Context, ts *testscript.TestScript, args []string) *exe
 	}
 	cmd := exec.CommandContext(ctx, "/usr/bin/env", append([]string{"--"}, inWorld(ts, args)...)...)
 	cmd.Dir = ts.MkAbs(".")
-	cmd.Env = environment(ts)
+	cmd.Env = Environment(ts)
 	cmd.WaitDelay = 10 * time.Second // a daemon that kept our pipes open must not hang the script
 	return cmd
 }
 
-// environment is the script's, of which only single variables can be asked for.
-func environment(ts *testscript.TestScript) []string {
+// Environment is the script's, of which only single variables can be asked for.
+func Environment(ts *testscript.TestScript) []string {
 	var env []string
 	for _, name := range []string{
 		"HOME", "PATH", "LANG", "TERM", "TMPDIR", "WORK", "STATE", "BIN", "XDG_STATE_HOME", "XDG_DATA_HOME",
@@ -74,7 +72,7 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	opts, argv := options(args[1:], "in", "out", "err")
-	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout())
 	defer cancel()
 	cmd := command(ctx, ts, argv)
 	cmd.Stdout, cmd.Stderr = ts.Stdout(), ts.Stderr()
@@ -171,7 +169,7 @@ func cmdDaemonPID(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) > 1 {
 		ts.Fatalf("usage: daemonpid [VAR]")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout())
 	defer cancel()
 	out, err := command(ctx, ts, []string{"banger", "daemon", "status", "--format", "json"}).Output()
 	ts.Check(err)
@@ -236,7 +234,7 @@ func cmdParallel(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	n, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout())
 	defer cancel()
 	cmds, outs, complaints, errs := make([]*exec.Cmd, n), make([]bytes.Buffer, n), make([]bytes.Buffer, n), make([]error, n)
 	for i := range cmds {
@@ -294,11 +292,11 @@ func cmdWaitGone(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// within takes -within DURATION off the arguments; 2 minutes when it is not there.
+// within takes -within DURATION off the arguments; 2 minutes, made longer where all is slow, when it is not there.
 func within(ts *testscript.TestScript, args []string) (time.Duration, []string) {
 	opts, rest := options(args, "within")
 	if opts["within"] == "" {
-		return 2 * time.Minute, rest
+		return patient(2 * time.Minute), rest
 	}
 	limit, err := time.ParseDuration(opts["within"])
 	ts.Check(err)
@@ -311,7 +309,7 @@ func cmdNetdPID(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: netdpid [VAR]")
 	}
 	var pid int
-	for end := time.Now().Add(time.Minute); pid == 0 && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patient(time.Minute)); pid == 0 && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		pid = lockHolder(filepath.Join(ts.Getenv("STATE"), "netd.lock"))
 	}
 	if pid == 0 {

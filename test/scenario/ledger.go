@@ -1,6 +1,4 @@
-//go:build e2e
-
-package e2e
+package scenario
 
 import (
 	"bytes"
@@ -20,7 +18,7 @@ import (
 )
 
 // cleanUp deletes what the script's daemon still has, stops the daemon, and fails the test for anything left over.
-func cleanUp(tb testing.TB, h host, env *testscript.Env) {
+func cleanUp(tb testing.TB, h Host, env *testscript.Env) {
 	for _, bg := range env.Values[backgroundKey{}].(backgrounds) {
 		bg.stop()
 	}
@@ -30,14 +28,14 @@ func cleanUp(tb testing.TB, h host, env *testscript.Env) {
 		}
 	}
 	for _, p := range processesOf(env.WorkDir) {
-		if !p.waitGone(10 * time.Second) {
+		if !p.waitGone(patient(10 * time.Second)) {
 			tb.Errorf("left behind: process %d: %s", p.pid, p.cmdline)
 			p.kill()
 		}
 	}
 	// netd shows neither its environment nor its directory: it is known by its lock.
 	if pid := lockHolder(filepath.Join(env.Getenv("STATE"), "netd.lock")); pid != 0 {
-		if p, err := openProcess(pid); err == nil && !p.waitGone(30*time.Second) {
+		if p, err := openProcess(pid); err == nil && !p.waitGone(patient(30*time.Second)) {
 			tb.Errorf("left behind: banger-netd, process %d", pid)
 			p.kill()
 		}
@@ -47,11 +45,11 @@ func cleanUp(tb testing.TB, h host, env *testscript.Env) {
 	}
 }
 
-func deleteAll(h host, vars []string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+func deleteAll(h Host, vars []string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patient(3*time.Minute))
 	defer cancel()
 	banger := func(args ...string) ([]byte, error) {
-		cmd := exec.CommandContext(ctx, filepath.Join(h.bin, "banger"), args...)
+		cmd := exec.CommandContext(ctx, filepath.Join(h.Bin, "banger"), args...)
 		cmd.Env = vars
 		var out, complaint bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &complaint

@@ -1,6 +1,4 @@
-//go:build e2e
-
-package e2e
+package scenario
 
 import (
 	"bufio"
@@ -17,70 +15,70 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// host is what all scripts share: the programs under test, and built images and kernels that nobody writes to.
-type host struct {
-	bin    string // directory of banger and its companions
-	shared string // directory of the shared data and cache homes
+// Host is what all scripts share: the programs under test, and built images and kernels that nobody writes to.
+type Host struct {
+	Bin    string // directory of banger and its companions
+	Shared string // directory of the shared data and cache homes
 }
 
 // prepareTimeout bounds the building of the default image and kernel on a slow mirror.
 const prepareTimeout = 30 * time.Minute
 
-// findHost looks for the programs in BANGER_E2E_BIN, else in the tree's bin, and for the images in BANGER_E2E_SHARED,
+// FindHost looks for the programs in BANGER_E2E_BIN, else in the tree's bin, and for the images in BANGER_E2E_SHARED,
 // else in the user's cache directory, where the next run finds them again.
-func findHost() (host, error) {
-	h := host{bin: os.Getenv("BANGER_E2E_BIN"), shared: os.Getenv("BANGER_E2E_SHARED")}
-	if h.bin == "" {
-		h.bin = filepath.Join("..", "..", "bin")
+func FindHost() (Host, error) {
+	h := Host{Bin: os.Getenv("BANGER_E2E_BIN"), Shared: os.Getenv("BANGER_E2E_SHARED")}
+	if h.Bin == "" {
+		h.Bin = filepath.Join("..", "..", "bin")
 	}
-	bin, err := filepath.Abs(h.bin)
+	bin, err := filepath.Abs(h.Bin)
 	if err != nil {
 		return h, err
 	}
-	h.bin = bin
+	h.Bin = bin
 	if _, err := os.Stat(filepath.Join(bin, "banger")); err != nil {
 		return h, fmt.Errorf("%w; run make build", err)
 	}
-	if h.shared == "" {
+	if h.Shared == "" {
 		cache, err := os.UserCacheDir()
 		if err != nil {
 			return h, err
 		}
-		h.shared = filepath.Join(cache, "banger-e2e")
+		h.Shared = filepath.Join(cache, "banger-e2e")
 	}
-	return h, os.MkdirAll(h.shared, 0o700)
+	return h, os.MkdirAll(h.Shared, 0o700)
 }
 
-// env is what every banger of this run is given, scripted or not.
-func (h host) env() []string {
+// Env is what every banger of this run is given, scripted or not.
+func (h Host) Env() []string {
 	return []string{
-		"PATH=" + h.bin + ":" + os.Getenv("PATH") + ":/usr/sbin:/sbin",
-		"XDG_DATA_HOME=" + filepath.Join(h.shared, "data"),
-		"XDG_CACHE_HOME=" + filepath.Join(h.shared, "cache"),
+		"PATH=" + h.Bin + ":" + os.Getenv("PATH") + ":/usr/sbin:/sbin",
+		"XDG_DATA_HOME=" + filepath.Join(h.Shared, "data"),
+		"XDG_CACHE_HOME=" + filepath.Join(h.Shared, "cache"),
 		"XDG_RUNTIME_DIR=",
 		"TMPDIR=" + os.TempDir(),
 		"LANG=C.UTF-8",
 	}
 }
 
-// prepare runs one VM with the shared images, which builds them where they are missing, and shows the progress.
-func (h host) prepare() error {
+// Prepare runs one VM with the shared images, which builds them where they are missing, and shows the progress.
+func (h Host) Prepare() error {
 	state, err := os.MkdirTemp("", "banger-e2e-prepare-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(state)
-	fmt.Fprintln(os.Stderr, "e2e: a first VM; without a built image and kernel in", h.shared, "this takes minutes")
+	fmt.Fprintln(os.Stderr, "e2e: a first VM; without a built image and kernel in", h.Shared, "this takes minutes")
 	ctx, cancel := context.WithTimeout(context.Background(), prepareTimeout)
 	defer cancel()
-	err = relay(h.banger(ctx, state, "vm", "run", "--", "true"))
-	return errors.Join(err, relay(h.banger(ctx, state, "daemon", "stop")))
+	err = relay(h.Banger(ctx, state, "vm", "run", "--", "true"))
+	return errors.Join(err, relay(h.Banger(ctx, state, "daemon", "stop")))
 }
 
-// banger is one command outside of the scripts, with a state directory of its own.
-func (h host) banger(ctx context.Context, state string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, filepath.Join(h.bin, "banger"), args...)
-	cmd.Env = append(append(os.Environ(), h.env()...), "XDG_STATE_HOME="+state, "XDG_CONFIG_HOME="+state)
+// Banger is one command outside of the scripts, with a state directory of its own.
+func (h Host) Banger(ctx context.Context, state string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, filepath.Join(h.Bin, "banger"), args...)
+	cmd.Env = append(append(os.Environ(), h.Env()...), "XDG_STATE_HOME="+state, "XDG_CONFIG_HOME="+state)
 	return cmd
 }
 
@@ -107,12 +105,12 @@ func relay(cmd *exec.Cmd) error {
 }
 
 // cmdOwnData gives the script a data home of its own with the shared images in it, for what deletes or breaks them.
-func (h host) cmdOwnData(ts *testscript.TestScript, neg bool, args []string) {
+func (h Host) cmdOwnData(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
 		ts.Fatalf("usage: owndata")
 	}
 	own := filepath.Join(ts.Getenv("WORK"), "data")
-	ts.Check(copyTree(filepath.Join(h.shared, "data"), own))
+	ts.Check(copyTree(filepath.Join(h.Shared, "data"), own))
 	ts.Setenv("XDG_DATA_HOME", own)
 }
 

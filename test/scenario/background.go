@@ -1,6 +1,4 @@
-//go:build e2e
-
-package e2e
+package scenario
 
 import (
 	"context"
@@ -66,12 +64,22 @@ func cmdBackground(ts *testscript.TestScript, neg bool, args []string) {
 		b.cmd.Stdin = in
 	}
 	ts.Check(b.cmd.Start())
+	all.add(name, b)
+	ts.Setenv(name+"_PID", strconv.Itoa(b.cmd.Process.Pid))
+}
+
+func (all backgrounds) add(name string, b *background) {
 	all[name] = b
 	go func() {
 		b.err = b.cmd.Wait()
 		close(b.done)
 	}()
-	ts.Setenv(name+"_PID", strconv.Itoa(b.cmd.Process.Pid))
+}
+
+// Adopt makes a started command one of the script's background commands: cancel ends it no later than the script.
+func Adopt(ts *testscript.TestScript, name string, cmd *exec.Cmd, cancel context.CancelFunc) {
+	all := ts.Value(backgroundKey{}).(backgrounds)
+	all.add(name, &background{cmd: cmd, cancel: cancel, done: make(chan struct{})})
 }
 
 // cmdWaitBackground waits for a command and requires its exit code; a negative one is the signal that ended it,
@@ -92,9 +100,9 @@ func cmdWaitBackground(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	select {
 	case <-b.done:
-	case <-time.After(commandTimeout):
+	case <-time.After(commandTimeout()):
 		tellOfVMs(ts)
-		ts.Fatalf("%s still runs after %s", args[0], commandTimeout)
+		ts.Fatalf("%s still runs after %s", args[0], commandTimeout())
 	}
 	b.cancel()
 	delete(all, args[0])

@@ -1,6 +1,4 @@
-//go:build e2e
-
-package e2e
+package scenario
 
 import (
 	"context"
@@ -33,7 +31,7 @@ func cmdTerminal(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: terminal CODE SCRIPT command…")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout())
 	defer cancel()
 	cmd := command(ctx, ts, args[2:])
 	tty, err := startInTerminal(cmd)
@@ -91,7 +89,7 @@ func terminalStep(ts *testscript.TestScript, tty *os.File, s *screen, line strin
 	verb, rest, _ := strings.Cut(line, " ")
 	switch verb {
 	case "expect":
-		if !s.expect(regexp.MustCompile("(?m)"+rest), 2*time.Minute) {
+		if !s.expect(regexp.MustCompile("(?m)"+rest), patient(2*time.Minute)) {
 			ts.Fatalf("the terminal does not show %q: %q", rest, s.text())
 		}
 	case "send":

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Builds what the lab is given and runs its host: test, exec or shell (see test/lab/host). The programs of bin/ are taken as
+# they are.
+#
+#   LAB_PACKAGES    packages whose tests the lab is given compiled, as /opt/lab/tests/NAME/NAME.test
+#   FIRECRACKER     a firecracker binary, with its jailer beside it; else the one in PATH, if any
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+verb=$1
+shift
+stage=$(mktemp -d)
+trap 'rm -rf "$stage"' EXIT
+export CGO_ENABLED=0 BANGER_E2E_BIN=${BANGER_E2E_BIN:-$PWD/bin}
+payload=$stage/payload
+mkdir -p "$payload/bin" "$payload/tests"
+go build -o "$stage/host" ./test/lab/host
+go build -trimpath -ldflags '-s -w' -o "$payload/inside" ./test/lab/inside
+if [ "$verb" = test ]; then
+	go test -c -trimpath -ldflags '-s -w' -tags lab -o "$payload/lab.test" ./test/lab
+	cp -r test/lab/testdata "$payload/testdata"
+fi
+for package in ${LAB_PACKAGES:-}; do
+	name=$(basename "$package")
+	mkdir "$payload/tests/$name"
+	go test -c -trimpath -ldflags '-s -w' -o "$payload/tests/$name/$name.test" "$package"
+	[ ! -d "$package/testdata" ] || cp -r "$package/testdata" "$payload/tests/$name/"
+done
+[ ! -e bin/banger ] || cp bin/* "$payload/bin/"
+
+firecracker=${FIRECRACKER:-$(command -v firecracker || true)}
+if [ -n "$firecracker" ]; then
+	cp -L "$firecracker" "$payload/bin/firecracker"
+	jailer=$(dirname "$firecracker")/jailer
+	[ ! -e "$jailer" ] || cp -L "$jailer" "$payload/bin/jailer"
+	chmod 755 "$payload"/bin/*
+fi
+
+"$stage/host" "$verb" -payload "$payload" "$@"

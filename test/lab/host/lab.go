@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"banger/test/lab/wire"
+)
+
+const (
+	warnAfter = time.Minute      // of silence, the console is shown
+	lostAfter = 4 * time.Minute  // of silence, the lab is given up
+	bootLimit = 10 * time.Minute // for a boot that is never silent
+)
+
+// lost is why a lab is of no more use: its own kernel froze, panicked or began anew.
+type lost struct{ reason string }
+
+func (l lost) Error() string { return "the lab's own kernel " + l.reason }
+
+// lab is a machine that has booted.
+type lab struct {
+	*machine
+	conn   *wire.Conn
+	events chan wire.Event
+	booted time.Duration // since the start of QEMU
+}
+
+// startLab boots a lab and waits until it can be asked for something.
+func startLab(ctx context.Context, f files, log io.Writer) (*lab, error) {
+	begin := time.Now()
+	m, err := startMachine(ctx, f, log)
+	if err != nil {
+		return nil, err
+	}
+	l := &lab{machine: m, conn: wire.NewConn(m.wire), events: make(chan wire.Event)}
+	go l.receive()
+	boot, cancel := context.WithTimeoutCause(ctx, bootLimit, fmt.Errorf("it has not booted after %v", bootLimit))
+	defer cancel()
+	if _, err := l.wait(boot, wire.KindHello, nil, nil); err != nil {
+		l.stop()
+		return nil, fmt.Errorf("cannot boot the lab: %w", err)
+	}
+	l.booted = time.Since(begin)
+	return l, nil
+}
+
+// receive hands on events until the machine ends.
+func (l *lab) receive() {
+	defer close(l.events)
+	for {
+		var e wire.Event
+		if err := l.conn.Receive(&e); err != nil {
+			if !errors.Is(err, io.EOF) {
+				fmt.Fprintln(os.Stderr, "lab:", err)
+			}
+			return
+		}
+		select {
+		case l.events <- e:
+		case <-l.done:
+			return
+		}
+	}
+}
+
+// do has a request carried out. What it says goes to out, the files that it leaves to keep.
+func (l *lab) do(ctx context.Context, r wire.Request, out io.Writer, keep *results) (wire.Event, error) {
+	if err := l.conn.Send(r); err != nil {
+		return wire.Event{}, errors.Join(lost{"does not listen any more"}, err)
+	}
+	return l.wait(ctx, wire.KindDone, out, keep)
+}
+
+// wait handles events until one of a kind comes, and watches over the lab meanwhile. While it boots, its console counts
+// as a sign of life.
+func (l *lab) wait(ctx context.Context, kind string, out io.Writer, keep *results) (wire.Event, error) {
+	heard, warned := time.Now(), false
+	timer := time.NewTimer(warnAfter)
+	defer timer.Stop()
+	for {
+		select {
+		case e, ok := <-l.events:
+			if !ok {
+				<-l.done
+				return wire.Event{}, l.err
+			}
+			heard, warned = time.Now(), false
+			switch {
+			case e.Kind == kind:
+				return e, nil
+			case e.Kind == wire.KindHello:
+				return e, lost{"has booted again unasked"}
+			case e.Kind == wire.KindOutput && out != nil:
+				_, _ = io.WriteString(out, e.Text)
+			case e.Kind == wire.KindFile && keep != nil:
+				keep.add(e.File, e.Data)
+			}
+		case <-timer.C:
+			if spoke := l.console.spoken(); kind == wire.KindHello && spoke.After(heard) {
+				heard, warned = spoke, false
+			}
+			silent := time.Since(heard)
+			if silent >= lostAfter {
+				return wire.Event{}, lost{fmt.Sprintf("has not been heard of for %.0f s", silent.Seconds())}
+			}
+			if silent >= warnAfter && !warned {
+				warned = true
+				fmt.Fprintf(os.Stderr, "lab: nothing heard for %.0f s; the end of its console:\n%s\n", silent.Seconds(), l.console.text())
+			}
+			next := warnAfter - silent
+			if warned {
+				next = lostAfter - silent
+			}
+			timer.Reset(max(next, time.Second))
+		case <-l.console.panicked:
+			select { // the rest of its message
+			case <-time.After(2 * time.Second):
+			case <-l.done:
+			}
+			fmt.Fprintf(os.Stderr, "lab: the end of its console:\n%s\n", l.console.text())
+			return wire.Event{}, lost{"panicked"}
+		case <-l.done:
+			return wire.Event{}, l.err
+		case <-ctx.Done():
+			return wire.Event{}, context.Cause(ctx)
+		}
+	}
+}

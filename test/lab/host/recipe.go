@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"banger/internal/image"
+	"banger/internal/model"
+)
+
+// recipe is the lab's system. Whatever changes in here makes a new one.
+func recipe() image.System {
+	return image.System{
+		Bytes: 16 * model.GiB,
+		Packages: []string{
+			"systemd", "systemd-sysv", "udev", "dbus", "systemd-resolved", // what a host has
+			"kmod", "procps", "less", "netbase", "iproute2", "iputils-ping",
+			"nftables", "iptables", "dmsetup", // what the drivers' work is looked at with
+			"qemu-system-x86", "e2fsprogs", "git", // what banger runs
+			"openssh-client", "curl", "tcpdump", // what the scenarios use
+		},
+		Modules: []string{
+			"virtio_pci", "virtio_blk", "virtio_console", "virtio-rng", "ext4", "crc32c_generic",
+		},
+	}
+}
+
+// cache is where the lab's files are kept from run to run.
+func cache() (string, error) {
+	dir := os.Getenv("BANGER_LAB_CACHE")
+	if dir == "" {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			return "", err
+		}
+		dir = filepath.Join(user, "banger-lab")
+	}
+	return dir, os.MkdirAll(dir, 0o700)
+}
+
+// system returns the directory with the lab's system, which is made when there is none of this recipe.
+func system(ctx context.Context, cache string) (string, error) {
+	raw, err := json.Marshal(recipe())
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(cache, fmt.Sprintf("system-%.16x", sha256.Sum256(raw)))
+	lock, err := lockFile(ctx, filepath.Join(cache, "system.lock"))
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+	temp, err := os.MkdirTemp(cache, ".tmp-")
+	if err != nil {
+		return "", err
+	}
+	begin, stage := time.Now(), ""
+	err = image.BuildSystem(ctx, temp, recipe(), func(p model.Progress) {
+		if p.Stage != stage {
+			stage = p.Stage
+			fmt.Fprintf(os.Stderr, "lab: making its system: %s\n", stage)
+		}
+	})
+	if err == nil {
+		err = os.Rename(temp, dir)
+	}
+	if err != nil {
+		return "", errors.Join(err, os.RemoveAll(temp))
+	}
+	fmt.Fprintf(os.Stderr, "lab: its system was made in %.0f s\n", time.Since(begin).Seconds())
+	return dir, nil
+}
+
+// lockFile takes a lock; the file's closing gives it back.
+func lockFile(ctx context.Context, path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	done := make(chan error, 1)
+	go func() { done <- unix.Flock(int(file.Fd()), unix.LOCK_EX) }()
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = context.Cause(ctx) // the process ends soon, and the wait with it
+	}
+	if err != nil {
+		return nil, err
+	}
+	return file, nil
+}

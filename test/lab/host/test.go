@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"banger/internal/atomicfile"
+	"banger/test/lab/wire"
+)
+
+// tester runs scenarios in labs: one, and another one when that is lost.
+type tester struct {
+	setup    *setup
+	keep     *results
+	out      io.Writer
+	lab      *lab // nil for none
+	labs     int
+	passed   int
+	failed   []string
+	repeated []string
+	notRun   []string
+}
+
+// test runs the scenarios.
+func test(ctx context.Context, o options) (code int, err error) {
+	begin := time.Now()
+	all, err := scenarios(filepath.Join(o.payload, "testdata"), o.run)
+	if err != nil {
+		return 1, err
+	}
+	s, err := prepare(ctx, o.payload, true)
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	keep, err := newResults(s.cache)
+	if err != nil {
+		return 1, err
+	}
+	t := &tester{setup: s, keep: keep, out: os.Stderr}
+	defer t.stop()
+	for _, one := range all {
+		if one.needs != "" && !s.has(one.needs) {
+			t.notRun = append(t.notRun, fmt.Sprintf("lab %s: no %s was given (FIRECRACKER=/path, or in PATH)", one.name, one.needs))
+			continue
+		}
+		if err := t.scenario(ctx, one); err != nil {
+			return 1, err
+		}
+	}
+	t.stop()
+	fmt.Fprintf(t.out, "lab: %d passed, %d failed, %d not run, %d repeated, in %d labs and %.0f s; logs in %s\n",
+		t.passed, len(t.failed), len(t.notRun), len(t.repeated), t.labs, time.Since(begin).Seconds(), keep.dir)
+	for _, name := range t.repeated {
+		fmt.Fprintf(t.out, "lab: repeated: %s\n", name)
+	}
+	if err := t.sayNotRun(o.notRun); err != nil {
+		return 1, err
+	}
+	if err := errors.Join(keep.err, showCoverage(o.cover, keep)); err != nil {
+		return 1, err
+	}
+	if len(t.failed) > 0 {
+		return 1, fmt.Errorf("FAILED: %s", strings.Join(t.failed, ", "))
+	}
+	return 0, nil
+}
+
+// scenario runs one scenario, twice if the lab's own kernel is lost meanwhile and never otherwise. Its error is one that
+// leaves no point in going on.
+func (t *tester) scenario(ctx context.Context, s script) error {
+	begin := time.Now()
+	log, done, err := t.attempt(ctx, s)
+	var gone lost
+	if errors.As(err, &gone) {
+		fmt.Fprintf(t.out, "lab: %s: %v; it is repeated once\n", s.name, err)
+		t.repeated = append(t.repeated, fmt.Sprintf("%s: %v", s.name, err))
+		t.stop()
+		log, done, err = t.attempt(ctx, s)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err == nil && done.Over:
+		err = fmt.Errorf("it was ended after its %v", s.limit)
+	case err == nil && done.Text != "":
+		err = errors.New(done.Text)
+	case err == nil && done.Code != 0:
+		err = fmt.Errorf("exit code %d", done.Code)
+	case err == nil && !log.ran():
+		err = errors.New("no such scenario was run")
+	}
+	took := time.Since(begin).Seconds()
+	switch reason, skipped := log.skipped(); {
+	case err != nil:
+		t.failed = append(t.failed, s.name)
+		fmt.Fprintf(t.out, "%s\nFAIL  %s  %.1fs: %v\n", log.text(), s.name, took, err)
+		t.stop() // what it left may be the next one's misfortune
+	case skipped:
+		t.notRun = append(t.notRun, fmt.Sprintf("lab %s: %s", s.name, reason))
+	default:
+		t.passed++
+		fmt.Fprintf(t.out, "ok    %s  %.1fs\n", s.name, took)
+	}
+	return nil
+}
+
+// attempt runs a scenario in the lab that runs, or in a new one.
+func (t *tester) attempt(ctx context.Context, s script) (*log, wire.Event, error) {
+	l := &log{name: s.name, keep: t.keep, live: t.out}
+	if t.lab == nil {
+		t.labs++
+		fresh, err := t.setup.boot(ctx, t.keep)
+		if err != nil {
+			return l, wire.Event{}, err
+		}
+		t.lab = fresh
+		fmt.Fprintf(t.out, "lab: booted in %.0f s\n", fresh.booted.Seconds())
+	}
+	fmt.Fprintf(t.out, "lab: %s, at most %v\n", s.name, s.limit)
+	// The lab ends it in time; should it not even do that, we do.
+	limited, cancel := context.WithTimeoutCause(ctx, s.limit+2*time.Minute, lost{"let a scenario run past its limit"})
+	defer cancel()
+	done, err := t.lab.do(limited, wire.Request{
+		Op: wire.OpRun, Name: s.name, User: s.user, Limit: s.limit, Env: t.setup.env(),
+	}, l, t.keep)
+	return l, done, err
+}
+
+func (t *tester) stop() {
+	if t.lab != nil {
+		t.lab.stop()
+		t.lab = nil
+	}
+}
+
+func (t *tester) sayNotRun(file string) error {
+	if len(t.notRun) == 0 {
+		return nil
+	}
+	text := strings.Join(t.notRun, "\n") + "\n"
+	if file == "" {
+		fmt.Fprint(t.out, "lab: not run:\n", text)
+		return nil
+	}
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
+}
+
+// showCoverage adds what the lab covered to a directory, and says how much that is.
+func showCoverage(dir string, keep *results) error {
+	if dir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, path := range keep.coverage() {
+		data, err := os.ReadFile(path)
+		if err == nil {
+			err = atomicfile.Write(filepath.Join(dir, filepath.Base(path)), data, 0o600)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	cmd := exec.Command("go", "tool", "covdata", "percent", "-i", dir)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	return cmd.Run()
+}
