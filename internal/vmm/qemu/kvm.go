@@ -7,11 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"os/user"
-	"runtime"
 	"strconv"
 	"sync/atomic"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -65,53 +63,6 @@ func kvmRemedy() string {
 		name = g.Name
 	}
 	return fmt.Sprintf(" (sudo usermod -aG %s $USER, then log in again)", name)
-}
-
-// tryKVM runs a tiny guest, a loop of a given length, and times it. A device that opens proves nothing: a hypervisor
-// below may emulate every instruction or run none. "" when KVM is as fast as it should be.
-//
-// The loop is made longer in steps, each of which a usable KVM finishes in far less than its limit, so that a slow one is
-// known after milliseconds; one that does not come back at all is interrupted.
-func tryKVM() (reason string) {
-	type verdict struct{ reason string }
-	result := make(chan verdict, 1)
-	g := &loopGuest{}
-	go func() {
-		// The run is interrupted by a signal to its thread, which therefore must not be another goroutine's; it ends with
-		// this goroutine, since it is not unlocked.
-		runtime.LockOSThread()
-		defer g.close()
-		if err := g.open(); err != nil {
-			result <- verdict{fmt.Sprintf("%s runs no guest (%v)", kvmDevice, err)}
-			return
-		}
-		for _, step := range []struct {
-			loops uint64
-			limit time.Duration
-		}{{1_000, 20 * time.Millisecond}, {100_000, 20 * time.Millisecond}, {10_000_000, 150 * time.Millisecond}} {
-			start := time.Now()
-			if err := g.run(step.loops); err != nil {
-				result <- verdict{fmt.Sprintf("%s runs no guest (%v)", kvmDevice, err)}
-				return
-			}
-			if took := time.Since(start); took > step.limit {
-				result <- verdict{fmt.Sprintf("%s is too slow here (%d loops took %v)", kvmDevice, step.loops, took.Round(time.Millisecond))}
-				return
-			}
-		}
-		result <- verdict{}
-	}()
-	limit := time.NewTimer(300 * time.Millisecond)
-	defer limit.Stop()
-	for {
-		select {
-		case v := <-result:
-			return v.reason
-		case <-limit.C:
-			g.interrupt()
-			limit.Reset(10 * time.Millisecond) // the signal may have come just before the guest was entered
-		}
-	}
 }
 
 // loopGuest is a virtual machine of one page of memory: 16-bit code that counts down and halts.

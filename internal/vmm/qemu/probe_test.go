@@ -114,7 +114,9 @@ func TestKVMVerdict(t *testing.T) {
 		}
 		t.Skipf("not run: needs KVM: %s", reason)
 	}
-	if reason := tryKVM(); strings.ContainsAny(reason, "\n") || reason != "" && !strings.Contains(reason, kvmDevice) {
+	reason := tryKVM()
+	t.Logf("the verdict on KVM here: %q", reason)
+	if strings.ContainsAny(reason, "\n") || reason != "" && !strings.Contains(reason, kvmDevice) {
 		t.Errorf("the reason is not one line about the device: %q", reason)
 	}
 }

@@ -47,9 +47,10 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	code, err := dispatch(ctx, os.Args[1], o, flags.Args())
+	interrupted := ctx.Err() != nil
 	stop()
 	if err != nil {
-		if ctx.Err() != nil {
+		if interrupted {
 			err = errors.Join(err, errors.New("interrupted"))
 		}
 		fmt.Fprintln(os.Stderr, "lab:", err)
