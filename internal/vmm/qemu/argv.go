@@ -50,7 +50,9 @@ func Argv(c vmm.Config, h Host) ([]string, error) {
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
 		// acpi: a stock kernel finds virtio-mmio devices by it. Without mem-merge no page of a guest is shared with
 		// another's, without dump-guest-core no core dump can hold its memory.
-		"-M", "microvm,acpi=on,mem-merge=off,dump-guest-core=off",
+		// rtc: left to itself, QEMU gives a VM on KVM no clock of that kind, and Linux then waits a second for the absent
+		// one's update to end (mc146818_avoid_UIP).
+		"-M", "microvm,acpi=on,rtc=on,mem-merge=off,dump-guest-core=off",
 		"-smp", strconv.Itoa(c.VCPUs),
 		"-m", strconv.FormatInt(c.MemoryBytes, 10) + "B",
 		"-kernel", c.Kernel, "-initrd", c.Initrd, "-append", cmdline,
