@@ -20,6 +20,8 @@ go build -trimpath -ldflags '-s -w' -o "$payload/inside" ./test/lab/inside
 if [ "$verb" = test ]; then
 	go test -c -trimpath -ldflags '-s -w' -tags lab -o "$payload/lab.test" ./test/lab
 	cp -r test/lab/testdata "$payload/testdata"
+	# Scenarios of the end-to-end tier that say so run here, too.
+	grep -lE -m 1 '^# lab: ' test/e2e/testdata/*.txtar | xargs -r cp -t "$payload/testdata"
 fi
 for package in ${LAB_PACKAGES:-}; do
 	name=$(basename "$package")

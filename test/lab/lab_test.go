@@ -3,9 +3,11 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -25,10 +27,22 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata",
 		RequireUniqueNames: true,
-		Setup:              h.Setup,
+		Setup: func(env *testscript.Env) error {
+			if err := h.Setup(env); err != nil {
+				return err
+			}
+			env.Setenv("UPLOADS", "2") // each takes half a minute here
+			return oneProcessor(env.Getenv("XDG_CONFIG_HOME"))
+		},
 		Condition:          condition,
 		Cmds:               h.Commands(),
 	})
+}
+
+// oneProcessor makes one the default: the lab has no more, and two of a guest's would wait for each other on it.
+func oneProcessor(config string) error {
+	dir := filepath.Join(config, "banger")
+	return errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "config.toml"), []byte("vcpus = 1\n"), 0o600))
 }
 
 // condition answers [firecracker] beside what all scenarios can ask.
