@@ -2,6 +2,8 @@
 # Builds what the lab is given and runs its host: test, exec or shell (see test/lab/host). The programs of bin/ are taken as
 # they are.
 #
+#   LAB_BUILD       flags with which the programs are built anew for the lab, such as "-cover" or "-tags crash"
+#   LAB_COVER       directory to which it is added what was run of them, in the form of go tool covdata
 #   LAB_PACKAGES    packages whose tests the lab is given compiled, as /opt/lab/tests/NAME/NAME.test
 #   FIRECRACKER     a firecracker binary, with its jailer beside it; else the one in PATH, if any
 set -euo pipefail
@@ -29,7 +31,16 @@ for package in ${LAB_PACKAGES:-}; do
 	go test -c -trimpath -ldflags '-s -w' -o "$payload/tests/$name/$name.test" "$package"
 	[ ! -d "$package/testdata" ] || cp -r "$package/testdata" "$payload/tests/$name/"
 done
-[ ! -e bin/banger ] || cp bin/* "$payload/bin/"
+if [ -n "${LAB_COVER:-}" ]; then
+	LAB_BUILD="-cover ${LAB_BUILD:-}"
+	[ "$verb" != test ] || set -- -cover "$LAB_COVER" "$@"
+fi
+if [ -n "${LAB_BUILD:-}" ]; then
+	# shellcheck disable=SC2086 # one argument each
+	go build -trimpath $LAB_BUILD -ldflags "-s -w -X banger/internal/version.Version=$(scripts/version.sh)" -o "$payload/bin/" ./cmd/...
+elif [ -e bin/banger ]; then
+	cp bin/* "$payload/bin/"
+fi
 
 firecracker=${FIRECRACKER:-$(command -v firecracker || true)}
 if [ -n "$firecracker" ]; then

@@ -67,7 +67,7 @@ vulnerabilities() {
 }
 
 check gofmt formatted
-check vet go vet -tags e2e ./...
+check vet go vet -tags e2e,lab ./...
 check golangci-lint tool golangci-lint run
 check 'buf lint' tool buf lint
 check 'buf format' tool buf format --diff --exit-code

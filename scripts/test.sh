@@ -4,6 +4,7 @@
 #   scripts/test.sh              every tier that this machine can run
 #   scripts/test.sh unit         the unit tests with the race detector, then those that need crash points
 #   scripts/test.sh e2e          the scenarios on real VMs; E2E_RUN picks some by name
+#   scripts/test.sh lab          those that need root and KVM, in a VM that has both; LAB_RUN picks some by name
 #
 # E2E_COUNT repeats the scenarios.
 set -uo pipefail
@@ -48,6 +49,11 @@ e2e() {
 	fi
 }
 
+lab() {
+	echo "test: lab" >&2
+	LAB_PACKAGES="./internal/vmm/qemu" scripts/lab.sh test -run "${LAB_RUN:-}" -notrun "$notrun" || failed+=(lab)
+}
+
 newest() { # the newest of some files, or nothing
 	local file found=
 	for file; do
@@ -60,11 +66,13 @@ case "${1:-all}" in
 all)
 	unit
 	e2e
+	echo "lab: make test-lab runs what needs root and KVM, in a VM that has both" >>"$notrun"
 	;;
 unit) unit ;;
 e2e) e2e ;;
+lab) lab ;;
 *)
-	echo "usage: $0 [unit|e2e]" >&2
+	echo "usage: $0 [unit|e2e|lab]" >&2
 	exit 2
 	;;
 esac

@@ -58,6 +58,7 @@ func (h Host) Env() []string {
 		"XDG_RUNTIME_DIR=",
 		"TMPDIR=" + os.TempDir(),
 		"LANG=C.UTF-8",
+		"GOCOVERDIR=" + os.Getenv("GOCOVERDIR"), // for programs built to say what was run of them
 	}
 }
 

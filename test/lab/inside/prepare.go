@@ -26,6 +26,7 @@ func prepare() error {
 		makeUser(),
 		ownImages(),
 		os.MkdirAll(wire.Results, 0o755),
+		os.Chmod(wire.Results, os.ModeSticky|0o777), // the ordinary user's scenarios leave something there, too
 		os.WriteFile("/etc/profile.d/lab.sh", []byte(profile), 0o644),
 	)
 }

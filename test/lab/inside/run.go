@@ -63,7 +63,7 @@ func run(conn *wire.Conn, r wire.Request, argv []string) (wire.Event, error) {
 		}
 	}
 	cmd.Env = append([]string{
-		"PATH=" + searchPath, "HOME=" + home, "LANG=C.UTF-8", "TERM=dumb", "LAB_RESULTS=" + wire.Results,
+		"PATH=" + searchPath, "HOME=" + home, "LANG=C.UTF-8", "TERM=dumb", "LAB_RESULTS=" + wire.Results, "GOCOVERDIR=" + wire.Results,
 		"XDG_DATA_HOME=" + filepath.Join(shared, "data"), "BANGER_E2E_BIN=" + wire.Payload + "/bin", "BANGER_E2E_SHARED=" + shared,
 	}, r.Env...)
 	err = cmd.Run()
