@@ -57,10 +57,10 @@ test-handles: build ## run the scenario of lost handles REPEAT (20) times
 	@E2E_RUN='handles$$' E2E_COUNT=$(REPEAT) scripts/test.sh e2e
 
 test-lab: test-deps build ## run the scenarios that need root and KVM, in a VM that has them; LAB_RUN=name picks some
-	@LAB_RUN='$(LAB_RUN)' scripts/test.sh lab
+	@LAB_RUN='$(value LAB_RUN)' scripts/test.sh lab
 
 lab: test-deps build ## a root shell in that VM; LAB_CMD="dmsetup targets" runs one command instead
-	@$(if $(LAB_CMD),scripts/lab.sh exec -- '$(subst ','\'',$(LAB_CMD))',scripts/lab.sh shell)
+	@$(if $(LAB_CMD),scripts/lab.sh exec -- '$(subst ','\'',$(value LAB_CMD))',scripts/lab.sh shell)
 
 bench: deps build ## measure the product against its floors
 	CGO_ENABLED=0 go run ./test/bench

@@ -28,15 +28,31 @@ func TestScripts(t *testing.T) {
 		Dir:                "testdata",
 		RequireUniqueNames: true,
 		Setup: func(env *testscript.Env) error {
-			if err := h.Setup(env); err != nil {
+			if err := setup(h, env); err != nil {
 				return err
 			}
 			env.Setenv("UPLOADS", "2") // each takes half a minute here
 			return oneProcessor(env.Getenv("XDG_CONFIG_HOME"))
 		},
-		Condition:          condition,
-		Cmds:               h.Commands(),
+		Condition: condition,
+		Cmds:      h.Commands(),
 	})
+}
+
+// setup gives a script that goes on after a reboot, or is what goes on, directories that survive it.
+func setup(h scenario.Host, env *testscript.Env) error {
+	dir := os.Getenv("LAB_KEPT")
+	if dir == "" {
+		return h.Setup(env)
+	}
+	env.Setenv("KEPT", dir)
+	if err := errors.Join(os.MkdirAll(dir, 0o700), h.SetupIn(env, dir)); err != nil {
+		return err
+	}
+	if os.Getenv("LAB_GOES_ON") == "" {
+		h.CleanUpIn(env, dir)
+	}
+	return nil
 }
 
 // oneProcessor makes one the default: the lab has no more, and two of a guest's would wait for each other on it.

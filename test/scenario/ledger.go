@@ -18,7 +18,7 @@ import (
 )
 
 // cleanUp deletes what the script's daemon still has, stops the daemon, and fails the test for anything left over.
-func cleanUp(tb testing.TB, h Host, env *testscript.Env) {
+func cleanUp(tb testing.TB, h Host, env *testscript.Env, dir string) {
 	for _, bg := range env.Values[backgroundKey{}].(backgrounds) {
 		bg.stop()
 	}
@@ -27,7 +27,7 @@ func cleanUp(tb testing.TB, h Host, env *testscript.Env) {
 			tb.Errorf("cannot clean up: %v\n%s", err, lastLines(filepath.Join(env.Getenv("STATE"), "bangerd.log")))
 		}
 	}
-	for _, p := range processesOf(env.WorkDir) {
+	for _, p := range processesOf(dir) {
 		if !p.waitGone(patient(10 * time.Second)) {
 			tb.Errorf("left behind: process %d: %s", p.pid, p.cmdline)
 			p.kill()
@@ -40,7 +40,7 @@ func cleanUp(tb testing.TB, h Host, env *testscript.Env) {
 			p.kill()
 		}
 	}
-	for _, file := range vmFiles(env.WorkDir) {
+	for _, file := range vmFiles(dir) {
 		tb.Errorf("left behind: %s", file)
 	}
 }

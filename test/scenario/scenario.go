@@ -75,7 +75,16 @@ func (h Host) Commands() map[string]func(*testscript.TestScript, bool, []string)
 
 // Setup gives a script its own directories and arranges for what it leaves to be found.
 func (h Host) Setup(env *testscript.Env) error {
-	home := filepath.Join(env.WorkDir, "home")
+	if err := h.SetupIn(env, env.WorkDir); err != nil {
+		return err
+	}
+	h.CleanUpIn(env, env.WorkDir)
+	return nil
+}
+
+// SetupIn gives a script directories below dir.
+func (h Host) SetupIn(env *testscript.Env, dir string) error {
+	home := filepath.Join(dir, "home")
 	if err := os.MkdirAll(home, 0o700); err != nil {
 		return err
 	}
@@ -85,9 +94,9 @@ func (h Host) Setup(env *testscript.Env) error {
 	}
 	for key, value := range map[string]string{
 		"HOME":            home,
-		"XDG_STATE_HOME":  filepath.Join(env.WorkDir, "state"),
-		"XDG_CONFIG_HOME": filepath.Join(env.WorkDir, "config"),
-		"STATE":           filepath.Join(env.WorkDir, "state", "banger"),
+		"XDG_STATE_HOME":  filepath.Join(dir, "state"),
+		"XDG_CONFIG_HOME": filepath.Join(dir, "config"),
+		"STATE":           filepath.Join(dir, "state", "banger"),
 		"BIN":             h.Bin,
 		"E2E":             self,
 		"TERM":            "xterm",
@@ -95,10 +104,14 @@ func (h Host) Setup(env *testscript.Env) error {
 		env.Setenv(key, value)
 	}
 	env.Vars = append(env.Vars, h.Env()...)
-	tb := env.T().(testing.TB)
 	env.Values[backgroundKey{}] = backgrounds{}
-	env.Defer(func() { cleanUp(tb, h, env) })
 	return nil
+}
+
+// CleanUpIn arranges for what the script leaves, where SetupIn gave it dir, to be found and taken away.
+func (h Host) CleanUpIn(env *testscript.Env, dir string) {
+	tb := env.T().(testing.TB)
+	env.Defer(func() { cleanUp(tb, h, env, dir) })
 }
 
 // Condition answers [root], [kvm] and [unshare] in scripts; the last is whether a user and mount namespace can be had.

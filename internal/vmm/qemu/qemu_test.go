@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -43,7 +44,7 @@ func TestSuite(t *testing.T) {
 		New:     func(*testing.T) vmm.Driver { return New(Options{Cache: cache}) },
 		Console: "Linux version",
 		Config: func(t *testing.T) vmm.Config {
-			c := vmm.Config{VCPUs: 2, MemoryBytes: 512 * model.MiB, Kernel: kernel, Initrd: initrd}
+			c := vmm.Config{VCPUs: min(2, runtime.NumCPU()), MemoryBytes: 512 * model.MiB, Kernel: kernel, Initrd: initrd}
 			if strings.HasSuffix(t.Name(), "Console") {
 				c.Cmdline = []string{"loglevel=7"} // the kernel's first line is what must not be missed
 			}

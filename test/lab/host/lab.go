@@ -37,8 +37,7 @@ func startLab(ctx context.Context, f files, log io.Writer) (*lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &lab{machine: m, conn: wire.NewConn(m.wire), events: make(chan wire.Event)}
-	go l.receive()
+	l := watch(m)
 	boot, cancel := context.WithTimeoutCause(ctx, bootLimit, fmt.Errorf("it has not booted after %v", bootLimit))
 	defer cancel()
 	if _, err := l.wait(boot, wire.KindHello, nil, nil); err != nil {
@@ -47,6 +46,13 @@ func startLab(ctx context.Context, f files, log io.Writer) (*lab, error) {
 	}
 	l.booted = time.Since(begin)
 	return l, nil
+}
+
+// watch begins to listen to a machine.
+func watch(m *machine) *lab {
+	l := &lab{machine: m, conn: wire.NewConn(m.wire), events: make(chan wire.Event)}
+	go l.receive()
+	return l
 }
 
 // receive hands on events until the machine ends.
@@ -74,6 +80,17 @@ func (l *lab) do(ctx context.Context, r wire.Request, out io.Writer, keep *resul
 		return wire.Event{}, errors.Join(lost{"does not listen any more"}, err)
 	}
 	return l.wait(ctx, wire.KindDone, out, keep)
+}
+
+// reboot has the lab reboot itself, as a host does.
+func (l *lab) reboot(ctx context.Context) error {
+	limited, cancel := context.WithTimeoutCause(ctx, bootLimit, lost{"has not come back from a reboot"})
+	defer cancel()
+	if err := l.conn.Send(wire.Request{Op: wire.OpReboot}); err != nil {
+		return err
+	}
+	_, err := l.wait(limited, wire.KindHello, nil, nil)
+	return err
 }
 
 // wait handles events until one of a kind comes, and watches over the lab meanwhile. While it boots, its console counts

@@ -42,7 +42,9 @@ func (l *log) Write(p []byte) (int, error) {
 func (l *log) text() string { return printable(l.all.String()) }
 
 // ran says whether the test program has found the scenario.
-func (l *log) ran() bool { return strings.Contains(l.all.String(), "=== RUN   TestScripts/"+l.name+"\n") }
+func (l *log) ran() bool {
+	return strings.Contains(l.all.String(), "=== RUN   TestScripts/"+l.name+"\n")
+}
 
 // skipped says whether the scenario was skipped, and the reason.
 func (l *log) skipped() (string, bool) {

@@ -122,7 +122,7 @@ func cmdline() string {
 	return strings.Join(append(qemu.EmulatedClock(qemu.MeasureTSC()),
 		"console=ttyS0", "loglevel=5", "panic=0", // a panic stays on the console until it has been read
 		"cryptomgr.notests", "no_timer_check", "noreplace-smp", "random.trust_cpu=on", "mitigations=off", "audit=0",
-		"systemd.show_status=0", "systemd.unit=multi-user.target", "systemd.wants=lab.service",
+		"systemd.show_status=1", "systemd.unit=multi-user.target", "systemd.wants=lab.service",
 	), " ")
 }
 

@@ -21,10 +21,10 @@ func recipe() image.System {
 	return image.System{
 		Bytes: 16 * model.GiB,
 		Packages: []string{
-			"systemd", "systemd-sysv", "udev", "dbus", "systemd-resolved", // what a host has
+			"systemd", "systemd-sysv", "udev", "dbus", "systemd-resolved", "libpam-systemd", "sudo", // what a host has
 			"kmod", "procps", "less", "netbase", "iproute2", "iputils-ping",
-			"nftables", "iptables", "dmsetup", // what the drivers' work is looked at with
-			"qemu-system-x86", "e2fsprogs", "git", // what banger runs
+			"nftables", "iptables", "dmsetup", "libcap2-bin", "strace", // what the drivers' work is looked at with
+			"qemu-system-x86", "qemu-utils", "e2fsprogs", "git", // what banger and its tests run
 			"openssh-client", "curl", "tcpdump", // what the scenarios use
 		},
 		Modules: []string{

@@ -39,7 +39,7 @@ func newResults(cache string) (*results, error) {
 			return nil, err
 		}
 	}
-	dir := filepath.Join(parent, fmt.Sprintf("run-%s-%d", time.Now().UTC().Format("20060102-150405"), os.Getpid()))
+	dir := filepath.Join(parent, "run-"+time.Now().UTC().Format("20060102-150405.000000"))
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}

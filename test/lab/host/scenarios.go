@@ -12,18 +12,22 @@ import (
 
 // script is one scenario and what its first line says of it:
 //
-//	# lab: minutes=N [user] [needs=firecracker]
+//	# lab: minutes=N [user] [needs=firecracker] [reboot=NAME]
+//	# lab: minutes=N after
 type script struct {
-	name  string
-	limit time.Duration
-	user  bool   // it runs as an ordinary user
-	needs string // a program that the lab may have been given
+	name   string
+	limit  time.Duration
+	user   bool    // it runs as an ordinary user
+	needs  string  // a program that the lab may have been given
+	reboot string  // the scenario that goes on, in the same directories, when the lab has been rebooted
+	next   *script // that one
+	after  bool    // it is one that goes on, and is not run by itself
 }
 
 const mark = "# lab: "
 
 // scenarios reads the scripts of a directory, in the order of their names, and returns those whose names match.
-func scenarios(dir, pattern string) ([]script, error) {
+func scenarios(dir, pattern string) ([]*script, error) {
 	match, err := regexp.Compile(pattern)
 	if err != nil {
 		return nil, err
@@ -32,7 +36,8 @@ func scenarios(dir, pattern string) ([]script, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found []script
+	var all []*script
+	byName := map[string]*script{}
 	for _, path := range paths {
 		text, err := os.ReadFile(path)
 		if err != nil {
@@ -42,7 +47,17 @@ func scenarios(dir, pattern string) ([]script, error) {
 		if err != nil {
 			return nil, err
 		}
-		if match.MatchString(s.name) {
+		all = append(all, &s)
+		byName[s.name] = &s
+	}
+	var found []*script
+	for _, s := range all {
+		if s.reboot != "" {
+			if s.next = byName[s.reboot]; s.next == nil || !s.next.after || s.next.user != s.user {
+				return nil, fmt.Errorf("the scenario %s goes on with %s, which is none that goes on", s.name, s.reboot)
+			}
+		}
+		if !s.after && match.MatchString(s.name) {
 			found = append(found, s)
 		}
 	}
@@ -72,6 +87,10 @@ func parseScenario(name, text string) (script, error) {
 			s.user = true
 		case word == "needs=firecracker":
 			s.needs = value
+		case key == "reboot" && value != "":
+			s.reboot = value
+		case word == "after":
+			s.after = true
 		default:
 			return s, fmt.Errorf("the scenario %s asks for %q, which the lab does not know", name, word)
 		}

@@ -75,7 +75,7 @@ func test(ctx context.Context, o options) (code int, err error) {
 
 // scenario runs one scenario, twice if the lab's own kernel is lost meanwhile and never otherwise. Its error is one that
 // leaves no point in going on.
-func (t *tester) scenario(ctx context.Context, s script) error {
+func (t *tester) scenario(ctx context.Context, s *script) error {
 	begin := time.Now()
 	log, done, err := t.attempt(ctx, s)
 	var gone lost
@@ -112,8 +112,9 @@ func (t *tester) scenario(ctx context.Context, s script) error {
 	return nil
 }
 
-// attempt runs a scenario in the lab that runs, or in a new one.
-func (t *tester) attempt(ctx context.Context, s script) (*log, wire.Event, error) {
+// attempt runs a scenario in the lab that runs, or in a new one, and what goes on with it after a reboot. The log is of
+// the last of them.
+func (t *tester) attempt(ctx context.Context, s *script) (*log, wire.Event, error) {
 	l := &log{name: s.name, keep: t.keep, live: t.out}
 	if t.lab == nil {
 		t.labs++
@@ -124,14 +125,36 @@ func (t *tester) attempt(ctx context.Context, s script) (*log, wire.Event, error
 		t.lab = fresh
 		fmt.Fprintf(t.out, "lab: booted in %.0f s\n", fresh.booted.Seconds())
 	}
+	env := t.setup.env()
+	if s.next != nil {
+		env = append(env, "LAB_KEPT="+filepath.Join(wire.Kept, s.name))
+	}
+	for {
+		done, err := t.part(ctx, s, l, env)
+		if err != nil || done.Code != 0 || done.Over || s.next == nil {
+			return l, done, err
+		}
+		begin := time.Now()
+		if err := t.lab.reboot(ctx); err != nil {
+			return l, done, err
+		}
+		fmt.Fprintf(t.out, "lab: rebooted in %.0f s\n", time.Since(begin).Seconds())
+		s = s.next
+		l = &log{name: s.name, keep: t.keep, live: t.out}
+	}
+}
+
+func (t *tester) part(ctx context.Context, s *script, l *log, env []string) (wire.Event, error) {
 	fmt.Fprintf(t.out, "lab: %s, at most %v\n", s.name, s.limit)
+	if s.next != nil {
+		env = append(env, "LAB_GOES_ON=1")
+	}
 	// The lab ends it in time; should it not even do that, we do.
 	limited, cancel := context.WithTimeoutCause(ctx, s.limit+2*time.Minute, lost{"let a scenario run past its limit"})
 	defer cancel()
-	done, err := t.lab.do(limited, wire.Request{
-		Op: wire.OpRun, Name: s.name, User: s.user, Limit: s.limit, Env: t.setup.env(),
+	return t.lab.do(limited, wire.Request{
+		Op: wire.OpRun, Name: s.name, User: s.user, Keep: s.next != nil, Limit: s.limit, Env: env,
 	}, l, t.keep)
-	return l, done, err
 }
 
 func (t *tester) stop() {

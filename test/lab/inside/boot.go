@@ -23,8 +23,7 @@ const (
 // again when it changes.
 const unit = `[Unit]
 Description=The lab's end of the wire
-Wants=systemd-udev-settle.service
-After=basic.target systemd-udev-settle.service
+After=basic.target
 
 [Service]
 ExecStart=` + wire.Payload + `/inside

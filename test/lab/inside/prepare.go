@@ -23,10 +23,12 @@ const (
 func prepare() error {
 	return errors.Join(
 		command("modprobe", "--all", "kvm_amd", "vhost_vsock", "dm_snapshot", "loop", "tun"),
+		command("udevadm", "settle", "--timeout=60"), // it gives the devices to their groups
 		makeUser(),
 		ownImages(),
 		os.MkdirAll(wire.Results, 0o755),
 		os.Chmod(wire.Results, os.ModeSticky|0o777), // the ordinary user's scenarios leave something there, too
+		os.MkdirAll(wire.Kept, 0o755),
 		os.WriteFile("/etc/profile.d/lab.sh", []byte(profile), 0o644),
 	)
 }

@@ -42,7 +42,9 @@ func run(conn *wire.Conn, r wire.Request, argv []string) (wire.Event, error) {
 	if err != nil {
 		return wire.Event{}, err
 	}
-	defer group.remove()
+	if !r.Keep {
+		defer group.remove()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), r.Limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)

@@ -21,6 +21,7 @@ const (
 	Payload      = "/opt/lab"      // where the payload is mounted in the lab
 	Images       = "/srv/lab/data" // the data home of root's scenarios, with the images and kernels made outside
 	Results      = "/run/lab"      // what a scenario leaves in there is sent out
+	Kept         = "/var/lib/lab"  // the directories of scenarios that go on after a reboot
 	Beat         = 5 * time.Second // between two signs of life of the lab
 	maxLine      = 1 << 20
 	maxChunk     = 32 << 10
@@ -32,6 +33,7 @@ type Request struct {
 	Op      string        // one of the Op constants
 	Name    string        // OpRun: the scenario
 	User    bool          // OpRun, OpExec: as the ordinary user
+	Keep    bool          // OpRun, OpExec: what it leaves running is left so
 	Limit   time.Duration // OpRun, OpExec: then it is ended
 	Command string        // OpExec: for bash
 	Env     []string      // OpRun, OpExec
