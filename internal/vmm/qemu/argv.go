@@ -2,12 +2,12 @@ package qemu
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"banger/internal/model"
 	"banger/internal/network"
@@ -36,7 +36,7 @@ type Host struct {
 // Values that come from outside stand in arguments of their own or in JSON; the comma-separated ones hold only numbers
 // and words of this file.
 func Argv(c vmm.Config, h Host) ([]string, error) {
-	if err := validate(c); err != nil {
+	if err := errors.Join(c.Validate(), validateLink(c.Link)); err != nil {
 		return nil, err
 	}
 	cmdline, err := cmdline(c, h)
@@ -154,40 +154,6 @@ func (o object) String() string {
 		panic(err) // strings, numbers and objects of them: cannot be
 	}
 	return string(raw)
-}
-
-func validate(c vmm.Config) error {
-	if !c.ID.Valid() {
-		return model.Errorf(model.ErrInvalid, "%q is not a VM's id", c.ID)
-	}
-	if c.VCPUs < 1 || c.VCPUs > model.MaxVCPUs {
-		return model.Errorf(model.ErrInvalid, "cannot give a VM %d vCPUs", c.VCPUs)
-	}
-	if c.MemoryBytes < model.MinMemoryBytes || c.MemoryBytes > model.MaxMemoryBytes {
-		return model.Errorf(model.ErrInvalid, "cannot give a VM %d bytes of memory", c.MemoryBytes)
-	}
-	paths := []string{c.Kernel, c.Initrd}
-	serials := map[string]bool{}
-	for _, d := range c.Drives {
-		paths = append(paths, d.Path)
-		switch {
-		case d.Format == "qcow2" && d.Backing != "":
-			paths = append(paths, d.Backing)
-		case d.Format == "raw" && d.Backing == "":
-		default:
-			return model.Errorf(model.ErrInvalid, "cannot attach %q: format %q with backing file %q", d.Path, d.Format, d.Backing)
-		}
-		if len(d.Serial) > 20 || d.Serial == "" || strings.Trim(d.Serial, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || serials[d.Serial] {
-			return model.Errorf(model.ErrInvalid, "cannot attach a drive with the serial %q", d.Serial)
-		}
-		serials[d.Serial] = true
-	}
-	for _, p := range paths {
-		if !filepath.IsAbs(p) || !utf8.ValidString(p) || strings.ContainsFunc(p, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			return model.Errorf(model.ErrInvalid, "cannot give QEMU the path %q: it must be absolute and UTF-8, without control characters", p)
-		}
-	}
-	return validateLink(c.Link)
 }
 
 func validateLink(l network.Link) error {

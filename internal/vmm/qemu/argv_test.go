@@ -91,7 +91,7 @@ func TestArgvRefuses(t *testing.T) {
 		"parameter newline":   func(c *vmm.Config) { c.Cmdline = []string{"a\nb"} },
 		"parameter quote":     func(c *vmm.Config) { c.Cmdline = []string{`a="b`} },
 		"no parameter":        func(c *vmm.Config) { c.Cmdline = []string{""} },
-		"long parameters":     func(c *vmm.Config) { c.Cmdline = []string{strings.Repeat("a", maxCmdline)} },
+		"long parameters":     func(c *vmm.Config) { c.Cmdline = []string{strings.Repeat("a", 2047)} },
 		"relative link": func(c *vmm.Config) {
 			c.Link = network.Link{Kind: network.LinkSocket, Socket: "net", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
 		},

@@ -2,18 +2,18 @@ package qemu
 
 import (
 	"fmt"
-	"syscall"
+	"strings"
 
 	"banger/internal/model"
+	"banger/internal/vmm/process"
 )
 
 // why says how the VMM ended, from what is known of it: the reason it gave, the console's last words, its exit status
-// and ours. The caller holds m.mu.
+// and ours.
 func (m *machine) why() model.Exit {
-	panicked := ""
-	if m.con != nil {
-		panicked = m.con.panicked()
-	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	panicked := m.con.Panicked()
 	switch m.shutdown {
 	case "guest-shutdown":
 		return model.Exit{Reason: model.ExitPowerOff}
@@ -29,7 +29,7 @@ func (m *machine) why() model.Exit {
 	case "host-signal", "host-qmp-quit":
 		return model.Exit{Reason: model.ExitKilled, Detail: m.shutdown}
 	}
-	if m.killed {
+	if m.Killed() {
 		return model.Exit{Reason: model.ExitKilled}
 	}
 	return m.status(panicked)
@@ -37,32 +37,36 @@ func (m *machine) why() model.Exit {
 
 // status is for a VMM that left no message.
 func (m *machine) status(panicked string) model.Exit {
-	words := ""
-	if m.stderr != nil {
-		words = m.stderr.words()
-	}
-	if m.child != nil && m.child.State() != nil {
-		if s, ok := m.child.State().Sys().(syscall.WaitStatus); ok && s.Signaled() {
-			reason := model.ExitKilled
-			switch s.Signal() {
-			case syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGABRT, syscall.SIGILL, syscall.SIGFPE, syscall.SIGSYS, syscall.SIGTRAP:
-				reason = model.ExitCrash // SIGSYS is the sandbox's
-			}
-			return model.Exit{Reason: reason, Detail: join(s.Signal().String(), words)}
-		}
-		if code := m.child.State().ExitCode(); code > 0 {
-			return model.Exit{Reason: model.ExitCrash, Detail: join(fmt.Sprintf("exit code %d", code), words)}
-		}
-	}
-	if panicked != "" {
+	words := lastWords(m.stderr.Text())
+	exit, code, ok := m.Status(words)
+	switch {
+	case ok && code < 0:
+		return exit
+	case ok && code > 0:
+		return model.Exit{Reason: model.ExitCrash, Detail: process.Join(fmt.Sprintf("exit code %d", code), words)}
+	case panicked != "":
 		return model.Exit{Reason: model.ExitPanic, Detail: panicked}
 	}
 	return model.Exit{Reason: model.ExitUnknown, Detail: words}
 }
 
-func join(a, b string) string {
-	if b == "" {
-		return a
+// lastWords returns what QEMU complained about last, on one line, without the program's name and the arguments that it
+// repeats.
+func lastWords(text string) string {
+	var said []string
+	for line := range strings.Lines(text) {
+		_, text, ok := strings.Cut(line, ": ")
+		if !ok || !strings.HasPrefix(line, "qemu") {
+			text = line
+		}
+		text = process.Printable(text)
+		if text == "" || strings.HasPrefix(text, "warning:") || strings.Contains(text, ": info: ") {
+			continue
+		}
+		if _, rest, ok := strings.Cut(text, "}: "); ok && strings.HasPrefix(text, "-") {
+			text = rest
+		}
+		said = append(said, text)
 	}
-	return a + ": " + b
+	return strings.Join(said, "; ")
 }

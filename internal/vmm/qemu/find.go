@@ -7,8 +7,8 @@ import (
 
 	"banger/internal/model"
 	"banger/internal/procs"
-	"banger/internal/unixsocket"
 	"banger/internal/vmm"
+	"banger/internal/vmm/process"
 )
 
 // Find adopts the QEMU that holds the lock in dir. hint is believed only where it names that very process; else the
@@ -26,28 +26,16 @@ func (d *Driver) Find(ctx context.Context, id model.VMID, dir string, hint model
 	m := newMachine(dir, d.options.Log.With("vm", string(id)))
 	if err := m.connect(ctx); err != nil {
 		// It can still be watched, killed and talked to; only its last words will be missed.
-		m.log.Warn("cannot reach the sockets of a VMM", "error", err)
+		m.Log().Warn("cannot reach the sockets of a VMM", "error", err)
 	}
-	handle, err := procs.Holder(lock, hint.VMM, m.listener())
+	var listener model.Process
+	if m.qmp != nil {
+		listener = process.Listener(m.qmp.conn)
+	}
+	handle, err := procs.Holder(lock, hint.VMM, listener)
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
-	m.hold(handle)
+	m.Adopt(handle, m.heard(), m.why)
 	return m, nil
-}
-
-// listener returns the process that listens on the monitor's socket, or nobody.
-func (m *machine) listener() model.Process {
-	if m.qmp == nil {
-		return model.Process{}
-	}
-	_, pid, err := unixsocket.PeerCred(m.qmp.conn)
-	if err != nil {
-		return model.Process{}
-	}
-	p, err := procs.Of(pid)
-	if err != nil {
-		return model.Process{}
-	}
-	return p
 }

@@ -12,45 +12,27 @@ import (
 
 	"banger/internal/channel"
 	"banger/internal/model"
-	"banger/internal/procs"
 	"banger/internal/unixsocket"
+	"banger/internal/vmm/process"
 )
 
 // machine is one living QEMU, started or adopted.
 type machine struct {
+	*process.Machine
 	dir    string
-	log    *slog.Logger
-	handle process
-	child  *procs.Child // nil when adopted
-	qmp    *qmp         // nil when it could not be reached
-	con    *console     // likewise
-	stderr *stderr      // nil when adopted
+	qmp    *qmp             // nil when it could not be reached
+	con    *process.Console // likewise
+	stderr *process.Tail    // nil when adopted
 
-	ready  chan struct{}      // closed when QEMU has answered on its monitor
-	done   chan struct{}      // closed when it is dead and exit is known
-	exit   model.Exit         // how, once done is closed
-	life   context.Context    //nolint:containedctx // ends with Close: what the goroutines run under
-	end    context.CancelFunc // of life
-	worker sync.WaitGroup
+	ready chan struct{} // closed when QEMU has answered on its monitor
 
 	mu       sync.Mutex
 	agent    []net.Conn // the agent's sockets, of the last Agent call
 	shutdown string     // the reason that QEMU gave for its end
-	killed   bool       // Kill was called
-}
-
-// process is what a machine does to its VMM: a procs.Handle, or a procs.Child, which reaps it too.
-type process interface {
-	Process() model.Process
-	Done() <-chan struct{}
-	Kill(context.Context) error
-	Close() error
 }
 
 func newMachine(dir string, log *slog.Logger) *machine {
-	m := &machine{dir: dir, log: log, ready: make(chan struct{}), done: make(chan struct{})}
-	m.life, m.end = context.WithCancel(context.Background())
-	return m
+	return &machine{Machine: process.NewMachine(log), dir: dir, ready: make(chan struct{})}
 }
 
 // connect reaches the monitor and the console. It tries once: a VMM that hangs must not hold who looks for it.
@@ -61,49 +43,30 @@ func (m *machine) connect(ctx context.Context) error {
 	}
 	con, err2 := unixsocket.Dial(ctx, filepath.Join(m.dir, socketConsole))
 	if err2 == nil {
-		m.con = newConsole(con)
+		m.con = process.NewConsole(con)
 	}
 	return errors.Join(err, err2)
 }
 
-// hold begins to watch the VMM. From now on m owns handle.
-func (m *machine) hold(handle process) {
-	m.handle = handle
+// heard negotiates with the monitor and returns what must have ended before it is known why QEMU died.
+func (m *machine) heard() (all []<-chan struct{}) {
 	if m.qmp != nil {
-		m.worker.Go(func() {
-			if err := m.qmp.negotiate(m.life); err == nil {
+		m.Go(func() {
+			if err := m.qmp.negotiate(m.Life()); err == nil {
 				close(m.ready)
-			} else if m.life.Err() == nil {
-				m.log.Debug("QEMU's monitor does not answer", "error", err)
+			} else if m.Life().Err() == nil {
+				m.Log().Debug("QEMU's monitor does not answer", "error", err)
 			}
 		})
-	}
-	m.worker.Go(m.watch)
-}
-
-// watch waits for the VMM's death, then for the last words, which the kernel has by then.
-func (m *machine) watch() {
-	select {
-	case <-m.handle.Done():
-	case <-m.life.Done():
-		return
-	}
-	if m.qmp != nil {
-		<-m.qmp.dead
+		all = append(all, m.qmp.dead)
 	}
 	if m.con != nil {
-		<-m.con.ended
+		all = append(all, m.con.Ended())
 	}
 	if m.stderr != nil {
-		<-m.stderr.ended
+		all = append(all, m.stderr.Ended())
 	}
-	if m.child != nil {
-		<-m.child.Reaped()
-	}
-	m.mu.Lock()
-	m.exit = m.why()
-	m.mu.Unlock()
-	close(m.done)
+	return all
 }
 
 // event takes what the monitor tells. Of several reasons the first is the cause.
@@ -124,41 +87,12 @@ func (m *machine) event(name string, data json.RawMessage) {
 	}
 }
 
-// Process names the VMM.
-func (m *machine) Process() model.Process { return m.handle.Process() }
-
-// Done is closed when the VMM is dead.
-func (m *machine) Done() <-chan struct{} { return m.done }
-
-// Exit says why, once Done is closed.
-func (m *machine) Exit() model.Exit {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.exit
-}
-
-// Kill ends the VMM at once and returns when it is dead.
-func (m *machine) Kill(ctx context.Context) error {
-	m.mu.Lock()
-	m.killed = true
-	m.mu.Unlock()
-	if err := m.handle.Kill(ctx); err != nil {
-		return err
-	}
-	select { // death is a fact; this only lets Exit be known when it can be
-	case <-m.done:
-	case <-m.life.Done():
-	case <-ctx.Done():
-	}
-	return nil
-}
-
 // Console hands over the console's reader, once.
 func (m *machine) Console() (io.ReadCloser, error) {
 	if m.con == nil {
 		return nil, model.Errorf(model.ErrUnavailable, "cannot reach the VM's console")
 	}
-	return m.con.take()
+	return m.con.Take()
 }
 
 // Agent opens a stream to the agent. QEMU serves one connection per port, so that the last one is closed first.
@@ -174,7 +108,7 @@ func (m *machine) Agent(ctx context.Context) (net.Conn, error) {
 		return nil, model.Errorf(model.ErrUnavailable, "cannot reach the guest's agent: %w", err)
 	}
 	m.hangUp([]net.Conn{data, control})
-	if m.life.Err() != nil { // closed meanwhile: Close may have looked before these were there
+	if m.Life().Err() != nil { // closed meanwhile: Close may have looked before these were there
 		m.hangUp(nil)
 	}
 	return channel.Dial(ctx, data, control)
@@ -193,20 +127,16 @@ func (m *machine) hangUp(next []net.Conn) {
 
 // Close lets go of the VMM without disturbing it. Twice is fine.
 func (m *machine) Close() error {
-	m.end()
+	m.End()
 	m.hangUp(nil)
 	if m.qmp != nil {
 		_ = m.qmp.close()
 	}
 	if m.con != nil {
-		m.con.close()
+		m.con.Close()
 	}
 	if m.stderr != nil {
-		m.stderr.close()
+		m.stderr.Close()
 	}
-	m.worker.Wait()
-	if m.handle == nil {
-		return nil
-	}
-	return m.handle.Close()
+	return m.Machine.Close()
 }

@@ -2,103 +2,21 @@ package qemu
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
-	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
 	"banger/internal/model"
+	"banger/internal/procs"
+	"banger/internal/vmm/process"
 )
-
-func TestConsoleSeesPanics(t *testing.T) {
-	t.Parallel()
-	const words = "Kernel panic - not syncing: Attempted to kill init!"
-	for name, test := range map[string]struct {
-		chunks []string
-		want   string
-	}{
-		"none":         {[]string{"hello\n", "panic\n"}, ""},
-		"whole":        {[]string{"[    1.0] " + words + "\r\nmore\n"}, words},
-		"split":        {[]string{"x\n[    1.0] Kernel pa", "nic - not syn", "cing: Attempted to kill init!", "\n"}, words},
-		"cut off":      {[]string{"[    1.0] " + words}, words},
-		"first counts": {[]string{words + "\n" + panicMark + ": second\n"}, words},
-		"escaped":      {[]string{panicMark + ": \x1b[31m\xff\n"}, panicMark + ":  [31m"},
-		"long line":    {[]string{strings.Repeat("x", 10_000) + "\n" + words + "\n"}, words},
-		"endless":      {[]string{panicMark + ": " + strings.Repeat("y", 100_000)}, panicMark + ": " + strings.Repeat("y", 512-len(panicMark)-2)},
-	} {
-		ours, theirs := net.Pipe()
-		c := newConsole(ours)
-		for _, chunk := range test.chunks {
-			io.WriteString(theirs, chunk)
-		}
-		theirs.Close()
-		<-c.ended
-		if got := c.panicked(); got != test.want {
-			t.Errorf("%s: %.200q", name, got)
-		}
-	}
-}
-
-func TestConsoleNeverHoldsTheGuest(t *testing.T) {
-	t.Parallel()
-	ours, theirs := net.Pipe()
-	c := newConsole(ours)
-	r, err := c.take()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.take(); err == nil {
-		t.Error("the console was handed out twice")
-	}
-	// Nobody reads meanwhile: a pipe has no buffer, so every write that returns was taken by the pump.
-	line := []byte(strings.Repeat("z", 1023) + "\n")
-	for range 3 * maxConsole / len(line) {
-		if _, err := theirs.Write(line); err != nil {
-			t.Fatal(err)
-		}
-	}
-	io.WriteString(theirs, "the end\n")
-	theirs.Close()
-	said, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(said) > maxConsole+100 || !bytes.HasSuffix(said, []byte("the end\n")) || !bytes.Contains(said, []byte("bytes of the console were dropped]")) {
-		t.Errorf("%d bytes, ending in %q", len(said), said[len(said)-20:])
-	}
-	if err := errors.Join(r.Close(), r.Close()); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestConsoleReaderCloses(t *testing.T) {
-	t.Parallel()
-	ours, theirs := net.Pipe()
-	c := newConsole(ours)
-	defer c.close()
-	r, err := c.take()
-	if err != nil {
-		t.Fatal(err)
-	}
-	read := make(chan error)
-	go func() {
-		_, err := r.Read(make([]byte, 1))
-		read <- err
-	}()
-	r.Close()
-	if err := <-read; !errors.Is(err, net.ErrClosed) {
-		t.Errorf("a read after Close: %v", err)
-	}
-	if _, err := io.WriteString(theirs, "unread"); err != nil { // the guest goes on
-		t.Error(err)
-	}
-}
 
 // monitor is QEMU's side of a monitor: it answers each command with what reply returns.
 func monitor(t *testing.T, reply func(command string, id int) string) (*qmp, chan string) {
@@ -181,36 +99,15 @@ func TestLastWords(t *testing.T) {
 		"qemu-system-x86_64: -blockdev {\"a\":{}}: Could not open\n":                    "Could not open",
 		"\x1b[31mred\n": "[31mred",
 	} {
-		r, w, err := os.Pipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		e := newStderr(r)
-		io.WriteString(w, said)
-		w.Close()
-		<-e.ended
-		if got := e.words(); got != want {
+		if got := lastWords(said); got != want {
 			t.Errorf("%q becomes %q", said, got)
 		}
-	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := newStderr(r)
-	for range 100 {
-		io.WriteString(w, strings.Repeat("w", 1000))
-	}
-	io.WriteString(w, "last")
-	w.Close()
-	<-e.ended
-	if got := e.words(); len(got) > maxStderr || !strings.HasSuffix(got, "last") {
-		t.Errorf("%d bytes are kept", len(got))
 	}
 }
 
 func TestWhy(t *testing.T) {
 	t.Parallel()
+	const panicLine = "Kernel panic - not syncing: x"
 	for name, test := range map[string]struct {
 		shutdown string
 		killed   bool
@@ -220,16 +117,44 @@ func TestWhy(t *testing.T) {
 		"power off":           {"guest-shutdown", false, "", model.ExitPowerOff},
 		"power off, killed":   {"guest-shutdown", true, "", model.ExitPowerOff},
 		"reset":               {"guest-reset", false, "", model.ExitReset},
-		"panic":               {"guest-reset", false, panicMark, model.ExitPanic},
+		"panic":               {"guest-reset", false, panicLine, model.ExitPanic},
 		"panic device":        {"guest-panic", false, "", model.ExitPanic},
 		"terminated":          {"host-signal", false, "", model.ExitKilled},
 		"killed":              {"", true, "", model.ExitKilled},
-		"panic, no message":   {"", false, panicMark, model.ExitPanic},
+		"panic, no message":   {"", false, panicLine, model.ExitPanic},
 		"adopted, no message": {"", false, "", model.ExitUnknown},
 	} {
-		m := &machine{shutdown: test.shutdown, killed: test.killed, con: &console{panic: test.panic}}
-		if got := m.why(); got.Reason != test.want {
+		c := exec.CommandContext(t.Context(), "sleep", "1000")
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		p, err := procs.Of(c.Process.Pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		handle, err := procs.Open(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := newMachine(t.TempDir(), slog.New(slog.DiscardHandler))
+		m.shutdown = test.shutdown
+		m.con = process.NewConsole(io.NopCloser(strings.NewReader(test.panic + "\n")))
+		m.Adopt(handle, m.heard(), m.why)
+		if test.killed {
+			err = m.Kill(t.Context())
+		} else {
+			err = c.Process.Kill()
+		}
+		_ = c.Wait()
+		if err != nil {
+			t.Error(err)
+		}
+		<-m.Done()
+		if got := m.Exit(); got.Reason != test.want {
 			t.Errorf("%s: %v", name, got)
+		}
+		if err := m.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -75,14 +75,13 @@ func TestProbeIsKept(t *testing.T) {
 	if runs() != 1 || first.Version != second.Version || first.Slow != second.Slow {
 		t.Errorf("asked %d times: %+v, %+v", runs(), first, second)
 	}
-	kept := filepath.Join(cache, "qemu.json")
+	kept := filepath.Join(cache, "tsc.json")
 	for _, rubbish := range []string{"", "null", "{", `{"tsc_khz":-1}`} {
 		if err := os.WriteFile(kept, []byte(rubbish), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		before := runs()
-		if f := New(Options{Binary: binary, Cache: cache}).Features(t.Context()); f.Version != first.Version || runs() != before+1 {
-			t.Errorf("with %q kept: %+v, asked %d times", rubbish, f, runs()-before)
+		if _, h := New(Options{Binary: binary, Cache: cache}).features(t.Context()); h.TSCKHz < 100_000 {
+			t.Errorf("with %q kept the clock runs at %d kHz", rubbish, h.TSCKHz)
 		}
 	}
 	// Another QEMU in its place is seen.
@@ -102,21 +101,5 @@ func TestTSCIsSteady(t *testing.T) {
 	}
 	if off := float64(a-b) / float64(a); off > 0.01 || off < -0.01 {
 		t.Errorf("two measurements differ: %d and %d kHz", a, b)
-	}
-}
-
-// TestKVMVerdict runs the real probe where there is a device: it must come back with a verdict, whatever the host is.
-func TestKVMVerdict(t *testing.T) {
-	t.Parallel()
-	if reason := openKVM(); reason != "" {
-		if strings.ContainsAny(reason, "\n") || !strings.Contains(reason, kvmDevice) {
-			t.Errorf("the reason is not one line about the device: %q", reason)
-		}
-		t.Skipf("not run: needs KVM: %s", reason)
-	}
-	reason := tryKVM()
-	t.Logf("the verdict on KVM here: %q", reason)
-	if strings.ContainsAny(reason, "\n") || reason != "" && !strings.Contains(reason, kvmDevice) {
-		t.Errorf("the reason is not one line about the device: %q", reason)
 	}
 }

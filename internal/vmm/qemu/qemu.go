@@ -12,6 +12,7 @@ import (
 
 	"banger/internal/model"
 	"banger/internal/vmm"
+	"banger/internal/vmm/kvm"
 )
 
 // Name is the driver's.
@@ -21,6 +22,7 @@ const Name = "qemu"
 type Options struct {
 	Binary   string           // QEMU's program; "" searches PATH
 	Cache    string           // directory that keeps what was probed; "" for none
+	KVM      *kvm.Probe       // nil for one of its own
 	Instance model.InstanceID // the installation
 	Log      *slog.Logger     // nil for none
 }
@@ -35,6 +37,9 @@ type Driver struct {
 func New(o Options) *Driver {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.KVM == nil {
+		o.KVM = kvm.New(kvm.Options{Cache: o.Cache, Log: o.Log})
 	}
 	return &Driver{options: o}
 }

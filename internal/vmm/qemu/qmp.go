@@ -9,6 +9,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"banger/internal/vmm/process"
 )
 
 // maxQMPLine caps what is read of one message. The longest that this driver can cause is some 300 bytes.
@@ -83,7 +85,7 @@ func (q *qmp) execute(ctx context.Context, command string) (json.RawMessage, err
 	select {
 	case m := <-answer:
 		if m.Error != nil {
-			return nil, fmt.Errorf("cannot make QEMU %s: %s", command, printable(m.Error.Desc))
+			return nil, fmt.Errorf("cannot make QEMU %s: %s", command, process.Printable(m.Error.Desc))
 		}
 		return m.Return, nil
 	case <-q.dead:

@@ -4,17 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strings"
-	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"banger/internal/model"
-	"banger/internal/procs"
 	"banger/internal/vmm"
+	"banger/internal/vmm/process"
 )
 
 // killTimeout bounds the wait for the end of a VMM that failed to start: only a process stuck in the kernel needs it.
@@ -38,7 +34,7 @@ func (d *Driver) Start(ctx context.Context, c vmm.Config) (_ vmm.Machine, err er
 	if err != nil {
 		return nil, err
 	}
-	if err := readable(c); err != nil {
+	if err := c.Readable(); err != nil {
 		return nil, err
 	}
 	s, err := listen(c)
@@ -60,35 +56,6 @@ func (d *Driver) Start(ctx context.Context, c vmm.Config) (_ vmm.Machine, err er
 	return m, nil
 }
 
-// readable makes the most likely faults of a start errors of their own kind, before QEMU words them.
-func readable(c vmm.Config) error {
-	paths := map[string]string{c.Kernel: "kernel", c.Initrd: "initramfs"}
-	for _, d := range c.Drives {
-		paths[d.Path] = d.Serial + " disk"
-		if d.Backing != "" {
-			paths[d.Backing] = "image below its " + d.Serial + " disk"
-		}
-	}
-	for path, what := range paths {
-		// Nonblocking: a FIFO in a disk's place must not hang the start.
-		f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-		switch {
-		case err == nil:
-			f.Close()
-		case errors.Is(err, fs.ErrNotExist):
-			return model.Errorf(model.ErrNotFound, "cannot start the VM: its %s is missing: %w", what, err)
-		case errors.Is(err, fs.ErrPermission):
-			return model.Errorf(model.ErrDenied, "cannot start the VM: its %s cannot be read: %w", what, err)
-		default:
-			return fmt.Errorf("cannot start the VM: its %s cannot be read: %w", what, err)
-		}
-	}
-	if c.Lock == nil {
-		return model.Errorf(model.ErrInvalid, "cannot start the VM: it was given no lock to hold")
-	}
-	return nil
-}
-
 // spawn starts the process with its monitor and its console connected: the connections wait in the sockets' queues for
 // QEMU to take them.
 func (d *Driver) spawn(ctx context.Context, c vmm.Config, s *sockets, argv []string) (_ *machine, err error) {
@@ -101,32 +68,21 @@ func (d *Driver) spawn(ctx context.Context, c vmm.Config, s *sockets, argv []str
 	if err := m.connect(ctx); err != nil {
 		return nil, fmt.Errorf("cannot start the VM: %w", err)
 	}
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer null.Close()
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	defer w.Close()
-	m.stderr = newStderr(r)
-	child, err := procs.Start(argv[0], argv, os.ProcAttr{
-		Dir:   "/", // it holds no directory of ours
-		Env:   []string{"PATH=/usr/bin:/bin", "LC_ALL=C"},
-		Files: append([]*os.File{c.Lock, null, w}, s.files...),
-		Sys:   &syscall.SysProcAttr{Setsid: true},
-	})
+	m.stderr = process.NewTail(r)
+	// It holds no directory of ours.
+	child, coreErr, err := process.Start(process.Command{Argv: argv, Dir: "/", Lock: c.Lock, Errors: w, Files: s.files})
 	if err != nil {
 		return nil, err
 	}
-	// Its memory is the guest's. QEMU has parsed nothing of the guest's by now.
-	if err := unix.Prlimit(child.Process().PID, unix.RLIMIT_CORE, &unix.Rlimit{}, nil); err != nil {
-		d.options.Log.Warn("cannot forbid core dumps of QEMU", "error", err)
+	if coreErr != nil {
+		m.Log().Warn("cannot forbid core dumps of QEMU", "error", coreErr)
 	}
-	m.child = child
-	m.hold(child)
+	m.Born(child, m.heard(), m.why)
 	return m, nil
 }
 
@@ -135,20 +91,19 @@ func (m *machine) started(ctx context.Context) error {
 	select {
 	case <-m.ready:
 		return nil
-	case <-m.handle.Done():
-	case <-m.done:
+	case <-m.Ended():
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	<-m.done
+	<-m.Done()
 	select {
 	case <-m.ready: // it ran, and is over already: that is the caller's to see
 		return nil
 	default:
 	}
-	words := m.stderr.words()
+	words := lastWords(m.stderr.Text())
 	if words == "" {
-		words = m.exit.String()
+		words = m.Exit().String()
 	}
 	return model.Errorf(kindOf(words), "cannot start the VM: QEMU says: %s", words)
 }

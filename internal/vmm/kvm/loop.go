@@ -1,21 +1,15 @@
-package qemu
+package kvm
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"os/user"
-	"strconv"
 	"sync/atomic"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
-
-const kvmDevice = "/dev/kvm"
 
 // The ioctls of KVM that the probe needs, their argument's layout and the exit it hopes for (linux/kvm.h, x86-64).
 const (
@@ -33,38 +27,6 @@ const (
 	kvmRunExitReason   = 8 // offset of the reason
 )
 
-// openKVM says whether this user may use KVM at all; "" when so.
-func openKVM() (reason string) {
-	f, err := os.OpenFile(kvmDevice, os.O_RDWR, 0)
-	switch {
-	case err == nil:
-		f.Close()
-		return ""
-	case errors.Is(err, fs.ErrNotExist):
-		return "this machine has no " + kvmDevice
-	case errors.Is(err, fs.ErrPermission):
-		return "you may not open " + kvmDevice + kvmRemedy()
-	}
-	return fmt.Sprintf("%s cannot be opened (%v)", kvmDevice, errors.Unwrap(err))
-}
-
-// kvmRemedy names the command that lets the user in, when the device's group is the way.
-func kvmRemedy() string {
-	info, err := os.Stat(kvmDevice)
-	if err != nil {
-		return ""
-	}
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || st.Gid == 0 || info.Mode().Perm()&0o060 != 0o060 {
-		return ""
-	}
-	name := strconv.Itoa(int(st.Gid))
-	if g, err := user.LookupGroupId(name); err == nil {
-		name = g.Name
-	}
-	return fmt.Sprintf(" (sudo usermod -aG %s $USER, then log in again)", name)
-}
-
 // loopGuest is a virtual machine of one page of memory: 16-bit code that counts down and halts.
 type loopGuest struct {
 	kvm, vm, vcpu int
@@ -80,7 +42,7 @@ var errInterrupted = errors.New("it did not come back")
 func (g *loopGuest) open() (err error) {
 	g.kvm, g.vm, g.vcpu = -1, -1, -1
 	g.thread.Store(int64(unix.Gettid()))
-	if g.kvm, err = unix.Open(kvmDevice, unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
+	if g.kvm, err = unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
 		return err
 	}
 	if v, err := kvmCall(g.kvm, kvmGetAPIVersion); err != nil || v != kvmAPIVersion {

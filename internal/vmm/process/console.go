@@ -1,4 +1,4 @@
-package qemu
+package process
 
 import (
 	"bytes"
@@ -15,11 +15,11 @@ const maxConsole = 256 << 10
 
 const panicMark = "Kernel panic - not syncing"
 
-// console pumps the guest's console to its one reader. The guest never waits for that reader, and the pump sees a panic
-// go by even when there is none.
-type console struct {
-	conn  net.Conn
-	ended chan struct{} // closed when nothing more will come
+// Console pumps a guest's console to its one reader. The guest never waits for that reader, and the pump sees a panic go
+// by even when there is none.
+type Console struct {
+	stream io.ReadCloser
+	ended  chan struct{} // closed when nothing more will come
 
 	mu      sync.Mutex
 	changed *sync.Cond
@@ -32,18 +32,19 @@ type console struct {
 	panic   string
 }
 
-func newConsole(conn net.Conn) *console {
-	c := &console{conn: conn, ended: make(chan struct{})}
+// NewConsole owns stream and reads it until it ends or is closed.
+func NewConsole(stream io.ReadCloser) *Console {
+	c := &Console{stream: stream, ended: make(chan struct{})}
 	c.changed = sync.NewCond(&c.mu)
 	go c.pump()
 	return c
 }
 
-func (c *console) pump() {
+func (c *Console) pump() {
 	defer close(c.ended)
 	chunk := make([]byte, 4<<10)
 	for {
-		n, err := c.conn.Read(chunk)
+		n, err := c.stream.Read(chunk)
 		c.mu.Lock()
 		c.look(chunk[:n])
 		if !c.unread {
@@ -58,14 +59,14 @@ func (c *console) pump() {
 		c.changed.Broadcast()
 		c.mu.Unlock()
 		if err != nil {
-			c.conn.Close()
+			c.stream.Close()
 			return
 		}
 	}
 }
 
 // look searches the lines that go by for a panic and keeps the first one's.
-func (c *console) look(b []byte) {
+func (c *Console) look(b []byte) {
 	const maxLine = 512
 	for c.panic == "" && len(b) > 0 {
 		part, rest, ended := bytes.Cut(b, []byte{'\n'})
@@ -75,24 +76,27 @@ func (c *console) look(b []byte) {
 			return
 		}
 		if i := bytes.Index(c.line, []byte(panicMark)); i >= 0 {
-			c.panic = printable(string(c.line[i:]))
+			c.panic = Printable(string(c.line[i:]))
 		}
 		c.line = c.line[:0]
 	}
 }
 
-// panicked returns the kernel's last words, or "".
-func (c *console) panicked() string {
+// Panicked returns the kernel's last words, or "". A nil Console heard nothing.
+func (c *Console) Panicked() string {
+	if c == nil {
+		return ""
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if i := bytes.Index(c.line, []byte(panicMark)); c.panic == "" && i >= 0 {
-		return printable(string(c.line[i:])) // the machine was gone before the line's end
+		return Printable(string(c.line[i:])) // the machine was gone before the line's end
 	}
 	return c.panic
 }
 
-// take hands out the reader, once.
-func (c *console) take() (io.ReadCloser, error) {
+// Take hands out the reader, once.
+func (c *Console) Take() (io.ReadCloser, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.taken {
@@ -102,13 +106,17 @@ func (c *console) take() (io.ReadCloser, error) {
 	return consoleReader{c}, nil
 }
 
-func (c *console) close() {
-	c.conn.Close()
+// Ended is closed when nothing more will come.
+func (c *Console) Ended() <-chan struct{} { return c.ended }
+
+// Close ends the console and waits for its pump. Twice is fine.
+func (c *Console) Close() {
+	c.stream.Close()
 	<-c.ended
 }
 
 // consoleReader is the console's one reader. Its end is the VMM's, or the Close of the machine.
-type consoleReader struct{ c *console }
+type consoleReader struct{ c *Console }
 
 func (r consoleReader) Read(p []byte) (int, error) {
 	c := r.c
@@ -141,8 +149,8 @@ func (r consoleReader) Close() error {
 	return nil
 }
 
-// printable makes text of a guest or of QEMU fit for a message: one line of plain characters.
-func printable(s string) string {
+// Printable makes text of a guest or of a VMM fit for a message: one line of plain characters.
+func Printable(s string) string {
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
 			return ' '

@@ -1,4 +1,4 @@
-package qemu
+package kvm
 
 import (
 	"errors"
@@ -8,21 +8,21 @@ import (
 )
 
 const (
-	kvmDeadline = 2 * time.Second // for all loops, which a usable KVM runs in a millisecond
-	kvmTries    = 5               // of a step: whoever is preempted in one is not in all of them
-	kvmFactor   = 20              // how many times as long as outside a loop may take in a guest
-	kvmEntry    = 5 * time.Millisecond
+	deadline = 2 * time.Second // for all loops, which a usable KVM runs in a millisecond
+	tries    = 5               // of a step: whoever is preempted in one is not in all of them
+	factor   = 20              // how many times as long as outside a loop may take in a guest
+	entry    = 5 * time.Millisecond
 )
 
-// kvmSteps are lengths of loops. One that emulates each instruction needs half a microsecond and more for it: 50 ms for the
+// steps are lengths of loops. One that emulates each instruction needs half a microsecond and more for it: 50 ms for the
 // longer one, for which a processor needs some 20 us. The shorter one shows one that is slower still.
-var kvmSteps = []uint64{1_000, 50_000}
+var steps = []uint64{1_000, 50_000}
 
-// tryKVM runs a tiny guest, a loop of a given length, and times it. A device that opens proves nothing: a hypervisor
-// below may emulate every instruction or run none. "" when KVM is as fast as it should be, which is measured by the same
-// loop outside: the host itself may be slow, or busy. A guest that does not come back is interrupted.
-func tryKVM() (reason string) {
-	opened, result := make(chan struct{}), make(chan string, 1)
+// try runs a tiny guest, a loop of a given length, and times it. A device that opens proves nothing: a hypervisor below may
+// emulate every instruction or run none. How fast KVM should be is measured by the same loop outside: the host itself may
+// be slow, or busy. A guest that does not come back is interrupted.
+func try() Verdict {
+	opened, result := make(chan struct{}), make(chan Verdict, 1)
 	g := &loopGuest{}
 	go func() {
 		// The run is interrupted by a signal to its thread, which therefore must not be another goroutine's; it ends with
@@ -32,13 +32,13 @@ func tryKVM() (reason string) {
 		err := g.open()
 		close(opened)
 		if err != nil {
-			result <- fmt.Sprintf("%s runs no guest (%v)", kvmDevice, err)
+			result <- noGuest(err)
 			return
 		}
-		result <- g.verdict()
+		result <- g.judge()
 	}()
 	<-opened // calls of the kernel that return, if only after a while on a busy host
-	limit := time.NewTimer(kvmDeadline)
+	limit := time.NewTimer(deadline)
 	defer limit.Stop()
 	for {
 		select {
@@ -51,25 +51,29 @@ func tryKVM() (reason string) {
 	}
 }
 
-func (g *loopGuest) verdict() string {
-	for _, loops := range kvmSteps {
+func noGuest(err error) Verdict {
+	return Verdict{Problem: fmt.Sprintf("%s runs no guest (%v)", device, err)}
+}
+
+func (g *loopGuest) judge() Verdict {
+	for _, loops := range steps {
 		outside, _ := fastest(func() error { countDown(loops); return nil }, 0)
-		limit := kvmFactor*outside + kvmEntry
+		limit := factor*outside + entry
 		inside, err := fastest(func() error { return g.run(loops) }, limit)
 		switch {
 		case err != nil && (inside == 0 || !errors.Is(err, errInterrupted)):
-			return fmt.Sprintf("%s runs no guest (%v)", kvmDevice, err)
+			return noGuest(err)
 		case inside > limit:
-			return fmt.Sprintf("%s is too slow here (%d loops took %v, and %v outside of it)", kvmDevice, loops,
-				inside.Round(10*time.Microsecond), outside.Round(10*time.Microsecond))
+			return Verdict{Slow: fmt.Sprintf("%s is too slow here (%d loops took %v, and %v outside of it)", device, loops,
+				inside.Round(10*time.Microsecond), outside.Round(10*time.Microsecond))}
 		}
 	}
-	return ""
+	return Verdict{}
 }
 
 // fastest times some tries and returns the shortest; one below enough ends them. Zero is that none succeeded.
 func fastest(try func() error, enough time.Duration) (best time.Duration, err error) {
-	for range kvmTries {
+	for range tries {
 		begin := time.Now()
 		if err := try(); err != nil {
 			return best, err
