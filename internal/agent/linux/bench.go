@@ -10,27 +10,16 @@ import (
 	"banger/internal/model"
 )
 
-// benchParameter on the kernel's command line names a command, its words separated by commas. The guest then runs it on
-// the console and powers off: the fastest that this kernel, these disks and this program can be, with no host to talk to.
-const benchParameter = "banger.bench="
-
 // benchLine tells whoever times the boot that this program runs.
 const benchLine = "banger.bench: init"
 
 func benchCommand() ([]string, bool) {
-	line, err := os.ReadFile("/proc/cmdline")
-	if err != nil {
-		return nil, false
-	}
-	for word := range strings.FieldsSeq(string(line)) {
-		if command, ok := strings.CutPrefix(word, benchParameter); ok && command != "" {
-			return strings.Split(command, ","), true
-		}
-	}
-	return nil, false
+	command, ok := parameter(benchParameter)
+	return strings.Split(command, ","), ok
 }
 
-// bench returns nil once the command has ended; process 1 then powers off.
+// bench runs the command that the kernel's command line names, on the console: the fastest that this kernel, these disks
+// and this program can be, with no host to talk to. It returns nil once the command has ended; process 1 then powers off.
 func bench(command []string) error {
 	_, _ = fmt.Fprintln(os.Stdout, benchLine)
 	loaded, err := loadModules()
@@ -73,7 +62,7 @@ func bench(command []string) error {
 
 // attached returns the serial when there is a drive with it, else "".
 func attached(serial string) string {
-	if _, ok := findBySysfs("/sys/block", "serial", serial); !ok {
+	if _, ok := findDrive(serial); !ok {
 		return ""
 	}
 	return serial

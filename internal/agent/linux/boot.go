@@ -29,7 +29,7 @@ func boot() error {
 	fmt.Fprintln(os.Stderr, "banger-agent:", err)
 	unix.Sync()
 	// Process 1 must not end: that would be a panic of the kernel, which hides the reason.
-	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	_ = powerOff()
 	return err
 }
 
@@ -59,6 +59,11 @@ func first() error {
 	unix.Close(pair[1])
 	if _, err := loadModules(); err != nil {
 		return err
+	}
+	if told(channelParameter) {
+		if err := openVsock(pair[0]); err != nil {
+			return err
+		}
 	}
 	return obey(pair[0])
 }

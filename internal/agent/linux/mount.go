@@ -29,9 +29,7 @@ func mountAt(source, kind, at string, flags uintptr, data string) error {
 
 // drive returns the device of the drive with that serial.
 func drive(serial string) (string, error) {
-	return await("the drive "+serial, driveLimit, func() (string, bool) {
-		return findBySysfs("/sys/block", "serial", serial)
-	})
+	return await("the drive "+serial, driveLimit, func() (string, bool) { return findDrive(serial) })
 }
 
 // mountDrive mounts a drive's ext4. What it has not used of its tables is zeros already, since the host made the drive

@@ -3,7 +3,9 @@ package linux
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
+	"path/filepath"
 
 	"banger/internal/agent"
 	"banger/internal/channel"
@@ -23,6 +25,8 @@ func Run(version string) error {
 	switch {
 	case os.Args[0] == agentName:
 		return serve(version)
+	case os.Getpid() == 1 && filepath.Base(os.Args[0]) == shutdownName && len(os.Args) > 1:
+		return shutdown(os.Args[1])
 	case os.Getpid() == 1:
 		return boot()
 	case len(os.Args) == 2 && os.Args[1] == "--version":
@@ -42,15 +46,10 @@ func serve(version string) error {
 	if err != nil {
 		return err
 	}
-	data, err := openPort(portData)
+	listener, err := listen(system)
 	if err != nil {
 		return err
 	}
-	control, err := openPort(portControl)
-	if err != nil {
-		return err
-	}
-	listener := channel.Listen(data, control)
 	defer listener.Close()
 	a := agent.New(system, version)
 	for {
@@ -62,4 +61,30 @@ func serve(version string) error {
 			fmt.Fprintln(os.Stderr, "banger-agent: a connection ended:", err)
 		}
 	}
+}
+
+// hostListener yields the host's connections, one at a time.
+type hostListener interface {
+	Accept() (net.Conn, error)
+	Close() error
+}
+
+// listen opens the channel that this machine has.
+func listen(s *System) (hostListener, error) {
+	if told(channelParameter) {
+		fd, err := receiveVsock(s.first)
+		if err != nil {
+			return nil, err
+		}
+		return newVsockListener(fd)
+	}
+	data, err := openPort(portData)
+	if err != nil {
+		return nil, err
+	}
+	control, err := openPort(portControl)
+	if err != nil {
+		return nil, err
+	}
+	return channel.Listen(data, control), nil
 }

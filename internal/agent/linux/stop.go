@@ -39,7 +39,7 @@ func (s *System) Stop(grace time.Duration) error {
 		_ = unix.Mount("", at, "", unix.MS_REMOUNT|unix.MS_RDONLY, "") // one that is busy was synced and has a journal
 	}
 	unix.Sync()
-	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF); err != nil {
+	if err := powerOff(); err != nil {
 		return fmt.Errorf("cannot power off: %w", err)
 	}
 	return nil

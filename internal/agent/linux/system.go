@@ -89,6 +89,11 @@ func (s *System) mount(c agent.Config) error {
 	if err := mountRoot(c.Join, c.Root); err != nil {
 		return err
 	}
+	initramfs, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("cannot open the initramfs: %w", err)
+	}
+	defer unix.Close(initramfs)
 	if err := s.enter(); err != nil {
 		return err
 	}
@@ -97,6 +102,11 @@ func (s *System) mount(c agent.Config) error {
 	}
 	if c.Init == model.InitSystemd {
 		keepTemporaries()
+		if told(offParameter) {
+			if err := takeShutdown(initramfs); err != nil {
+				return err
+			}
+		}
 	}
 	if err := raiseLoopback(); err != nil {
 		return err
