@@ -24,10 +24,13 @@ type Driver interface {
 	// Carries says whether a VM that is made with this policy, and with ports on the host or without, may be given this
 	// driver.
 	Carries(policy string, ports bool) bool
+	// Links are the kinds of link that the driver makes, the best first.
+	Links() []LinkKind
 	// Set makes the VM's link as s describes it, or changes a live one to that; a failed change leaves all as it was, never
 	// a weaker policy.
 	Set(ctx context.Context, id model.VMID, s Spec) (Link, error)
-	// Up is called once the VMM p runs and may connect to it; most drivers need nothing.
+	// Up is called once the VMM p runs, and again after a restart of the daemon, and may connect to it; most drivers need
+	// nothing.
 	Up(ctx context.Context, id model.VMID, p model.Process) error
 	// Clear removes the link. hint is what was known of it and may be empty or stale.
 	Clear(ctx context.Context, id model.VMID, hint model.NetHandles) error
@@ -38,9 +41,10 @@ type Driver interface {
 // Spec is what a VM's network should be.
 type Spec struct {
 	Slot   int
-	Name   string // the VM's, by which others of its group know it
-	Policy string // as model.ParsePolicy reads it
-	Dir    string // the VM's directory, for sockets
+	Kind   LinkKind // one of the driver's, which the VM's VMM takes
+	Name   string   // the VM's, by which others of its group know it
+	Policy string   // as model.ParsePolicy reads it
+	Dir    string   // the VM's directory, for sockets
 	// Ports are published on the host. One for any free port of the host keeps the one that it has.
 	Ports     []model.PortForward
 	HostPorts []uint16 // of the host's loopback, reachable from the guest
@@ -61,14 +65,15 @@ type LinkKind int
 const (
 	LinkNone   LinkKind = iota // no network device at all
 	LinkSocket                 // a Unix stream socket of length-prefixed frames, on which the VMM listens
-	LinkTap                    // a tap device
+	LinkTap                    // a tap device of the host
+	LinkOwnTap                 // a tap that the VMM makes, in a user and network namespace of its own
 )
 
 // Link is what the VMM attaches and what the guest is told of it.
 type Link struct {
 	Kind    LinkKind
 	Socket  string           // LinkSocket: the path to listen on
-	Tap     string           // LinkTap: the device
+	Tap     string           // LinkTap and LinkOwnTap: the device
 	MAC     net.HardwareAddr // of the guest's interface
 	MTU     int
 	Address netip.Prefix // of the guest

@@ -175,15 +175,7 @@ func nameTaken(name string) error {
 
 // create makes the row, the directory and the disks. The VM is stopped afterwards.
 func (s *Service) create(ctx context.Context, r CreateRequest, op *operation.Operation) (model.VM, error) {
-	driver, features, err := s.pickVMM(ctx, r.VMM)
-	if err != nil {
-		return model.VM{}, err
-	}
-	disk, err := s.pickRootDisk(ctx, r.RootDisk, features)
-	if err != nil {
-		return model.VM{}, err
-	}
-	networkDriver, err := s.pickNetwork(r.Spec)
+	chosen, err := s.choose(ctx, r)
 	if err != nil {
 		return model.VM{}, err
 	}
@@ -202,7 +194,7 @@ func (s *Service) create(ctx context.Context, r CreateRequest, op *operation.Ope
 	op.Report(model.Progress{Stage: "create the VM"})
 	v := model.VM{
 		ID: model.NewVMID(), Name: r.Name, Spec: r.Spec, Image: image.Digest, Kernel: kernel.Digest,
-		VMM: driver.Name(), RootDisk: disk.Name(), Network: networkDriver,
+		VMM: chosen.vmm.Name(), RootDisk: chosen.disk.Name(), Network: chosen.network.Name(),
 		State: model.StateCreating, CreatedAt: time.Now(),
 	}
 	v.Leased = r.Lease || r.LeaseMain && len(image.Main(nil)) > 0

@@ -11,36 +11,102 @@ import (
 	"banger/internal/vmm"
 )
 
-// DefaultVMM returns the driver that a new VM gets when it names none, with what it can do here: the first that runs on
-// this host, or an ErrUnsupported that says what each of them lacks.
-func (s *Service) DefaultVMM(ctx context.Context) (vmm.Driver, vmm.Features, error) {
-	var problem string
-	for _, d := range s.VMMs {
-		f := d.Features(ctx)
-		if f.Problem == "" {
-			return d, f, nil
-		}
-		if problem == "" {
-			problem = f.Problem
-		}
-	}
-	return nil, vmm.Features{}, model.Errorf(model.ErrUnsupported, "cannot run virtual machines here: %s", problem)
+// drivers are those of one VM, which keeps them for its life.
+type drivers struct {
+	vmm      vmm.Driver
+	features vmm.Features // of the VMM
+	disk     rootdisk.Driver
+	network  network.Driver
 }
 
-// pickVMM returns the named driver, or the default one, with what it can do here.
-func (s *Service) pickVMM(ctx context.Context, name string) (vmm.Driver, vmm.Features, error) {
-	if name == "" {
-		return s.DefaultVMM(ctx)
+// DefaultVMM returns the driver that a new VM gets when nothing is said, with what it can do here.
+func (s *Service) DefaultVMM(ctx context.Context) (vmm.Driver, vmm.Features, error) {
+	d, err := s.choose(ctx, CreateRequest{Spec: s.Defaults})
+	return d.vmm, d.features, err
+}
+
+// choose returns the drivers for a VM like that: with the VMM that is asked for, or else with the best one here that goes
+// with the rest of what is asked for. The error is an ErrUnsupported that says what is in the way of each.
+func (s *Service) choose(ctx context.Context, r CreateRequest) (drivers, error) {
+	if r.VMM != "" {
+		d, err := s.vmm(r.VMM)
+		if err != nil {
+			return drivers{}, err
+		}
+		f := d.Features(ctx)
+		if f.Problem != "" {
+			return drivers{}, model.Errorf(model.ErrUnsupported, "cannot use %s: %s", r.VMM, f.Problem)
+		}
+		return s.around(ctx, d, f, r)
 	}
-	d, err := s.vmm(name)
+	able, reasons := s.byPreference(ctx)
+	for _, c := range able {
+		d, err := s.around(ctx, c.vmm, c.features, r)
+		if err == nil || len(able) == 1 {
+			return d, err
+		}
+		reasons = append(reasons, err.Error())
+	}
+	return drivers{}, model.Errorf(model.ErrUnsupported, "cannot run such a virtual machine here: %s", strings.Join(reasons, "; "))
+}
+
+// byPreference returns the VMMs that run on this host, the best first, and why the others do not. Those that are as fast as
+// they should be come in the order of Options; among slow ones the last of that order is the best, since it asks least of
+// the host.
+func (s *Service) byPreference(ctx context.Context) (able []drivers, reasons []string) {
+	var slow []drivers
+	for _, d := range s.VMMs {
+		switch f := d.Features(ctx); {
+		case f.Problem != "":
+			reasons = append(reasons, f.Problem)
+		case f.Slow != "":
+			slow = slices.Insert(slow, 0, drivers{vmm: d, features: f})
+		default:
+			able = append(able, drivers{vmm: d, features: f})
+		}
+	}
+	return append(able, slow...), reasons
+}
+
+// around finds what goes with a VMM.
+func (s *Service) around(ctx context.Context, d vmm.Driver, f vmm.Features, r CreateRequest) (drivers, error) {
+	disk, err := s.pickRootDisk(ctx, r.RootDisk, f)
 	if err != nil {
-		return nil, vmm.Features{}, err
+		return drivers{}, err
 	}
-	f := d.Features(ctx)
-	if f.Problem != "" {
-		return nil, f, model.Errorf(model.ErrUnsupported, "cannot use %s: %s", name, f.Problem)
+	n, err := s.pickNetwork(r.Spec, d.Name(), f.Links)
+	if err != nil {
+		return drivers{}, err
 	}
-	return d, f, nil
+	return drivers{vmm: d, features: f, disk: disk, network: n}, nil
+}
+
+// pickNetwork returns the driver for a VM like that on a VMM that takes those links.
+func (s *Service) pickNetwork(spec model.Spec, vmm string, links []network.LinkKind) (network.Driver, error) {
+	carried := false
+	for _, d := range s.Networks {
+		if !d.Carries(spec.Network, hasPorts(spec)) {
+			continue
+		}
+		carried = true
+		if _, ok := common(d, links); ok {
+			return d, nil
+		}
+	}
+	if carried {
+		return nil, model.Errorf(model.ErrUnsupported, "cannot give a VM that %s runs the network policy %q: no network driver here makes a link that it takes; choose another --vmm, or --network none", vmm, spec.Network)
+	}
+	return nil, model.Errorf(model.ErrUnsupported, "cannot give a VM the network policy %q: no network driver of this banger carries it", spec.Network)
+}
+
+// common returns the first kind of link that a driver makes and a VMM takes.
+func common(d network.Driver, links []network.LinkKind) (network.LinkKind, bool) {
+	for _, kind := range d.Links() {
+		if slices.Contains(links, kind) {
+			return kind, true
+		}
+	}
+	return network.LinkNone, false
 }
 
 // pickRootDisk returns the named driver, or the configured one, or else the first that runs here and goes with a VMM of

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"banger/internal/model"
+	"banger/internal/network"
 	"banger/internal/rootdisk"
 	"banger/internal/vmm"
 )
@@ -56,6 +57,89 @@ func TestPickRootDisk(t *testing.T) {
 		}
 		if !errors.Is(err, model.ErrUnsupported) {
 			t.Errorf("%s: got %v, want ErrUnsupported", c.name, err)
+			continue
+		}
+		for _, text := range c.says {
+			if !strings.Contains(err.Error(), text) {
+				t.Errorf("%s: %q does not say %s", c.name, err, text)
+			}
+		}
+	}
+}
+
+type vmmStub struct {
+	vmm.Driver
+	name     string
+	features vmm.Features
+}
+
+func (d vmmStub) Name() string                          { return d.name }
+func (d vmmStub) Features(context.Context) vmm.Features { return d.features }
+
+type networkStub struct {
+	network.Driver
+	name   string
+	policy string
+	kind   network.LinkKind
+}
+
+func (d networkStub) Name() string                       { return d.name }
+func (d networkStub) Carries(policy string, _ bool) bool { return policy == d.policy }
+func (d networkStub) Links() []network.LinkKind          { return []network.LinkKind{d.kind} }
+
+// TestChoose checks which VMM a new VM gets, on hosts of different abilities.
+func TestChoose(t *testing.T) {
+	t.Parallel()
+	light := vmm.Features{Formats: []string{"raw"}, Links: []network.LinkKind{network.LinkNone, network.LinkTap}}
+	heavy := vmm.Features{Formats: []string{"raw", "qcow2"}, Links: []network.LinkKind{network.LinkNone, network.LinkSocket}}
+	with := func(f vmm.Features, problem, slow string) vmm.Features {
+		f.Problem, f.Slow = problem, slow
+		return f
+	}
+	for _, c := range []struct {
+		name         string
+		light, heavy vmm.Features
+		asked        CreateRequest
+		want         string // the VMM, its root disk and its network
+		says         []string
+	}{
+		{name: "both fit", light: light, heavy: heavy, want: "light raw-disk nothing"},
+		{name: "the first is absent", light: with(light, "it is absent", ""), heavy: heavy, want: "heavy qcow2-disk nothing"},
+		{name: "the first is slow", light: with(light, "", "slow"), heavy: heavy, want: "heavy qcow2-disk nothing"},
+		{name: "both are slow", light: with(light, "", "slow"), heavy: with(heavy, "", "slow"), want: "heavy qcow2-disk nothing"},
+		{name: "only the first runs, slowly", light: with(light, "", "slow"), heavy: with(heavy, "gone", ""), want: "light raw-disk nothing"},
+		{name: "the first takes no such link", light: light, heavy: heavy, asked: CreateRequest{Spec: model.Spec{Network: "sockets"}}, want: "heavy qcow2-disk sockets"},
+		{name: "a root disk that the first does not take", light: light, heavy: heavy, asked: CreateRequest{RootDisk: "qcow2-disk"}, want: "heavy qcow2-disk nothing"},
+		{name: "asked for", light: with(light, "", "slow"), heavy: heavy, asked: CreateRequest{VMM: "light"}, want: "light raw-disk nothing"},
+		{name: "asked for and absent", light: with(light, "it is absent", ""), heavy: heavy, asked: CreateRequest{VMM: "light"}, says: []string{"light", "it is absent"}},
+		{name: "asked for and not for this network", light: light, heavy: heavy, asked: CreateRequest{VMM: "light", Spec: model.Spec{Network: "sockets"}}, says: []string{"light", "sockets", "--vmm"}},
+		{name: "unknown", light: light, heavy: heavy, asked: CreateRequest{VMM: "other"}, says: []string{`"other"`, "light, heavy"}},
+		{name: "nothing runs", light: with(light, "it is absent", ""), heavy: with(heavy, "so is this", ""), says: []string{"it is absent", "so is this"}},
+		{name: "nobody carries it", light: light, heavy: heavy, asked: CreateRequest{Spec: model.Spec{Network: "pigeons"}}, says: []string{"pigeons"}},
+	} {
+		s := &Service{Options: Options{
+			VMMs: []vmm.Driver{vmmStub{name: "light", features: c.light}, vmmStub{name: "heavy", features: c.heavy}},
+			RootDisks: []rootdisk.Driver{
+				diskStub{name: "qcow2-disk", features: rootdisk.Features{Format: "qcow2"}},
+				diskStub{name: "raw-disk", features: rootdisk.Features{Format: "raw", Join: model.JoinOverlay}},
+			},
+			Networks: []network.Driver{
+				networkStub{name: "nothing", policy: "none", kind: network.LinkNone},
+				networkStub{name: "sockets", policy: "sockets", kind: network.LinkSocket},
+			},
+		}}
+		if c.asked.Spec.Network == "" {
+			c.asked.Spec.Network = "none"
+		}
+		d, err := s.choose(t.Context(), c.asked)
+		if c.want != "" {
+			if err != nil || strings.Join([]string{d.vmm.Name(), d.disk.Name(), d.network.Name()}, " ") != c.want {
+				t.Errorf("%s: got %+v, %v; want %s", c.name, d, err, c.want)
+			}
+			continue
+		}
+		if !errors.Is(err, model.ErrUnsupported) {
+			t.Errorf("%s: got %+v, %v; want ErrUnsupported", c.name, d, err)
 			continue
 		}
 		for _, text := range c.says {

@@ -9,17 +9,6 @@ import (
 	"banger/internal/network"
 )
 
-// pickNetwork returns the name of the driver for a VM like that.
-func (s *Service) pickNetwork(spec model.Spec) (string, error) {
-	policy := spec.Network
-	for _, d := range s.Networks {
-		if d.Carries(policy, hasPorts(spec)) {
-			return d.Name(), nil
-		}
-	}
-	return "", model.Errorf(model.ErrUnsupported, "cannot give a VM the network policy %q: no network driver of this banger carries it", policy)
-}
-
 func hasPorts(spec model.Spec) bool { return len(spec.Ports)+len(spec.HostPorts) > 0 }
 
 // setLink makes the VM's link what v says, with those ports, and remembers it. The caller holds the lock.
@@ -33,7 +22,12 @@ func (s *Service) setLink(ctx context.Context, e *entry, d network.Driver, v mod
 
 // tellLink tells the driver, and returns the link with the ports as they are in force now.
 func (s *Service) tellLink(ctx context.Context, d network.Driver, v model.VM, ports []model.Port) (network.Link, []model.Port, error) {
+	kind, err := s.linkKind(ctx, d, v)
+	if err != nil {
+		return network.Link{}, nil, err
+	}
 	want := network.Spec{
+		Kind: kind,
 		Slot: v.Slot, Name: v.Name, Policy: v.Spec.Network, Dir: s.Dirs.VM(v.ID), HostPorts: v.Spec.HostPorts,
 	}
 	for _, p := range ports {
@@ -51,6 +45,19 @@ func (s *Service) tellLink(ctx context.Context, d network.Driver, v model.VM, po
 	return link, ports, nil
 }
 
+// linkKind is how the VM's VMM attaches to a link of d.
+func (s *Service) linkKind(ctx context.Context, d network.Driver, v model.VM) (network.LinkKind, error) {
+	driver, err := s.vmm(v.VMM)
+	if err != nil {
+		return network.LinkNone, err
+	}
+	kind, ok := common(d, driver.Features(ctx).Links)
+	if !ok {
+		return kind, model.Errorf(model.ErrUnsupported, "cannot attach %s to the network %s: %s takes no link of that kind", v.Name, d.Name(), v.VMM)
+	}
+	return kind, nil
+}
+
 func (e *entry) setLink(link network.Link, ports []model.Port) {
 	e.mu.Lock()
 	e.link, e.ports = link, ports
@@ -59,11 +66,14 @@ func (e *entry) setLink(link network.Link, ports []model.Port) {
 
 // relink tells the network of an adopted VM anew, ports included, so that what lived on is not disturbed and what died
 // with the host's side comes back. A VM whose link cannot be made is listed with that problem. The caller holds the lock.
-func (s *Service) relink(ctx context.Context, e *entry, v model.VM, hint model.NetHandles) model.NetHandles {
+func (s *Service) relink(ctx context.Context, e *entry, v model.VM, p model.Process, hint model.NetHandles) model.NetHandles {
 	d, err := s.network(v.Network)
 	if err == nil {
 		var link network.Link
 		if link, err = s.setLink(ctx, e, d, v, recalledPorts(v.Spec, hint.Ports)); err == nil {
+			err = d.Up(ctx, v.ID, p)
+		}
+		if err == nil {
 			return link.Handles
 		}
 	}

@@ -52,9 +52,15 @@ func (s *Service) change(ctx context.Context, id model.VMID, edit func(v *model.
 		return err
 	}
 	if rests {
-		if changed.Network, err = s.pickNetwork(changed.Spec); err != nil {
+		driver, err := s.vmm(v.VMM)
+		if err != nil {
 			return err
 		}
+		n, err := s.pickNetwork(changed.Spec, v.VMM, driver.Features(ctx).Links)
+		if err != nil {
+			return err
+		}
+		changed.Network = n.Name()
 		return s.Store.UpdateSpec(ctx, id, changed.Spec, changed.Network)
 	}
 	d, err := s.network(v.Network)

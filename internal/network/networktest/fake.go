@@ -60,6 +60,9 @@ func (f *Fake) begin(ctx context.Context, call string, id model.VMID) error {
 	return f.fail(call, id)
 }
 
+// Links implements network.Driver.
+func (*Fake) Links() []network.LinkKind { return []network.LinkKind{network.LinkNone} }
+
 // Set implements network.Driver.
 func (f *Fake) Set(ctx context.Context, id model.VMID, s network.Spec) (network.Link, error) {
 	if err := f.begin(ctx, "Set", id); err != nil {

@@ -59,7 +59,7 @@ type world struct {
 func (w *world) restart(t *testing.T) { w.Driver = w.h.New(t, w.host) }
 
 func (w *world) spec(slot int) network.Spec {
-	return network.Spec{Slot: slot, Policy: w.h.Policy, Dir: w.host}
+	return network.Spec{Slot: slot, Kind: w.Links()[0], Policy: w.h.Policy, Dir: w.host}
 }
 
 func (w *world) set(t *testing.T, id model.VMID, slot int) network.Link {

@@ -25,6 +25,9 @@ func (Driver) Name() string { return "none" }
 // Carries implements network.Driver.
 func (Driver) Carries(policy string, ports bool) bool { return policy == model.PolicyNone && !ports }
 
+// Links implements network.Driver.
+func (Driver) Links() []network.LinkKind { return []network.LinkKind{network.LinkNone} }
+
 // Set implements network.Driver. A policy other than none is ErrInvalid: the caller chose the wrong driver, and a VM that
 // was promised a network must not silently go without.
 func (Driver) Set(ctx context.Context, _ model.VMID, s network.Spec) (network.Link, error) {
