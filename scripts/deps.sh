@@ -14,6 +14,7 @@ qemu-system-x86          qemu-system-x86_64
 mmdebstrap               mmdebstrap
 e2fsprogs                mke2fs
 uidmap                   newuidmap
+util-linux               nsenter
 git                      git
 debian-archive-keyring   /usr/share/keyrings/debian-archive-keyring.gpg
 ca-certificates          /etc/ssl/certs/ca-certificates.crt
@@ -25,7 +26,6 @@ libc6-dev                /usr/include/stdio.h
 qemu-utils               qemu-img
 procps                   pgrep
 iproute2                 ip
-util-linux               nsenter
 curl                     curl
 busybox-static           /bin/busybox
 '

@@ -11,6 +11,7 @@ import (
 
 	"banger/internal/dirs"
 	"banger/internal/image"
+	"banger/internal/network/user"
 	"banger/internal/procs"
 	"banger/internal/vm"
 )
@@ -19,6 +20,13 @@ import (
 // standard error and to whoever started it.
 func Main() int {
 	hardenProcess()
+	if len(os.Args) > 1 && os.Args[1] == user.TapCommand {
+		if err := user.TapHelper(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return 0
+	}
 	announce := procs.Starter() // before anything else opens descriptors
 	d, err := dirs.Default()
 	if err == nil {

@@ -70,6 +70,9 @@ func (d Dirs) Log() string { return filepath.Join(d.State, "bangerd.log") }
 // NetdSocket is where banger-netd, which carries the VMs' packets, listens.
 func (d Dirs) NetdSocket() string { return filepath.Join(d.State, "netd.sock") }
 
+// NetdTaps is where banger-netd is handed the packet sockets of taps.
+func (d Dirs) NetdTaps() string { return filepath.Join(d.State, "netd.taps") }
+
 // NetdLock is the file whose flock decides which banger-netd lives.
 func (d Dirs) NetdLock() string { return filepath.Join(d.State, "netd.lock") }
 

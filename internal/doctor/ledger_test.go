@@ -177,12 +177,14 @@ func TestANetdIsNeededByVMsOrADaemon(t *testing.T) {
 	d, vms := installation(t)
 	lockFile(t, d.NetdLock())
 	listen(t, d.NetdSocket())
+	listen(t, d.NetdTaps())
 	if found := leaks(t, d, vms); len(found) > 0 {
 		t.Errorf("a VM needs it: %v", found)
 	}
 	d.State = t.TempDir()
 	lockFile(t, d.NetdLock())
 	listen(t, d.NetdSocket())
+	listen(t, d.NetdTaps())
 	if found := leaks(t, d, nil); len(found) != 1 || found[0].What != "banger-netd" {
 		t.Errorf("nobody needs it: %v", found)
 	}

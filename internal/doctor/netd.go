@@ -32,12 +32,14 @@ func netdLeaks(ctx context.Context, d dirs.Dirs, vms []model.VM) ([]Leak, error)
 	if !needed {
 		leaks = append(leaks, Leak{"process", "banger-netd", "goes on though no VM and no daemon needs it; it has five seconds for its end"})
 	}
-	if err := dial(ctx, d.NetdSocket()); needed && err != nil {
-		why := "banger-netd runs and does not listen on it"
-		if errors.Is(err, os.ErrNotExist) {
-			why = "banger-netd runs, and its socket was removed; end that process: another one is started by need"
+	for _, socket := range []string{d.NetdSocket(), d.NetdTaps()} {
+		if err := dial(ctx, socket); needed && err != nil {
+			why := "banger-netd runs and does not listen on it"
+			if errors.Is(err, os.ErrNotExist) {
+				why = "banger-netd runs, and its socket was removed; end that process: another one is started by need"
+			}
+			leaks = append(leaks, Leak{"socket", socket, why})
 		}
-		leaks = append(leaks, Leak{"socket", d.NetdSocket(), why})
 	}
 	return leaks, nil
 }

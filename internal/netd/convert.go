@@ -3,6 +3,7 @@ package netd
 import (
 	"net/netip"
 	"path/filepath"
+	"regexp"
 
 	netdv1 "banger/api/netd/v1"
 	"banger/internal/model"
@@ -77,6 +78,20 @@ func identityOf(m *netdv1.Port) (port.Identity, error) {
 		return port.Identity{}, model.Errorf(model.ErrInvalid, "cannot use an MTU of %d: it can be %d to %d", m.GetMtu(), minMTU, maxMTU)
 	}
 	return port.Identity{Socket: m.GetSocket(), MAC: mac, Address: address.Addr(), Gateway: gateway, MTU: m.GetMtu()}, nil
+}
+
+// tapName is what a tap of ours may be called.
+var tapName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,14}$`)
+
+// toldOf checks whose a tap is. That there is none is no error.
+func toldOf(m *netdv1.Tap) (told, error) {
+	if m == nil {
+		return told{}, nil
+	}
+	if !tapName.MatchString(m.GetName()) || m.GetPid() <= 0 {
+		return told{}, model.Errorf(model.ErrInvalid, "cannot use %q of process %d as a tap", m.GetName(), m.GetPid())
+	}
+	return told{m.GetName(), model.Process{PID: int(m.GetPid()), StartTime: m.GetStartTime(), BootID: m.GetBootId()}}, nil
 }
 
 func forwardOf(m *netdv1.Forward) (port.Forward, error) {

@@ -12,6 +12,7 @@ import (
 	"banger/internal/model"
 	"banger/internal/netd/egress"
 	"banger/internal/netd/port"
+	"banger/internal/netd/tap"
 )
 
 // Network is the ports of all VMs.
@@ -29,6 +30,10 @@ type Network struct {
 type entry struct {
 	port      *port.Port
 	listeners []*port.Listener
+	// Of a VMM that does not listen on a socket itself:
+	told    told        // whose tap it is to have
+	tap     *tap.Bridge // nil as long as nobody has handed it over
+	carried told        // whose it has
 }
 
 // New returns a network without ports. changed hears the number of ports after each change.
@@ -109,7 +114,11 @@ func (n *Network) enter(p *port.Port, listeners []*port.Listener) {
 	if old := n.ports[p.ID()]; old != nil {
 		delete(n.byAddr, old.port.Identity().Address)
 	}
-	n.ports[p.ID()] = &entry{port: p, listeners: listeners}
+	e := &entry{port: p, listeners: listeners}
+	if old := n.ports[p.ID()]; old != nil {
+		e.told, e.tap, e.carried = old.told, old.tap, old.carried
+	}
+	n.ports[p.ID()] = e
 	n.byAddr[p.Identity().Address] = p
 	count := len(n.ports)
 	n.mu.Unlock()
@@ -149,6 +158,9 @@ func (n *Network) clear(id string) {
 		l.Close()
 	}
 	e.port.Close()
+	if e.tap != nil {
+		e.tap.Close()
+	}
 	n.changed(count)
 }
 

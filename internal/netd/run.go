@@ -68,6 +68,20 @@ func Run(ctx context.Context, d dirs.Dirs, ready func()) (err error) {
 		Limits: port.DefaultLimits(openFiles()), Timeouts: port.DefaultTimeouts(), Log: log,
 	}, life.Ports)
 	defer network.Keep(nil)
+	taps, err := unixsocket.Listen(d.NetdTaps())
+	if err != nil {
+		return err
+	}
+	handed := make(chan struct{})
+	go func() {
+		defer close(handed)
+		serveTaps(taps, network, log)
+	}()
+	defer func() {
+		_ = os.Remove(d.NetdTaps())
+		taps.Close()
+		<-handed
+	}()
 	return serve(ctx, d.NetdSocket(), NewServer(network, life, log), ready)
 }
 

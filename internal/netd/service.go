@@ -20,7 +20,7 @@ import (
 )
 
 // Protocol is the number of this API. It grows when an older daemon or netd would misunderstand the other.
-const Protocol = 1
+const Protocol = 2
 
 // maxMessage caps one request. A port with all its forwards and a long policy is far below it.
 const maxMessage = 1 << 20
@@ -92,11 +92,16 @@ func (s *service) Set(_ context.Context, r *netdv1.SetRequest) (*netdv1.SetRespo
 	if err != nil {
 		return nil, err
 	}
+	t, err := toldOf(r.GetPort().GetTap())
+	if err != nil {
+		return nil, err
+	}
 	taken, err := s.network.Set(config, forwards)
 	if err != nil {
 		return nil, err
 	}
-	res := &netdv1.SetResponse{}
+	s.network.tellTap(config.ID, t)
+	res := &netdv1.SetResponse{WantsTap: s.network.wantsTap(config.ID)}
 	for _, f := range taken {
 		res.Forwards = append(res.Forwards, forwardMessage(f))
 	}

@@ -205,6 +205,7 @@ type Port struct {
 	Policy        string                 `protobuf:"bytes,8,opt,name=policy,proto3" json:"policy,omitempty"` // as model.ParsePolicy reads it
 	Forwards      []*Forward             `protobuf:"bytes,9,rep,name=forwards,proto3" json:"forwards,omitempty"`
 	HostPorts     []uint32               `protobuf:"varint,10,rep,packed,name=host_ports,json=hostPorts,proto3" json:"host_ports,omitempty"` // of the host's loopback, reachable from the guest as host.banger.internal
+	Tap           *Tap                   `protobuf:"bytes,11,opt,name=tap,proto3" json:"tap,omitempty"`                                      // for a VMM that listens on no socket: netd does, in its place; one that is left out changes nothing
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -309,6 +310,82 @@ func (x *Port) GetHostPorts() []uint32 {
 	return nil
 }
 
+func (x *Port) GetTap() *Tap {
+	if x != nil {
+		return x.Tap
+	}
+	return nil
+}
+
+// Tap is a tap in the network namespace of the process that holds it.
+type Tap struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Pid           int32                  `protobuf:"varint,2,opt,name=pid,proto3" json:"pid,omitempty"`
+	StartTime     uint64                 `protobuf:"varint,3,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"` // of the process, in clock ticks since the host's boot
+	BootId        string                 `protobuf:"bytes,4,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`           // the host's
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tap) Reset() {
+	*x = Tap{}
+	mi := &file_netd_v1_netd_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tap) ProtoMessage() {}
+
+func (x *Tap) ProtoReflect() protoreflect.Message {
+	mi := &file_netd_v1_netd_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tap.ProtoReflect.Descriptor instead.
+func (*Tap) Descriptor() ([]byte, []int) {
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Tap) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Tap) GetPid() int32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Tap) GetStartTime() uint64 {
+	if x != nil {
+		return x.StartTime
+	}
+	return 0
+}
+
+func (x *Tap) GetBootId() string {
+	if x != nil {
+		return x.BootId
+	}
+	return ""
+}
+
 // Forward publishes a guest's port on the host.
 type Forward struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -322,7 +399,7 @@ type Forward struct {
 
 func (x *Forward) Reset() {
 	*x = Forward{}
-	mi := &file_netd_v1_netd_proto_msgTypes[5]
+	mi := &file_netd_v1_netd_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -334,7 +411,7 @@ func (x *Forward) String() string {
 func (*Forward) ProtoMessage() {}
 
 func (x *Forward) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[5]
+	mi := &file_netd_v1_netd_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -347,7 +424,7 @@ func (x *Forward) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forward.ProtoReflect.Descriptor instead.
 func (*Forward) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{5}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Forward) GetHostIp() string {
@@ -387,7 +464,7 @@ type SetRequest struct {
 
 func (x *SetRequest) Reset() {
 	*x = SetRequest{}
-	mi := &file_netd_v1_netd_proto_msgTypes[6]
+	mi := &file_netd_v1_netd_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -399,7 +476,7 @@ func (x *SetRequest) String() string {
 func (*SetRequest) ProtoMessage() {}
 
 func (x *SetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[6]
+	mi := &file_netd_v1_netd_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -412,7 +489,7 @@ func (x *SetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRequest.ProtoReflect.Descriptor instead.
 func (*SetRequest) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{6}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SetRequest) GetPort() *Port {
@@ -426,14 +503,16 @@ type SetResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In the order asked for, with the host ports that were taken. One that was asked for as any free port keeps the one that
 	// it got while it is asked for again, by 0 or by its number.
-	Forwards      []*Forward `protobuf:"bytes,1,rep,name=forwards,proto3" json:"forwards,omitempty"`
+	Forwards []*Forward `protobuf:"bytes,1,rep,name=forwards,proto3" json:"forwards,omitempty"`
+	// Nobody carries the frames of the port's tap: a packet socket beside it must be handed over, on netd.taps.
+	WantsTap      bool `protobuf:"varint,2,opt,name=wants_tap,json=wantsTap,proto3" json:"wants_tap,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SetResponse) Reset() {
 	*x = SetResponse{}
-	mi := &file_netd_v1_netd_proto_msgTypes[7]
+	mi := &file_netd_v1_netd_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -445,7 +524,7 @@ func (x *SetResponse) String() string {
 func (*SetResponse) ProtoMessage() {}
 
 func (x *SetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[7]
+	mi := &file_netd_v1_netd_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -458,7 +537,7 @@ func (x *SetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetResponse.ProtoReflect.Descriptor instead.
 func (*SetResponse) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{7}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SetResponse) GetForwards() []*Forward {
@@ -466,6 +545,13 @@ func (x *SetResponse) GetForwards() []*Forward {
 		return x.Forwards
 	}
 	return nil
+}
+
+func (x *SetResponse) GetWantsTap() bool {
+	if x != nil {
+		return x.WantsTap
+	}
+	return false
 }
 
 type ClearRequest struct {
@@ -477,7 +563,7 @@ type ClearRequest struct {
 
 func (x *ClearRequest) Reset() {
 	*x = ClearRequest{}
-	mi := &file_netd_v1_netd_proto_msgTypes[8]
+	mi := &file_netd_v1_netd_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -489,7 +575,7 @@ func (x *ClearRequest) String() string {
 func (*ClearRequest) ProtoMessage() {}
 
 func (x *ClearRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[8]
+	mi := &file_netd_v1_netd_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -502,7 +588,7 @@ func (x *ClearRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearRequest.ProtoReflect.Descriptor instead.
 func (*ClearRequest) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{8}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ClearRequest) GetVmId() string {
@@ -520,7 +606,7 @@ type ClearResponse struct {
 
 func (x *ClearResponse) Reset() {
 	*x = ClearResponse{}
-	mi := &file_netd_v1_netd_proto_msgTypes[9]
+	mi := &file_netd_v1_netd_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -532,7 +618,7 @@ func (x *ClearResponse) String() string {
 func (*ClearResponse) ProtoMessage() {}
 
 func (x *ClearResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[9]
+	mi := &file_netd_v1_netd_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -545,7 +631,7 @@ func (x *ClearResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearResponse.ProtoReflect.Descriptor instead.
 func (*ClearResponse) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{9}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{10}
 }
 
 type KeepRequest struct {
@@ -557,7 +643,7 @@ type KeepRequest struct {
 
 func (x *KeepRequest) Reset() {
 	*x = KeepRequest{}
-	mi := &file_netd_v1_netd_proto_msgTypes[10]
+	mi := &file_netd_v1_netd_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -569,7 +655,7 @@ func (x *KeepRequest) String() string {
 func (*KeepRequest) ProtoMessage() {}
 
 func (x *KeepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[10]
+	mi := &file_netd_v1_netd_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -582,7 +668,7 @@ func (x *KeepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeepRequest.ProtoReflect.Descriptor instead.
 func (*KeepRequest) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{10}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *KeepRequest) GetVmIds() []string {
@@ -600,7 +686,7 @@ type KeepResponse struct {
 
 func (x *KeepResponse) Reset() {
 	*x = KeepResponse{}
-	mi := &file_netd_v1_netd_proto_msgTypes[11]
+	mi := &file_netd_v1_netd_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -612,7 +698,7 @@ func (x *KeepResponse) String() string {
 func (*KeepResponse) ProtoMessage() {}
 
 func (x *KeepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[11]
+	mi := &file_netd_v1_netd_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -625,7 +711,7 @@ func (x *KeepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeepResponse.ProtoReflect.Descriptor instead.
 func (*KeepResponse) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{11}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{12}
 }
 
 type DeniedRequest struct {
@@ -637,7 +723,7 @@ type DeniedRequest struct {
 
 func (x *DeniedRequest) Reset() {
 	*x = DeniedRequest{}
-	mi := &file_netd_v1_netd_proto_msgTypes[12]
+	mi := &file_netd_v1_netd_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -649,7 +735,7 @@ func (x *DeniedRequest) String() string {
 func (*DeniedRequest) ProtoMessage() {}
 
 func (x *DeniedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[12]
+	mi := &file_netd_v1_netd_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -662,7 +748,7 @@ func (x *DeniedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeniedRequest.ProtoReflect.Descriptor instead.
 func (*DeniedRequest) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{12}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeniedRequest) GetVmId() string {
@@ -681,7 +767,7 @@ type DeniedResponse struct {
 
 func (x *DeniedResponse) Reset() {
 	*x = DeniedResponse{}
-	mi := &file_netd_v1_netd_proto_msgTypes[13]
+	mi := &file_netd_v1_netd_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -693,7 +779,7 @@ func (x *DeniedResponse) String() string {
 func (*DeniedResponse) ProtoMessage() {}
 
 func (x *DeniedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[13]
+	mi := &file_netd_v1_netd_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -706,7 +792,7 @@ func (x *DeniedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeniedResponse.ProtoReflect.Descriptor instead.
 func (*DeniedResponse) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{13}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DeniedResponse) GetDenials() []*Denial {
@@ -730,7 +816,7 @@ type Denial struct {
 
 func (x *Denial) Reset() {
 	*x = Denial{}
-	mi := &file_netd_v1_netd_proto_msgTypes[14]
+	mi := &file_netd_v1_netd_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -742,7 +828,7 @@ func (x *Denial) String() string {
 func (*Denial) ProtoMessage() {}
 
 func (x *Denial) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[14]
+	mi := &file_netd_v1_netd_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -755,7 +841,7 @@ func (x *Denial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Denial.ProtoReflect.Descriptor instead.
 func (*Denial) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{14}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Denial) GetProtocol() string {
@@ -804,7 +890,7 @@ type CheckRequest struct {
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_netd_v1_netd_proto_msgTypes[15]
+	mi := &file_netd_v1_netd_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -816,7 +902,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[15]
+	mi := &file_netd_v1_netd_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -829,7 +915,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{15}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CheckRequest) GetVmId() string {
@@ -864,7 +950,7 @@ type CheckResponse struct {
 
 func (x *CheckResponse) Reset() {
 	*x = CheckResponse{}
-	mi := &file_netd_v1_netd_proto_msgTypes[16]
+	mi := &file_netd_v1_netd_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -876,7 +962,7 @@ func (x *CheckResponse) String() string {
 func (*CheckResponse) ProtoMessage() {}
 
 func (x *CheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[16]
+	mi := &file_netd_v1_netd_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -889,7 +975,7 @@ func (x *CheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
 func (*CheckResponse) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{16}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CheckResponse) GetAllowed() bool {
@@ -924,7 +1010,7 @@ const file_netd_v1_netd_proto_rawDesc = "" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x10\n" +
 	"\x03pid\x18\x03 \x01(\x05R\x03pid\"\r\n" +
 	"\vHoldRequest\"\x0e\n" +
-	"\fHoldResponse\"\x84\x02\n" +
+	"\fHoldResponse\"\xa4\x02\n" +
 	"\x04Port\x12\x13\n" +
 	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -937,7 +1023,14 @@ const file_netd_v1_netd_proto_rawDesc = "" +
 	"\bforwards\x18\t \x03(\v2\x10.netd.v1.ForwardR\bforwards\x12\x1d\n" +
 	"\n" +
 	"host_ports\x18\n" +
-	" \x03(\rR\thostPorts\"p\n" +
+	" \x03(\rR\thostPorts\x12\x1e\n" +
+	"\x03tap\x18\v \x01(\v2\f.netd.v1.TapR\x03tap\"c\n" +
+	"\x03Tap\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03pid\x18\x02 \x01(\x05R\x03pid\x12\x1d\n" +
+	"\n" +
+	"start_time\x18\x03 \x01(\x04R\tstartTime\x12\x17\n" +
+	"\aboot_id\x18\x04 \x01(\tR\x06bootId\"p\n" +
 	"\aForward\x12\x17\n" +
 	"\ahost_ip\x18\x01 \x01(\tR\x06hostIp\x12\x1b\n" +
 	"\thost_port\x18\x02 \x01(\rR\bhostPort\x12\x1d\n" +
@@ -946,9 +1039,10 @@ const file_netd_v1_netd_proto_rawDesc = "" +
 	"\x03udp\x18\x04 \x01(\bR\x03udp\"/\n" +
 	"\n" +
 	"SetRequest\x12!\n" +
-	"\x04port\x18\x01 \x01(\v2\r.netd.v1.PortR\x04port\";\n" +
+	"\x04port\x18\x01 \x01(\v2\r.netd.v1.PortR\x04port\"X\n" +
 	"\vSetResponse\x12,\n" +
-	"\bforwards\x18\x01 \x03(\v2\x10.netd.v1.ForwardR\bforwards\"#\n" +
+	"\bforwards\x18\x01 \x03(\v2\x10.netd.v1.ForwardR\bforwards\x12\x1b\n" +
+	"\twants_tap\x18\x02 \x01(\bR\bwantsTap\"#\n" +
 	"\fClearRequest\x12\x13\n" +
 	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\"\x0f\n" +
 	"\rClearResponse\"$\n" +
@@ -994,52 +1088,54 @@ func file_netd_v1_netd_proto_rawDescGZIP() []byte {
 	return file_netd_v1_netd_proto_rawDescData
 }
 
-var file_netd_v1_netd_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_netd_v1_netd_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_netd_v1_netd_proto_goTypes = []any{
 	(*HelloRequest)(nil),          // 0: netd.v1.HelloRequest
 	(*HelloResponse)(nil),         // 1: netd.v1.HelloResponse
 	(*HoldRequest)(nil),           // 2: netd.v1.HoldRequest
 	(*HoldResponse)(nil),          // 3: netd.v1.HoldResponse
 	(*Port)(nil),                  // 4: netd.v1.Port
-	(*Forward)(nil),               // 5: netd.v1.Forward
-	(*SetRequest)(nil),            // 6: netd.v1.SetRequest
-	(*SetResponse)(nil),           // 7: netd.v1.SetResponse
-	(*ClearRequest)(nil),          // 8: netd.v1.ClearRequest
-	(*ClearResponse)(nil),         // 9: netd.v1.ClearResponse
-	(*KeepRequest)(nil),           // 10: netd.v1.KeepRequest
-	(*KeepResponse)(nil),          // 11: netd.v1.KeepResponse
-	(*DeniedRequest)(nil),         // 12: netd.v1.DeniedRequest
-	(*DeniedResponse)(nil),        // 13: netd.v1.DeniedResponse
-	(*Denial)(nil),                // 14: netd.v1.Denial
-	(*CheckRequest)(nil),          // 15: netd.v1.CheckRequest
-	(*CheckResponse)(nil),         // 16: netd.v1.CheckResponse
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
+	(*Tap)(nil),                   // 5: netd.v1.Tap
+	(*Forward)(nil),               // 6: netd.v1.Forward
+	(*SetRequest)(nil),            // 7: netd.v1.SetRequest
+	(*SetResponse)(nil),           // 8: netd.v1.SetResponse
+	(*ClearRequest)(nil),          // 9: netd.v1.ClearRequest
+	(*ClearResponse)(nil),         // 10: netd.v1.ClearResponse
+	(*KeepRequest)(nil),           // 11: netd.v1.KeepRequest
+	(*KeepResponse)(nil),          // 12: netd.v1.KeepResponse
+	(*DeniedRequest)(nil),         // 13: netd.v1.DeniedRequest
+	(*DeniedResponse)(nil),        // 14: netd.v1.DeniedResponse
+	(*Denial)(nil),                // 15: netd.v1.Denial
+	(*CheckRequest)(nil),          // 16: netd.v1.CheckRequest
+	(*CheckResponse)(nil),         // 17: netd.v1.CheckResponse
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
 }
 var file_netd_v1_netd_proto_depIdxs = []int32{
-	5,  // 0: netd.v1.Port.forwards:type_name -> netd.v1.Forward
-	4,  // 1: netd.v1.SetRequest.port:type_name -> netd.v1.Port
-	5,  // 2: netd.v1.SetResponse.forwards:type_name -> netd.v1.Forward
-	14, // 3: netd.v1.DeniedResponse.denials:type_name -> netd.v1.Denial
-	17, // 4: netd.v1.Denial.last:type_name -> google.protobuf.Timestamp
-	0,  // 5: netd.v1.NetdService.Hello:input_type -> netd.v1.HelloRequest
-	2,  // 6: netd.v1.NetdService.Hold:input_type -> netd.v1.HoldRequest
-	6,  // 7: netd.v1.NetdService.Set:input_type -> netd.v1.SetRequest
-	8,  // 8: netd.v1.NetdService.Clear:input_type -> netd.v1.ClearRequest
-	10, // 9: netd.v1.NetdService.Keep:input_type -> netd.v1.KeepRequest
-	12, // 10: netd.v1.NetdService.Denied:input_type -> netd.v1.DeniedRequest
-	15, // 11: netd.v1.NetdService.Check:input_type -> netd.v1.CheckRequest
-	1,  // 12: netd.v1.NetdService.Hello:output_type -> netd.v1.HelloResponse
-	3,  // 13: netd.v1.NetdService.Hold:output_type -> netd.v1.HoldResponse
-	7,  // 14: netd.v1.NetdService.Set:output_type -> netd.v1.SetResponse
-	9,  // 15: netd.v1.NetdService.Clear:output_type -> netd.v1.ClearResponse
-	11, // 16: netd.v1.NetdService.Keep:output_type -> netd.v1.KeepResponse
-	13, // 17: netd.v1.NetdService.Denied:output_type -> netd.v1.DeniedResponse
-	16, // 18: netd.v1.NetdService.Check:output_type -> netd.v1.CheckResponse
-	12, // [12:19] is the sub-list for method output_type
-	5,  // [5:12] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	6,  // 0: netd.v1.Port.forwards:type_name -> netd.v1.Forward
+	5,  // 1: netd.v1.Port.tap:type_name -> netd.v1.Tap
+	4,  // 2: netd.v1.SetRequest.port:type_name -> netd.v1.Port
+	6,  // 3: netd.v1.SetResponse.forwards:type_name -> netd.v1.Forward
+	15, // 4: netd.v1.DeniedResponse.denials:type_name -> netd.v1.Denial
+	18, // 5: netd.v1.Denial.last:type_name -> google.protobuf.Timestamp
+	0,  // 6: netd.v1.NetdService.Hello:input_type -> netd.v1.HelloRequest
+	2,  // 7: netd.v1.NetdService.Hold:input_type -> netd.v1.HoldRequest
+	7,  // 8: netd.v1.NetdService.Set:input_type -> netd.v1.SetRequest
+	9,  // 9: netd.v1.NetdService.Clear:input_type -> netd.v1.ClearRequest
+	11, // 10: netd.v1.NetdService.Keep:input_type -> netd.v1.KeepRequest
+	13, // 11: netd.v1.NetdService.Denied:input_type -> netd.v1.DeniedRequest
+	16, // 12: netd.v1.NetdService.Check:input_type -> netd.v1.CheckRequest
+	1,  // 13: netd.v1.NetdService.Hello:output_type -> netd.v1.HelloResponse
+	3,  // 14: netd.v1.NetdService.Hold:output_type -> netd.v1.HoldResponse
+	8,  // 15: netd.v1.NetdService.Set:output_type -> netd.v1.SetResponse
+	10, // 16: netd.v1.NetdService.Clear:output_type -> netd.v1.ClearResponse
+	12, // 17: netd.v1.NetdService.Keep:output_type -> netd.v1.KeepResponse
+	14, // 18: netd.v1.NetdService.Denied:output_type -> netd.v1.DeniedResponse
+	17, // 19: netd.v1.NetdService.Check:output_type -> netd.v1.CheckResponse
+	13, // [13:20] is the sub-list for method output_type
+	6,  // [6:13] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_netd_v1_netd_proto_init() }
@@ -1053,7 +1149,7 @@ func file_netd_v1_netd_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_netd_v1_netd_proto_rawDesc), len(file_netd_v1_netd_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

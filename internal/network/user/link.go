@@ -14,8 +14,8 @@ import (
 	"banger/internal/network"
 )
 
-// mtu is the largest that QEMU's stream backend carries: its frames, with their headers, are at most 68 KiB long, and an
-// IPv4 packet at most 64 KiB.
+// mtu is the largest that QEMU's stream backend carries, whose frames, with their headers, are at most 68 KiB long; a tap
+// takes one byte more, and an IPv4 packet is at most 64 KiB.
 const mtu = 65520
 
 // The addresses are those of a range that is nobody's (RFC 2544, benchmarking), the same in every VM but for the slot.
@@ -23,6 +23,9 @@ func gateway() netip.Addr { return netip.AddrFrom4([4]byte{198, 18, 0, 1}) }
 
 // maxSlot is the last one that has an address of its own in 198.18.0.0/15.
 const maxSlot = 1<<17 - 3
+
+// tapName is the same in all VMs: each is in a namespace of its own.
+const tapName = "banger"
 
 // linkOf is the link of a VM: a function of the installation and the slot.
 func linkOf(instance model.InstanceID, s network.Spec) (network.Link, error) {
@@ -33,7 +36,7 @@ func linkOf(instance model.InstanceID, s network.Spec) (network.Link, error) {
 	// The guest is alone in its network, so that whatever it sends goes to the gateway.
 	address := netip.AddrFrom4([4]byte{198, 18 + byte(host>>16), byte(host >> 8), byte(host)})
 	return network.Link{
-		Kind: network.LinkSocket, Socket: socketOf(s), MAC: hardwareAddress(instance, s.Slot), MTU: mtu,
+		Kind: s.Kind, Socket: socketOf(s), Tap: tapName, MAC: hardwareAddress(instance, s.Slot), MTU: mtu,
 		Address: netip.PrefixFrom(address, 32), Gateway: gateway(), DNS: []netip.Addr{gateway()},
 	}, nil
 }

@@ -185,13 +185,16 @@ func (d *Driver) revive() {
 // retell tells a netd that may be a new one what the last one knew, before anyone else asks it.
 func (d *Driver) retell(ctx context.Context, n *netd) {
 	for _, p := range d.remembered() {
-		_, err := n.rpc.Set(ctx, &netdv1.SetRequest{Port: p})
+		answer, err := n.rpc.Set(ctx, &netdv1.SetRequest{Port: p})
 		if err != nil && !n.dead(err) && len(p.GetForwards()) > 0 {
 			// Somebody may have taken a port of the host meanwhile. A network without ports is better than none.
 			d.options.Log.Error("cannot publish a VM's ports again", "vm", p.GetVmId(), "error", err)
 			bare := proto.CloneOf(p)
 			bare.Forwards = nil
-			_, err = n.rpc.Set(ctx, &netdv1.SetRequest{Port: bare})
+			answer, err = n.rpc.Set(ctx, &netdv1.SetRequest{Port: bare})
+		}
+		if err == nil && answer.GetWantsTap() && p.GetTap() != nil {
+			err = d.attach(ctx, p)
 		}
 		if err != nil {
 			d.options.Log.Error("cannot give a VM its network again", "vm", p.GetVmId(), "error", err)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
 
 	netdv1 "banger/api/netd/v1"
 	"banger/internal/dirs"
@@ -47,7 +48,8 @@ type Driver struct {
 
 	mu     sync.Mutex // guards what follows
 	ports  map[model.VMID]*netdv1.Port
-	netd   *netd // that answered last; nil for none
+	kinds  map[model.VMID]network.LinkKind // of the links whose ports these are
+	netd   *netd                           // that answered last; nil for none
 	closed bool
 
 	dialing chan struct{} // held while netd is looked for or started
@@ -64,7 +66,7 @@ var (
 // New returns a driver. It starts nothing before the first VM needs it.
 func New(o Options) *Driver {
 	ctx, stop := context.WithCancel(context.Background())
-	return &Driver{options: o, ports: map[model.VMID]*netdv1.Port{}, dialing: make(chan struct{}, 1), ctx: ctx, stop: stop}
+	return &Driver{options: o, ports: map[model.VMID]*netdv1.Port{}, kinds: map[model.VMID]network.LinkKind{}, dialing: make(chan struct{}, 1), ctx: ctx, stop: stop}
 }
 
 // Close lets go of netd, which goes on for the VMs that live and ends when there are none.
@@ -91,6 +93,11 @@ func (*Driver) Carries(policy string, _ bool) bool {
 	return err == nil
 }
 
+// Links implements network.Driver.
+func (*Driver) Links() []network.LinkKind {
+	return []network.LinkKind{network.LinkSocket, network.LinkOwnTap}
+}
+
 // Set implements network.Driver. netd is started when none runs.
 func (d *Driver) Set(ctx context.Context, id model.VMID, s network.Spec) (network.Link, error) {
 	if err := ctx.Err(); err != nil {
@@ -99,28 +106,44 @@ func (d *Driver) Set(ctx context.Context, id model.VMID, s network.Spec) (networ
 	if _, err := model.ParsePolicy(s.Policy); err != nil {
 		return network.Link{}, err
 	}
+	if !slices.Contains(d.Links(), s.Kind) {
+		return network.Link{}, model.Errorf(model.ErrInvalid, "cannot make a link of kind %d", s.Kind)
+	}
 	link, err := linkOf(d.options.Instance, s)
 	if err != nil {
 		return link, err
 	}
 	port := portOf(id, s, link)
-	d.setting.Lock()
-	defer d.setting.Unlock()
-	d.keepHostPorts(id, port)
-	taken, err := d.tell(ctx, port)
+	wants, err := d.set(ctx, id, s, port)
+	if err == nil {
+		link.Ports, err = forwardsOf(port.GetForwards(), s.Ports)
+	}
+	if err == nil && wants {
+		err = d.attach(ctx, port)
+	}
 	if err != nil {
 		return network.Link{}, err
 	}
-	// What is told again must name the host's ports that were taken.
-	port.Forwards = taken
-	if link.Ports, err = forwardsOf(taken, s.Ports); err != nil {
-		return network.Link{}, err
-	}
-	d.mu.Lock()
-	d.ports[id] = port
-	d.mu.Unlock()
 	link.Search = searchDomains(s.Policy)
 	return link, nil
+}
+
+// set tells netd of a port and remembers it, with the host's ports that were taken. wants says that netd has no hold on the
+// port's tap.
+func (d *Driver) set(ctx context.Context, id model.VMID, s network.Spec, port *netdv1.Port) (wants bool, err error) {
+	d.setting.Lock()
+	defer d.setting.Unlock()
+	d.keepHostPorts(id, port)
+	d.keepTap(id, port)
+	answer, err := d.tell(ctx, port)
+	if err != nil {
+		return false, err
+	}
+	port.Forwards = answer.GetForwards()
+	d.mu.Lock()
+	d.ports[id], d.kinds[id] = port, s.Kind
+	d.mu.Unlock()
+	return answer.GetWantsTap() && port.GetTap() != nil, nil
 }
 
 // keepHostPorts gives forwards for any free port of the host the one that they have.
@@ -143,18 +166,50 @@ func (d *Driver) keepHostPorts(id model.VMID, port *netdv1.Port) {
 	}
 }
 
-func (d *Driver) tell(ctx context.Context, port *netdv1.Port) ([]*netdv1.Forward, error) {
-	var taken []*netdv1.Forward
-	err := d.change(ctx, "cannot set the network", true, func(ctx context.Context, n *netd) error {
-		answer, err := n.rpc.Set(ctx, &netdv1.SetRequest{Port: port})
-		taken = answer.GetForwards()
-		return err
-	})
-	return taken, err
+// keepTap leaves a VM's tap as it is.
+func (d *Driver) keepTap(id model.VMID, port *netdv1.Port) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	port.Tap = d.ports[id].GetTap()
 }
 
-// Up implements network.Driver. netd connects to the VMM by itself.
-func (*Driver) Up(context.Context, model.VMID, model.Process) error { return nil }
+func (d *Driver) tell(ctx context.Context, port *netdv1.Port) (answer *netdv1.SetResponse, err error) {
+	err = d.change(ctx, "cannot set the network", true, func(ctx context.Context, n *netd) (err error) {
+		answer, err = n.rpc.Set(ctx, &netdv1.SetRequest{Port: port})
+		return err
+	})
+	return answer, err
+}
+
+// Up implements network.Driver. netd connects to a VMM's socket by itself; where a tap is, it must be told.
+func (d *Driver) Up(ctx context.Context, id model.VMID, p model.Process) error {
+	port, wants, err := d.tellTap(ctx, id, p)
+	if err == nil && wants {
+		err = d.attach(ctx, port)
+	}
+	return err
+}
+
+// tellTap tells netd whose the tap of a VM is, where it has one.
+func (d *Driver) tellTap(ctx context.Context, id model.VMID, p model.Process) (port *netdv1.Port, wants bool, err error) {
+	d.setting.Lock()
+	defer d.setting.Unlock()
+	d.mu.Lock()
+	port, kind := proto.CloneOf(d.ports[id]), d.kinds[id]
+	d.mu.Unlock()
+	if port == nil || kind != network.LinkOwnTap {
+		return nil, false, nil
+	}
+	port.Tap = &netdv1.Tap{Name: tapName, Pid: int32(p.PID), StartTime: p.StartTime, BootId: p.BootID}
+	answer, err := d.tell(ctx, port)
+	if err != nil {
+		return nil, false, err
+	}
+	d.mu.Lock()
+	d.ports[id] = port
+	d.mu.Unlock()
+	return port, answer.GetWantsTap(), nil
+}
 
 // Clear implements network.Driver. Where no netd runs there is no port.
 func (d *Driver) Clear(ctx context.Context, id model.VMID, _ model.NetHandles) error {
@@ -162,6 +217,7 @@ func (d *Driver) Clear(ctx context.Context, id model.VMID, _ model.NetHandles) e
 	defer d.setting.Unlock()
 	d.mu.Lock()
 	delete(d.ports, id)
+	delete(d.kinds, id)
 	d.mu.Unlock()
 	return d.change(ctx, "cannot take the network away", false, func(ctx context.Context, n *netd) error {
 		_, err := n.rpc.Clear(ctx, &netdv1.ClearRequest{VmId: string(id)})
@@ -184,6 +240,7 @@ func (d *Driver) Sweep(ctx context.Context, keep map[model.VMID]bool) error {
 	for id := range d.ports {
 		if !keep[id] {
 			delete(d.ports, id)
+			delete(d.kinds, id)
 		}
 	}
 	d.mu.Unlock()

@@ -85,7 +85,7 @@ func TestSuite(t *testing.T) {
 }
 
 func spec(host string, slot int) network.Spec {
-	return network.Spec{Slot: slot, Name: fmt.Sprintf("vm-%d", slot), Policy: "public", Dir: host}
+	return network.Spec{Slot: slot, Kind: network.LinkSocket, Name: fmt.Sprintf("vm-%d", slot), Policy: "public", Dir: host}
 }
 
 func TestKilledNetdIsToldAgain(t *testing.T) {
@@ -118,6 +118,74 @@ func TestKilledNetdIsToldAgain(t *testing.T) {
 	if link, err := d.Set(t.Context(), one, s); err != nil || link.Ports[0].HostPort != 40000 {
 		t.Errorf("%+v, %v", link.Ports, err)
 	}
+}
+
+// TestTapIsToldAgain checks that netd learns whose tap it is once the VMM runs, and again after it was killed.
+func TestTapIsToldAgain(t *testing.T) {
+	t.Parallel()
+	host := t.TempDir()
+	d := newDriver(t, host)
+	id, self := model.NewVMID(), mustSelf(t)
+	told := func(want int) {
+		t.Helper()
+		d.mu.Lock()
+		port := d.ports[id]
+		d.mu.Unlock()
+		if got := int(port.GetTap().GetPid()); got != want {
+			t.Errorf("the driver remembers a tap of process %d, not %d", got, want)
+		}
+		// The stand-in answers with the port of what it was told.
+		verdict, err := d.Check(t.Context(), id, fmt.Sprintf("tap:%d", want), false)
+		if err != nil || !verdict.Allowed {
+			t.Errorf("netd was told of another tap than that of %d: %+v, %v", want, verdict, err)
+		}
+	}
+	s := spec(host, 1)
+	s.Kind = network.LinkOwnTap
+	link, err := d.Set(t.Context(), id, s)
+	if err != nil || link.Kind != network.LinkOwnTap || link.Tap == "" {
+		t.Fatalf("%+v, %v", link, err)
+	}
+	told(0)
+	if err := d.Up(t.Context(), id, self); err != nil {
+		t.Fatal(err)
+	}
+	told(self.PID)
+	s.Policy = "none" // a live change leaves the tap
+	if _, err := d.Set(t.Context(), id, s); err != nil {
+		t.Fatal(err)
+	}
+	told(self.PID)
+	if err := netdOf(t, host).Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	told(self.PID)
+	if err := d.Clear(t.Context(), id, model.NetHandles{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Set(t.Context(), id, s); err != nil {
+		t.Fatal(err)
+	}
+	told(0) // the next VMM's is another
+	if err := d.Clear(t.Context(), id, model.NetHandles{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Set(t.Context(), id, spec(host, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Up(t.Context(), id, self); err != nil {
+		t.Fatal(err)
+	}
+	told(0) // it listens on a socket
+}
+
+func mustSelf(t *testing.T) model.Process {
+	t.Helper()
+	self, err := procs.Self()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return self
 }
 
 func TestNetdOutlivesTheDaemonForItsVMs(t *testing.T) {
