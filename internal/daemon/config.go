@@ -25,7 +25,8 @@ type fileConfig struct {
 	Network  string `toml:"network"`
 	RootDisk string `toml:"root-disk"`
 
-	Images imagesConfig `toml:"images"`
+	Images      imagesConfig      `toml:"images"`
+	Firecracker FirecrackerConfig `toml:"firecracker"`
 }
 
 // loadDefaults returns the shape of a VM for which nothing is said: the built-in one, changed by the file at path. Its

@@ -83,3 +83,31 @@ func TestLoadRootDisk(t *testing.T) {
 		}
 	}
 }
+
+func TestLoadFirecracker(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]FirecrackerConfig{
+		"": {},
+		"[firecracker]\nprogram = \"/opt/firecracker\"\nconsole = true\n": {Program: "/opt/firecracker", Console: true},
+	} {
+		path := filepath.Join(t.TempDir(), "config.toml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := loadFirecracker(path); err != nil || got != want {
+			t.Errorf("%q: %+v, %v", text, got, err)
+		}
+	}
+	for text, says := range map[string]string{
+		"[firecracker]\nprogram = \"firecracker\"\n": "absolute",
+		"[firecracker]\nseccomp = false\n":           "there is no key \"firecracker.seccomp\"",
+	} {
+		path := filepath.Join(t.TempDir(), "config.toml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := loadFirecracker(path); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

@@ -10,14 +10,23 @@ import (
 	"banger/internal/rootdisk/overlay"
 	"banger/internal/rootdisk/qcow2"
 	"banger/internal/vmm"
+	"banger/internal/vmm/firecracker"
+	"banger/internal/vmm/kvm"
 	"banger/internal/vmm/qemu"
 )
 
 // Shipped are the drivers that a released daemon has.
 func Shipped(h Host) Drivers {
+	probes := filepath.Join(h.Dirs.Cache, "probe")
+	speed := kvm.New(kvm.Options{Cache: probes, Log: h.Log})
 	packets := user.New(user.Options{Dirs: h.Dirs, Instance: h.Instance, Log: h.Log})
 	return Drivers{
-		VMMs: []vmm.Driver{qemu.New(qemu.Options{Cache: filepath.Join(h.Dirs.Cache, "probe"), Log: h.Log})},
+		VMMs: []vmm.Driver{
+			firecracker.New(firecracker.Options{
+				Binary: h.Firecracker.Program, Console: h.Firecracker.Console, Cache: probes, KVM: speed, Log: h.Log,
+			}),
+			qemu.New(qemu.Options{Cache: probes, KVM: speed, Log: h.Log}),
+		},
 		RootDisks: []rootdisk.Driver{
 			qcow2.New(qcow2.Options{VMs: h.Dirs.VMs(), Log: h.Log}),
 			// For any VMM, but what a guest sees is not quite an ordinary file system.

@@ -40,6 +40,8 @@ type Host struct {
 	Dirs     dirs.Dirs
 	Instance model.InstanceID
 	Log      *slog.Logger
+
+	Firecracker FirecrackerConfig // what the user says of it
 }
 
 // Drivers are the ways to run a VM, in order of preference. Tests give others than the shipped ones.
@@ -96,6 +98,10 @@ func Run(ctx context.Context, c Config) (err error) {
 	if err != nil {
 		return err
 	}
+	firecracker, err := loadFirecracker(c.Dirs.ConfigFile())
+	if err != nil {
+		return err
+	}
 	rows, err := store.Open(ctx, c.Dirs.Database())
 	if err != nil {
 		return err
@@ -107,7 +113,7 @@ func Run(ctx context.Context, c Config) (err error) {
 		Agent: c.Agent, Limits: limits, Tools: c.Tools, Log: log,
 	})
 	operations := operation.NewRunner(rows, log)
-	drivers := c.Drivers(Host{Dirs: c.Dirs, Instance: instance, Log: log})
+	drivers := c.Drivers(Host{Dirs: c.Dirs, Instance: instance, Log: log, Firecracker: firecracker})
 	if drivers.Close != nil {
 		defer func() { err = errors.Join(err, drivers.Close()) }()
 	}

@@ -1,0 +1,86 @@
+package firecracker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"banger/internal/model"
+	"banger/internal/vmm"
+	"banger/internal/vmm/kvm"
+)
+
+// Name is the driver's.
+const Name = "firecracker"
+
+// The files in a VM's directory: two sockets and two FIFOs.
+const (
+	socketAPI   = "firecracker.api"
+	socketVsock = "firecracker.vsock"
+	fifoLog     = "firecracker.log"
+	fifoConsole = "firecracker.console"
+)
+
+var fileNames = [...]string{socketAPI, socketVsock, fifoLog, fifoConsole}
+
+// Options are what a Driver needs to know.
+type Options struct {
+	Binary  string       // Firecracker's program; "" searches PATH
+	Cache   string       // directory that keeps what was probed; "" for none
+	KVM     *kvm.Probe   // nil for one of its own
+	Console bool         // give the VMs a serial console
+	Log     *slog.Logger // nil for none
+}
+
+// Driver runs VMs in Firecracker. It is safe for concurrent use and keeps no list of what it started.
+type Driver struct {
+	options Options
+
+	asking     sync.Once
+	namespaces error // why no process can be given namespaces of its own; asked once
+}
+
+// New returns a driver. Nothing is asked of the host before the first Features.
+func New(o Options) *Driver {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.KVM == nil {
+		o.KVM = kvm.New(kvm.Options{Cache: o.Cache, Log: o.Log})
+	}
+	return &Driver{options: o}
+}
+
+// Name returns "firecracker".
+func (d *Driver) Name() string { return Name }
+
+// Remove takes away a dead VMM's sockets and FIFOs.
+func (d *Driver) Remove(_ context.Context, id model.VMID, dir string, _ model.Handles) error {
+	if err := removeFiles(dir); err != nil {
+		return fmt.Errorf("cannot remove what the VMM of %s left: %w", id, err)
+	}
+	return nil
+}
+
+func removeFiles(dir string) error {
+	var errs []error
+	for _, name := range fileNames {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Sweep has nothing to do: this driver makes nothing outside the VMs' directories.
+func (d *Driver) Sweep(context.Context, map[model.VMID]bool) error { return nil }
+
+var (
+	_ vmm.Driver   = (*Driver)(nil)
+	_ vmm.Consoler = withConsole{}
+)

@@ -1,0 +1,122 @@
+package firecracker
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+
+	"banger/internal/model"
+	"banger/internal/network"
+	"banger/internal/vmm"
+	"banger/internal/vmm/process"
+)
+
+const program = "firecracker"
+
+// version is major, minor, patch.
+type version [3]int
+
+var (
+	minVersion = version{1, 14, 4}
+	// refused are later versions with a known hole (CVE-2026-5747, mended in 1.14.4 and 1.15.1).
+	refused        = []version{{1, 15, 0}}
+	versionPattern = regexp.MustCompile(`^Firecracker v((\d{1,4})\.(\d{1,4})\.(\d{1,4})[0-9A-Za-z.+~-]{0,60})`)
+)
+
+const where = "install a release >= 1.14.4 that is not 1.15.0, see docs/firecracker.md"
+
+// Features tells what Firecracker can do here.
+func (d *Driver) Features(ctx context.Context) vmm.Features {
+	f, _ := d.features(ctx)
+	return f
+}
+
+// features also returns the program to run.
+func (d *Driver) features(ctx context.Context) (f vmm.Features, binary string) {
+	f = vmm.Features{
+		Accel:   "kvm",
+		Links:   []network.LinkKind{network.LinkNone, network.LinkTap},
+		Formats: []string{"raw"},
+		Console: d.options.Console,
+	}
+	binary, text, err := process.Program{
+		Name: program, Path: d.options.Binary, Cache: d.options.Cache, Log: d.options.Log,
+		Absent: "Firecracker is not installed; " + where,
+	}.Version(ctx)
+	if err == nil {
+		f.Version, err = checkVersion(binary, text)
+	}
+	if err != nil {
+		f.Problem = err.Error()
+		return f, ""
+	}
+	verdict := d.options.KVM.Verdict()
+	f.Problem, f.Slow = verdict.Problem, verdict.Slow
+	if err := d.ownNetwork(binary); err == nil {
+		f.Links = append(f.Links, network.LinkOwnTap)
+	}
+	if f.Problem != "" {
+		f.Problem = "Firecracker needs KVM, and " + f.Problem
+	}
+	return f, binary
+}
+
+// ownNetwork says whether this user may make namespaces, which is asked once.
+func (d *Driver) ownNetwork(binary string) error {
+	d.asking.Do(func() {
+		if d.namespaces = process.OwnNetwork(binary); d.namespaces != nil {
+			d.options.Log.Warn("no VM can be run in Firecracker with a network: a process cannot be given namespaces of its own", "error", d.namespaces)
+		}
+	})
+	return d.namespaces
+}
+
+// checkVersion reads what the program said of its version. The error is a line for the user.
+func checkVersion(binary, text string) (string, error) {
+	m := versionPattern.FindStringSubmatch(text)
+	if m == nil {
+		return "", model.Errorf(model.ErrUnsupported, "%s is not Firecracker: it says %q for its version", binary, text[:min(len(text), 80)])
+	}
+	var v version
+	for i := range v {
+		v[i], _ = strconv.Atoi(m[i+2]) // the pattern lets only short numbers through
+	}
+	switch {
+	case slices.Compare(v[:], minVersion[:]) < 0:
+		return "", model.Errorf(model.ErrUnsupported, "Firecracker %s is too old: it has known holes; %s", m[1], where)
+	case slices.Contains(refused, v):
+		return "", model.Errorf(model.ErrUnsupported, "Firecracker %s has a known hole; %s", m[1], where)
+	}
+	return m[1], nil
+}
+
+// check refuses, with a line for the user, what Firecracker cannot attach.
+func check(c vmm.Config) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	if c.VCPUs > maxVCPUs {
+		return model.Errorf(model.ErrInvalid, "cannot give a VM %d vCPUs: Firecracker has at most %d", c.VCPUs, maxVCPUs)
+	}
+	for _, d := range c.Drives {
+		if d.Format != "raw" {
+			return model.Errorf(model.ErrUnsupported, "cannot attach %q to Firecracker: its format is %q, and it reads raw drives only", d.Path, d.Format)
+		}
+	}
+	switch l := c.Link; {
+	case l.Kind == network.LinkNone:
+		return nil
+	case l.Kind != network.LinkTap && l.Kind != network.LinkOwnTap:
+		return model.Errorf(model.ErrUnsupported, "cannot attach a link of kind %d to Firecracker", l.Kind)
+	case !tapName.MatchString(l.Tap):
+		return model.Errorf(model.ErrInvalid, "cannot attach the interface %q", l.Tap)
+	case len(l.MAC) != 6 || slices.Equal(l.MAC, make([]byte, 6)):
+		return model.Errorf(model.ErrInvalid, "cannot give a network interface the address %q", fmt.Sprint(l.MAC))
+	}
+	return nil
+}
+
+// tapName is what a network device of Linux may be called, less what is odd about some.
+var tapName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$`)
