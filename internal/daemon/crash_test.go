@@ -15,8 +15,14 @@ import (
 	"time"
 )
 
-// life is a VM's whole life; it says after each step what was promised: "" for nothing, else the state, or "gone".
-func (h *host) life(rootDisk string) (promise string) {
+// life is what is special about a VM's.
+type life struct {
+	behaviour string // of its VMM
+	rootDisk  string // the driver's name
+}
+
+// live leads a VM's whole life; it says after each step what was promised: "" for nothing, else the state, or "gone".
+func (h *host) live(rootDisk string) (promise string) {
 	c, err := client.Dial(h.t.Context(), client.Options{Dirs: h.dirs})
 	if err != nil {
 		return "" // the daemon is dead already
@@ -53,16 +59,15 @@ func (h *host) life(rootDisk string) (promise string) {
 
 // rootDiskOf is the driver with which a VM's life passes the point.
 func rootDiskOf(point string) string {
-	if strings.HasPrefix(point, "overlay.") {
-		return "overlay"
-	}
-	return ""
+	driver, _, _ := strings.Cut(point, ".")
+	return map[string]string{"overlay": "overlay", "dmsnap": "dm-snapshot"}[driver]
 }
 
 // elsewhere are the points that a VM's life does not pass.
 func elsewhere(point string) bool {
 	return strings.HasPrefix(point, "image.") && !strings.HasPrefix(point, "image.initrd.") || // walked by the jobs of images
 		strings.HasPrefix(point, "workspace.") || // package workspace walks its own
+		strings.HasPrefix(point, "storage.") || // its own, where the kernel has snapshots
 		strings.HasPrefix(point, "store.") || // a new database, walked below
 		point == "start.undone" || point == "reconcile.undo.after"
 }
@@ -73,7 +78,20 @@ func TestADaemonKilledAtAnyPointOfALifeLeaksNothing(t *testing.T) {
 		if !elsewhere(point) {
 			t.Run(point, func(t *testing.T) {
 				t.Parallel()
-				walk(t, "", point)
+				walk(t, life{rootDisk: rootDiskOf(point)}, point)
+			})
+		}
+	}
+}
+
+// TestADaemonKilledLeavesNoDevices walks the points between which a root disk has devices.
+func TestADaemonKilledLeavesNoDevices(t *testing.T) {
+	t.Parallel()
+	for _, point := range crash.Points() {
+		if strings.HasPrefix(point, "start.") && !elsewhere(point) || strings.HasPrefix(point, "stop.") || strings.HasPrefix(point, "delete.") {
+			t.Run(point, func(t *testing.T) {
+				t.Parallel()
+				walk(t, life{rootDisk: "dm-snapshot"}, point)
 			})
 		}
 	}
@@ -93,19 +111,19 @@ func TestADaemonKilledElsewhereLeaksNothing(t *testing.T) {
 			if c.second != "" {
 				points = append(points, c.second)
 			}
-			walk(t, c.behaviour, points...)
+			walk(t, life{behaviour: c.behaviour}, points...)
 		})
 	}
 }
 
 // walk kills daemons at points, one after the other, and asks the one after them what is left.
-func walk(t *testing.T, behaviour string, points ...string) {
+func walk(t *testing.T, l life, points ...string) {
 	h := newHost(t)
 	promise := ""
 	for i, point := range points {
-		cmd := h.start(crash.Env+"="+point, behaviourVariable+"="+behaviour)
+		cmd := h.start(crash.Env+"="+point, behaviourVariable+"="+l.behaviour)
 		if i == 0 {
-			promise = h.life(rootDiskOf(point))
+			promise = h.live(l.rootDisk)
 		}
 		died(t, cmd, point)
 	}

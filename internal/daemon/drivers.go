@@ -1,12 +1,15 @@
 package daemon
 
 import (
+	"os"
 	"path/filepath"
 
+	"banger/internal/helper/storage"
 	"banger/internal/network"
 	"banger/internal/network/none"
 	"banger/internal/network/user"
 	"banger/internal/rootdisk"
+	"banger/internal/rootdisk/dmsnap"
 	"banger/internal/rootdisk/overlay"
 	"banger/internal/rootdisk/qcow2"
 	"banger/internal/vmm"
@@ -29,6 +32,11 @@ func Shipped(h Host) Drivers {
 		},
 		RootDisks: []rootdisk.Driver{
 			qcow2.New(qcow2.Options{VMs: h.Dirs.VMs(), Log: h.Log}),
+			// For any VMM, where root has device-mapper.
+			dmsnap.New(dmsnap.Options{
+				VMs: h.Dirs.VMs(), Log: h.Log,
+				Verbs: storage.New(storage.Options{Instance: h.Instance, UID: os.Geteuid(), GID: os.Getegid()}),
+			}),
 			// For any VMM, but what a guest sees is not quite an ordinary file system.
 			overlay.New(overlay.Options{VMs: h.Dirs.VMs(), Log: h.Log}),
 		},

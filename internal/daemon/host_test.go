@@ -10,6 +10,8 @@ import (
 	"banger/internal/network"
 	"banger/internal/network/networktest"
 	"banger/internal/rootdisk"
+	"banger/internal/rootdisk/dmsnap"
+	"banger/internal/rootdisk/dmsnap/dmsnaptest"
 	"banger/internal/rootdisk/overlay"
 	"banger/internal/rootdisk/qcow2"
 	"banger/internal/store"
@@ -26,6 +28,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -69,6 +72,7 @@ func runDaemon(root string) int {
 				VMMs: []vmm.Driver{vmmtest.NewFake(vmmtest.FakeOptions{Behaviour: func(vmm.Config) vmmtest.Behaviour { return behaviour }})},
 				RootDisks: []rootdisk.Driver{
 					qcow2.New(qcow2.Options{VMs: d.VMs(), Log: h.Log}), overlay.New(overlay.Options{VMs: d.VMs(), Log: h.Log}),
+					dmsnap.New(dmsnap.Options{VMs: d.VMs(), Verbs: dmsnaptest.New(root + "/devices"), Log: h.Log}),
 				},
 				Networks: []network.Driver{networktest.NewFake(root+"/network", nil)},
 			}
@@ -228,6 +232,15 @@ func (h *host) noLeaks(vms []model.VM) {
 	}
 	for _, l := range leaks {
 		h.t.Errorf("leaked: %s", l)
+	}
+	devices, err := dmsnaptest.New(h.root + "/devices").List(h.t.Context())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, s := range devices {
+		if !slices.ContainsFunc(vms, func(v model.VM) bool { return v.ID == s.ID && v.State == model.StateRunning }) {
+			h.t.Errorf("leaked: the devices of %s", s.ID)
+		}
 	}
 }
 

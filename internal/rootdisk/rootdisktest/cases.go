@@ -2,6 +2,7 @@ package rootdisktest
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,11 +20,14 @@ func mark(t *testing.T, path, text string) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	info, err := file.Stat()
+	size, err := file.Seek(0, io.SeekEnd) // a device tells its size in no other way
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := file.WriteAt([]byte(text), info.Size()-int64(len(text))); err != nil {
+	if _, err := file.WriteAt([]byte(text), size-int64(len(text))); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Sync(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -203,7 +207,7 @@ func tornData(t *testing.T, w *world) {
 	if err := w.Deactivate(t.Context(), id, disk.Handles); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(ownFile(t, disk), 10); err != nil {
+	if err := os.Truncate(w.data(t, id, disk), 10); err != nil {
 		t.Fatal(err)
 	}
 	_, err := w.Activate(t.Context(), id, w.base)

@@ -22,6 +22,8 @@ type Harness struct {
 	New func(t *testing.T, vms string) rootdisk.Driver
 	// Devices says whether the VM's devices are there; nil for a driver that has none.
 	Devices func(t *testing.T, vms string, id model.VMID) bool
+	// Data is the file in which the VM's own data is at rest; nil for a driver whose writable drive it is.
+	Data func(vms string, id model.VMID) string
 }
 
 // Run runs the suite.
@@ -113,7 +115,7 @@ func (w *world) activate(t *testing.T, id model.VMID) rootdisk.Disk {
 	return disk
 }
 
-// ownFile is the writable file of an active disk, which every driver must have exactly one of.
+// ownFile is the writable file or device of an active disk, which every driver must have exactly one of.
 func ownFile(t *testing.T, disk rootdisk.Disk) string {
 	t.Helper()
 	var own []string
@@ -126,6 +128,15 @@ func ownFile(t *testing.T, disk rootdisk.Disk) string {
 		t.Fatalf("%d writable drives, want one: %+v", len(own), disk.Drives)
 	}
 	return own[0]
+}
+
+// data is the file in which the VM's own data is at rest.
+func (w *world) data(t *testing.T, id model.VMID, disk rootdisk.Disk) string {
+	t.Helper()
+	if w.h.Data == nil {
+		return ownFile(t, disk)
+	}
+	return w.h.Data(w.vms, id)
 }
 
 func (w *world) wantDevices(t *testing.T, id model.VMID, want bool) {
