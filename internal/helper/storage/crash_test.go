@@ -1,0 +1,87 @@
+//go:build crash
+
+package storage
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"banger/internal/crash"
+	"banger/internal/model"
+)
+
+// Environment of the test program run again as what is killed.
+const (
+	instanceVariable = "BANGER_TEST_INSTANCE"
+	vmVariable       = "BANGER_TEST_VM"
+	filesVariable    = "BANGER_TEST_FILES" // the base, a colon, the changes
+)
+
+func TestMain(m *testing.M) {
+	if instance := os.Getenv(instanceVariable); instance != "" {
+		os.Exit(attachAndDetach(New(Options{Instance: model.InstanceID(instance), UID: os.Getuid(), GID: os.Getgid()})))
+	}
+	os.Exit(m.Run())
+}
+
+// attachAndDetach passes every point and ends with what is no success in any case.
+func attachAndDetach(h *Host) int {
+	below, above, _ := strings.Cut(os.Getenv(filesVariable), ":")
+	base, err := os.Open(below)
+	cow, cerr := os.OpenFile(above, os.O_RDWR, 0)
+	if errors.Join(err, cerr) != nil {
+		return 2
+	}
+	id := model.VMID(os.Getenv(vmVariable))
+	if _, err := h.Attach(context.Background(), id, base, cow); err != nil {
+		return 3
+	}
+	if err := h.Detach(context.Background(), id); err != nil {
+		return 4
+	}
+	return 5
+}
+
+// TestKilledAtAnyPoint requires that after a kill a snapshot can be attached, whatever is there of it, and that afterwards
+// none of it is left.
+func TestKilledAtAnyPoint(t *testing.T) {
+	t.Parallel()
+	for _, point := range crash.Points() {
+		if !strings.HasPrefix(point, "storage.") {
+			continue
+		}
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			h, id := snapshots(t), model.NewVMID()
+			base, cow := pair(t, t.TempDir())
+			for _, attach := range []bool{true, false} {
+				cmd := exec.Command(os.Args[0])
+				cmd.Env = append(os.Environ(), crash.Env+"="+point, instanceVariable+"="+string(h.o.Instance), vmVariable+"="+string(id),
+					filesVariable+"="+base.Name()+":"+cow.Name())
+				err := cmd.Run()
+				var exit *exec.ExitError
+				if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+					t.Fatalf("it was not killed there: %v", err)
+				}
+				if attach {
+					s := attached(t, h, id, base, cow)
+					if got, err := os.ReadFile(s.Node); err != nil || !bytes.Equal(got, bytes.Repeat([]byte("b"), baseBytes)) {
+						t.Errorf("the snapshot is not the base's: %v", err)
+					}
+				}
+				if err := h.Detach(t.Context(), id); err != nil {
+					t.Fatal(err)
+				}
+				if left, err := h.List(t.Context()); err != nil || len(left) != 0 {
+					t.Errorf("left: %+v, %v", left, err)
+				}
+			}
+		})
+	}
+}
