@@ -41,6 +41,12 @@ type Driver interface {
 	Sweep(ctx context.Context, keep map[model.VMID]Keep) error
 }
 
+// Finder is the power of a driver whose disks have devices to tell those that a VM has now, when what was recorded of them
+// may be lost. Of a VM without devices it tells none.
+type Finder interface {
+	Find(ctx context.Context, id model.VMID) (model.DiskHandles, error)
+}
+
 // Features is what a driver needs of others, and whether it can run here. All but Problem is the same on every host.
 type Features struct {
 	Format  string     // of all its drives; the VMM must take it

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"banger/internal/atomicfile"
 	"banger/internal/model"
+	"banger/internal/rootdisk"
 )
 
 // maxHandlesBytes caps what is read of a handles file: ours are some hundred bytes long.
@@ -52,6 +54,24 @@ func (s *Service) loadHandles(id model.VMID) model.Handles {
 		return model.Handles{}
 	}
 	return h
+}
+
+// refind asks the host for the devices of a living VM's root disk, since what was recorded of them is a hint only.
+func (s *Service) refind(ctx context.Context, v model.VM, hint model.DiskHandles) model.DiskHandles {
+	d, err := s.rootDisk(v.RootDisk)
+	if err != nil {
+		return hint
+	}
+	finder, ok := d.(rootdisk.Finder)
+	if !ok {
+		return model.DiskHandles{}
+	}
+	found, err := finder.Find(ctx, v.ID)
+	if err != nil {
+		s.Log.Warn("cannot tell the devices of an adopted VM's root disk", "vm", string(v.ID), "error", err)
+		return hint
+	}
+	return found
 }
 
 func (s *Service) clearHandles(e *entry) error {

@@ -69,6 +69,7 @@ func (s *Service) reconcile(ctx context.Context, v model.VM) error {
 		return err
 	}
 	e.setProblem("")
+	h.Disk = s.refind(ctx, v, h.Disk)
 	h.Net = s.relink(ctx, e, v, h.VMM, h.Net)
 	if err := s.saveHandles(e, h); err != nil {
 		return err

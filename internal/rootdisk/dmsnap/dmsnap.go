@@ -55,7 +55,10 @@ type Options struct {
 // Driver implements rootdisk.Driver.
 type Driver struct{ o Options }
 
-var _ rootdisk.Driver = (*Driver)(nil)
+var (
+	_ rootdisk.Driver = (*Driver)(nil)
+	_ rootdisk.Finder = (*Driver)(nil)
+)
 
 // New returns a driver. It touches nothing.
 func New(o Options) *Driver { return &Driver{o} }
@@ -143,8 +146,26 @@ func (d *Driver) Activate(ctx context.Context, id model.VMID, base rootdisk.Base
 	}
 	return rootdisk.Disk{
 		Drives:  []model.Drive{{Path: s.Node, Format: format, Serial: model.SerialRoot}},
-		Handles: model.DiskHandles{BaseLoop: s.BaseLoop, COWLoop: s.COWLoop, DMName: s.Name, DMDev: s.Dev},
+		Handles: handles(s),
 	}, nil
+}
+
+func handles(s storage.Snapshot) model.DiskHandles {
+	return model.DiskHandles{BaseLoop: s.BaseLoop, COWLoop: s.COWLoop, DMName: s.Name, DMDev: s.Dev}
+}
+
+// Find implements rootdisk.Finder.
+func (d *Driver) Find(ctx context.Context, id model.VMID) (model.DiskHandles, error) {
+	there, err := d.o.Verbs.List(ctx)
+	if err != nil {
+		return model.DiskHandles{}, model.HostErrorf(err, "cannot find the root disk's devices")
+	}
+	for _, s := range there {
+		if s.ID == id {
+			return handles(s), nil
+		}
+	}
+	return model.DiskHandles{}, nil
 }
 
 // verify checks that the changes are there whole, as far as their size tells, and belong to base.

@@ -248,6 +248,32 @@ func lyingHint(t *testing.T, w *world) {
 	}
 }
 
+// find is for drivers that can tell a VM's devices.
+func find(t *testing.T, w *world) {
+	if _, ok := w.Driver.(rootdisk.Finder); !ok {
+		if w.h.Devices != nil {
+			t.Error("it has devices and cannot tell them")
+		}
+		return
+	}
+	id := w.created(t)
+	w.activate(t, w.created(t))
+	want := func(want model.DiskHandles) {
+		t.Helper()
+		w.restart(t)
+		if got, err := w.Driver.(rootdisk.Finder).Find(t.Context(), id); err != nil || got != want {
+			t.Errorf("found %+v, %v; want %+v", got, err, want)
+		}
+	}
+	want(model.DiskHandles{})
+	handles := w.activate(t, id).Handles
+	want(handles)
+	if err := w.Deactivate(t.Context(), id, handles); err != nil {
+		t.Fatal(err)
+	}
+	want(model.DiskHandles{})
+}
+
 func fullDisk(t *testing.T, w *world) {
 	id := w.vm(t)
 	if err := os.WriteFile(filepath.Join(filepath.Dir(w.vms), "ballast"), make([]byte, 1<<20), 0o600); err == nil {

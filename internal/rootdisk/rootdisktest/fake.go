@@ -24,7 +24,10 @@ type Fake struct {
 	fail    func(call string, id model.VMID) error
 }
 
-var _ rootdisk.Driver = (*Fake)(nil)
+var (
+	_ rootdisk.Driver = (*Fake)(nil)
+	_ rootdisk.Finder = (*Fake)(nil)
+)
 
 // NewFake returns a fake whose data is in vms/<id>/root.img and whose devices are the files in devices. fail, when it is
 // not nil, is asked before each call, by the method's name, and its error is returned instead of acting.
@@ -121,8 +124,24 @@ func (f *Fake) Activate(ctx context.Context, id model.VMID, base rootdisk.Base) 
 	}
 	return rootdisk.Disk{
 		Drives:  []model.Drive{{Path: f.data(id), Format: "raw", Serial: model.SerialRoot}},
-		Handles: model.DiskHandles{DMName: filepath.Base(f.device(id)), DMDev: f.device(id)},
+		Handles: f.handles(id),
 	}, nil
+}
+
+func (f *Fake) handles(id model.VMID) model.DiskHandles {
+	return model.DiskHandles{DMName: filepath.Base(f.device(id)), DMDev: f.device(id)}
+}
+
+// Find implements rootdisk.Finder.
+func (f *Fake) Find(ctx context.Context, id model.VMID) (model.DiskHandles, error) {
+	if err := f.begin(ctx, "Find", id); err != nil {
+		return model.DiskHandles{}, err
+	}
+	_, err := os.Lstat(f.device(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return model.DiskHandles{}, nil
+	}
+	return f.handles(id), err
 }
 
 // Deactivate implements rootdisk.Driver. It finds the device by the VM's id and never follows the hint.

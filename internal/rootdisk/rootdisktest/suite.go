@@ -45,6 +45,7 @@ func Run(t *testing.T, h Harness) {
 		{"TornData", tornData},
 		{"Canceled", canceled},
 		{"LyingHint", lyingHint},
+		{"FindAfterACrash", find},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
