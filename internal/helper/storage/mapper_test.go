@@ -247,7 +247,7 @@ func BenchmarkAttach(b *testing.B) {
 		}
 		defer dm.close()
 		for b.Loop() {
-			if err := h.attach(dm, id, base, cow, baseBytes/sectorBytes); err != nil {
+			if _, err := h.attach(dm, id, base, cow, baseBytes/sectorBytes); err != nil {
 				b.Fatal(err)
 			}
 			b.StopTimer()
