@@ -25,7 +25,7 @@ func snapshots(t *testing.T) *Host {
 		t.Skipf("not run: needs snapshots: %s", problem)
 	}
 	t.Cleanup(func() {
-		ctx := context.Background() //nolint:usetesting // the test's own has ended
+		ctx := context.Background() // the test's own has ended
 		all, err := h.List(ctx)
 		for _, s := range all {
 			err = errors.Join(err, h.Detach(ctx, s.ID))

@@ -59,7 +59,7 @@ func TestSuiteOverRealDevices(t *testing.T) {
 		New: func(t *testing.T, vms string) rootdisk.Driver {
 			d := driver(vms, onHost(vms))
 			t.Cleanup(func() {
-				if err := d.Sweep(context.Background(), nil); err != nil { //nolint:usetesting // the test's own has ended
+				if err := d.Sweep(context.Background(), nil); err != nil { // the test's own has ended
 					t.Error(err)
 				}
 			})
