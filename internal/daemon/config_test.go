@@ -66,7 +66,7 @@ func TestLoadRootDisk(t *testing.T) {
 		"vcpus = 4\n":               "",
 		"root-disk = \"overlay\"":   "overlay",
 		"root-disk = \"qcow2\"":     "qcow2",
-		"root-disk = \"overlayfs\"": "error: qcow2, overlay",
+		"root-disk = \"overlayfs\"": "error: qcow2, dm-snapshot, overlay",
 		"root-disk = 3":             "error: line 1",
 	} {
 		path := filepath.Join(dir, "config.toml")

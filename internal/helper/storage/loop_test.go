@@ -98,12 +98,12 @@ func TestDetachWaitsForWhatHoldsALoopDevice(t *testing.T) {
 	if err := device.Close(); err != nil {
 		t.Fatal(err)
 	}
-	time.AfterFunc(300*time.Millisecond, func() { _ = held.Close() })
 	began := time.Now()
+	time.AfterFunc(300*time.Millisecond, func() { _ = held.Close() })
 	if err := h.Detach(t.Context(), id); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(began); took < 250*time.Millisecond || took > patience/2 {
+	if took := time.Since(began); took < 300*time.Millisecond || took > patience/2 {
 		t.Errorf("it took %v", took)
 	}
 	if found := loopsOf(t, h, id); len(found) != 0 {
