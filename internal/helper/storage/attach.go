@@ -30,12 +30,16 @@ func (h *Host) Attach(ctx context.Context, id model.VMID, base, cow *os.File) (S
 		return fail(err)
 	}
 	defer dm.close()
-	s, err := h.whole(dm, id, base, cow)
+	s, mapped, err := h.whole(dm, id, base, cow)
 	if err != nil {
 		return fail(err)
 	}
 	if s.Name == "" {
-		if s, err = h.anew(ctx, dm, id, base, cow, sectors); err != nil {
+		if err := h.clear(ctx, id, mapped); err != nil {
+			return fail(err)
+		}
+		crash.At("storage.attach.before")
+		if s, err = h.attach(dm, id, base, cow, sectors); err != nil {
 			return fail(errors.Join(err, h.Detach(context.WithoutCancel(ctx), id)))
 		}
 	}
@@ -46,17 +50,19 @@ func (h *Host) Attach(ctx context.Context, id model.VMID, base, cow *os.File) (S
 	return s, nil
 }
 
-// anew makes what Attach makes, all but the node, in the place of whatever there is of it.
-func (h *Host) anew(ctx context.Context, dm *control, id model.VMID, base, cow *os.File, sectors uint64) (Snapshot, error) {
-	some, err := h.some(dm, id)
-	if some {
-		err = h.Detach(ctx, id)
+// clear takes away what there is of the VM's, if anything. mapped says that there is a mapped device.
+func (h *Host) clear(ctx context.Context, id model.VMID, mapped bool) error {
+	if !mapped {
+		loops, err := h.loops()
+		if err != nil {
+			return err
+		}
+		_, err = os.Lstat(h.node(id))
+		if err != nil && !slices.ContainsFunc(loops, func(l loop) bool { return l.id == id }) {
+			return nil
+		}
 	}
-	if err != nil {
-		return Snapshot{}, err
-	}
-	crash.At("storage.attach.before")
-	return h.attach(dm, id, base, cow, sectors)
+	return h.Detach(ctx, id)
 }
 
 // attach makes the loop devices and the mapped device over them.
@@ -105,31 +111,19 @@ func (h *Host) finish(dm *control, s *Snapshot) error {
 	return h.makeNode(s.ID, state.dev)
 }
 
-// some says whether anything of the VM's is there.
-func (h *Host) some(dm *control, id model.VMID) (bool, error) {
-	if _, err := dm.status(h.uuid(id), true); !errors.Is(err, errNoDevice) {
-		return true, err
-	}
-	if _, err := os.Lstat(h.node(id)); err == nil {
-		return true, nil
-	}
-	loops, err := h.loops()
-	return slices.ContainsFunc(loops, func(l loop) bool { return l.id == id }), err
-}
-
 // whole returns the VM's snapshot, all but its node, if it is there, runs, and is one of these two files; else its name is
-// "".
-func (h *Host) whole(dm *control, id model.VMID, base, cow *os.File) (Snapshot, error) {
+// "". mapped says whether there is a mapped device at all.
+func (h *Host) whole(dm *control, id model.VMID, base, cow *os.File) (s Snapshot, mapped bool, err error) {
 	state, err := dm.status(h.uuid(id), true)
 	if errors.Is(err, errNoDevice) {
-		return Snapshot{}, nil
+		return Snapshot{}, false, nil
 	}
 	if err != nil || !state.active || state.removing {
-		return Snapshot{}, err
+		return Snapshot{}, true, err
 	}
 	loops, err := h.loops()
 	if err != nil {
-		return Snapshot{}, err
+		return Snapshot{}, true, err
 	}
 	var found [2]loop
 	for i, want := range []struct {
@@ -138,15 +132,15 @@ func (h *Host) whole(dm *control, id model.VMID, base, cow *os.File) (Snapshot, 
 	}{{partBase, base}, {partCOW, cow}} {
 		at := slices.IndexFunc(loops, func(l loop) bool { return l.id == id && l.part == want.part })
 		if at < 0 {
-			return Snapshot{}, nil
+			return Snapshot{}, true, nil
 		}
 		found[i] = loops[at]
 		if same, err := found[i].over(want.file); err != nil || !same {
-			return Snapshot{}, err
+			return Snapshot{}, true, err
 		}
 	}
 	if !strings.HasPrefix(state.params, found[0].dev+" "+found[1].dev+" ") {
-		return Snapshot{}, nil
+		return Snapshot{}, true, nil
 	}
-	return Snapshot{ID: id, Name: state.name, BaseLoop: found[0].path, COWLoop: found[1].path}, nil
+	return Snapshot{ID: id, Name: state.name, BaseLoop: found[0].path, COWLoop: found[1].path}, true, nil
 }

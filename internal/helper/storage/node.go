@@ -19,19 +19,31 @@ func (h *Host) makeNode(id model.VMID, dev uint64) error {
 	if unix.Lstat(path, &stat) == nil && stat.Mode&unix.S_IFMT == unix.S_IFBLK && stat.Rdev == dev && int(stat.Uid) == h.o.UID {
 		return nil
 	}
-	if err := h.removeNode(id); err != nil { // it is that of a device that was
-		return err
-	}
-	err := h.mknod(path, dev)
-	for errors.Is(err, syscall.ENOENT) { // another VM's node was the last but now, and took the directory with it
-		if err = os.Mkdir(h.dir(), 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
+	for {
+		err := h.mknod(path, dev)
+		switch {
+		case errors.Is(err, syscall.EEXIST): // that of a device that was
+			err = h.removeNode(id)
+		case errors.Is(err, syscall.ENOENT): // the first, or another VM's was the last but now and took the directory with it
+			err = h.makeDir()
+		default:
 			return err
 		}
-		if err = os.Chmod(h.dir(), 0o711); err == nil || errors.Is(err, syscall.ENOENT) { // whatever the umask took
-			err = h.mknod(path, dev)
+		if err != nil {
+			return err
 		}
 	}
-	return err
+}
+
+// makeDir makes the directory for nodes with its mode, whatever the umask takes.
+func (h *Host) makeDir() error {
+	if err := os.Mkdir(h.dir(), 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := os.Chmod(h.dir(), 0o711); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // mknod makes a node of root's and gives it away.
