@@ -36,6 +36,11 @@ func takeShutdown(initramfs int) error {
 	if err := os.Link(filepath.Join(old, self), filepath.Join(old, shutdownName)); err != nil {
 		return fmt.Errorf("cannot prepare the shutdown: %w", err)
 	}
+	for _, at := range []string{"dev", "proc", "run", "sys", "oldroot"} { // where it moves what is mounted
+		if err := os.MkdirAll(filepath.Join(old, at), 0o755); err != nil {
+			return fmt.Errorf("cannot prepare the shutdown: %w", err)
+		}
+	}
 	// It was nobody's to see until now.
 	if err := os.Chmod(old, 0o755); err != nil {
 		return fmt.Errorf("cannot prepare the shutdown: %w", err)

@@ -66,13 +66,13 @@ func sample(t testing.TB, dir string) vmm.Config {
 			{Path: filepath.Join(dir, "work"), Format: "raw", Serial: model.SerialWork},
 		},
 	}
-	for path, real := range map[string]string{
+	for path, given := range map[string]string{
 		c.Kernel: os.Getenv("BANGER_TEST_KERNEL"), c.Initrd: os.Getenv("BANGER_TEST_INITRD"),
 		c.Drives[0].Path: os.Getenv("BANGER_TEST_MODULES"), c.Drives[1].Path: "",
 	} {
 		var err error
-		if real != "" {
-			err = os.Symlink(real, path)
+		if given != "" {
+			err = os.Symlink(given, path)
 		} else {
 			err = os.WriteFile(path, make([]byte, 4096), 0o600)
 		}
