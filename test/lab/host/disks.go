@@ -97,13 +97,13 @@ func imagesDisk(ctx context.Context, cache, data string) (string, error) {
 	}
 	defer lock.Close()
 	if _, err := os.Stat(file); err == nil {
-		return file, nil
+		return file, os.Chtimes(file, time.Now(), time.Now()) // it is in use
 	}
 	tool, err := hosttool.Find("mke2fs", "e2fsprogs")
 	if err != nil {
 		return "", err
 	}
-	temp := file + ".new"
+	temp := filepath.Join(cache, "images.new")
 	if err := errors.Join(os.RemoveAll(temp), os.WriteFile(temp, nil, 0o600), os.Truncate(temp, imagesBytes)); err != nil {
 		return "", err
 	}

@@ -27,7 +27,7 @@ type lab struct {
 	*machine
 	conn   *wire.Conn
 	events chan wire.Event
-	booted time.Duration // since the start of QEMU
+	booted string // how long that took
 }
 
 // startLab boots a lab and waits until it can be asked for something.
@@ -44,7 +44,7 @@ func startLab(ctx context.Context, f files, log io.Writer) (*lab, error) {
 		l.stop()
 		return nil, fmt.Errorf("cannot boot the lab: %w", err)
 	}
-	l.booted = time.Since(begin)
+	l.booted = fmt.Sprintf("booted in %.0f s, %.0f s of a processor", time.Since(begin).Seconds(), m.cpu().Seconds())
 	return l, nil
 }
 

@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"banger/internal/image"
 	"banger/internal/model"
 )
@@ -33,19 +31,6 @@ func recipe() image.System {
 	}
 }
 
-// cache is where the lab's files are kept from run to run.
-func cache() (string, error) {
-	dir := os.Getenv("BANGER_LAB_CACHE")
-	if dir == "" {
-		user, err := os.UserCacheDir()
-		if err != nil {
-			return "", err
-		}
-		dir = filepath.Join(user, "banger-lab")
-	}
-	return dir, os.MkdirAll(dir, 0o700)
-}
-
 // system returns the directory with the lab's system, which is made when there is none of this recipe.
 func system(ctx context.Context, cache string) (string, error) {
 	raw, err := json.Marshal(recipe())
@@ -59,7 +44,7 @@ func system(ctx context.Context, cache string) (string, error) {
 	}
 	defer lock.Close()
 	if _, err := os.Stat(dir); err == nil {
-		return dir, nil
+		return dir, os.Chtimes(dir, time.Now(), time.Now()) // it is in use
 	}
 	temp, err := os.MkdirTemp(cache, ".tmp-")
 	if err != nil {
@@ -80,23 +65,4 @@ func system(ctx context.Context, cache string) (string, error) {
 	}
 	fmt.Fprintf(os.Stderr, "lab: its system was made in %.0f s\n", time.Since(begin).Seconds())
 	return dir, nil
-}
-
-// lockFile takes a lock; the file's closing gives it back.
-func lockFile(ctx context.Context, path string) (*os.File, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	done := make(chan error, 1)
-	go func() { done <- unix.Flock(int(file.Fd()), unix.LOCK_EX) }()
-	select {
-	case err = <-done:
-	case <-ctx.Done():
-		err = context.Cause(ctx) // the process ends soon, and the wait with it
-	}
-	if err != nil {
-		return nil, err
-	}
-	return file, nil
 }

@@ -14,7 +14,7 @@ import (
 const (
 	maxResults = 1 << 30 // of all files of a run together
 	maxFiles   = 20_000
-	keptRuns   = 5
+	keptRuns   = 20
 )
 
 // results is the one directory of the host that the lab's words reach.

@@ -15,6 +15,7 @@ import (
 type setup struct {
 	cache   string
 	files   files
+	held    *os.File // the lock of files.scratch
 	payload string
 }
 
@@ -25,7 +26,7 @@ func prepare(ctx context.Context, payload string, images bool) (_ *setup, err er
 		return nil, err
 	}
 	s := &setup{cache: dir, payload: payload}
-	if s.files.scratch, err = os.MkdirTemp(dir, "scratch-"); err != nil {
+	if s.files.scratch, s.held, err = newScratch(ctx, dir); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -94,4 +95,7 @@ func (s *setup) env() []string {
 	return []string{scenario.Patience + "=6", "BANGER_SCENARIO_TRACE=1"}
 }
 
-func (s *setup) close() error { return os.RemoveAll(s.files.scratch) }
+func (s *setup) close() error {
+	defer s.held.Close()
+	return os.RemoveAll(s.files.scratch)
+}

@@ -57,7 +57,7 @@ func with(ctx context.Context, o options, do func(*lab, *setup, *results) (int, 
 		return 1, err
 	}
 	defer l.stop()
-	fmt.Fprintf(os.Stderr, "lab: booted in %.0f s\n", l.booted.Seconds())
+	fmt.Fprintf(os.Stderr, "lab: %s\n", l.booted)
 	return do(l, s, keep)
 }
 

@@ -17,15 +17,16 @@ import (
 
 // tester runs scenarios in labs: one, and another one when that is lost.
 type tester struct {
-	setup    *setup
-	keep     *results
-	out      io.Writer
-	lab      *lab // nil for none
-	labs     int
-	passed   int
-	failed   []string
-	repeated []string
-	notRun   []string
+	setup      *setup
+	keep       *results
+	out        io.Writer
+	lab        *lab // nil for none
+	labs       int
+	usedBefore time.Duration // the processor's time of labs that are gone
+	passed     int
+	failed     []string
+	repeated   []string
+	notRun     []string
 }
 
 // test runs the scenarios.
@@ -76,7 +77,7 @@ func test(ctx context.Context, o options) (code int, err error) {
 // scenario runs one scenario, twice if the lab's own kernel is lost meanwhile and never otherwise. Its error is one that
 // leaves no point in going on.
 func (t *tester) scenario(ctx context.Context, s *script) error {
-	begin := time.Now()
+	begin, used := time.Now(), t.used()
 	log, done, err := t.attempt(ctx, s)
 	var gone lost
 	if errors.As(err, &gone) {
@@ -97,17 +98,17 @@ func (t *tester) scenario(ctx context.Context, s *script) error {
 	case err == nil && !log.ran():
 		err = errors.New("no such scenario was run")
 	}
-	took := time.Since(begin).Seconds()
+	took := fmt.Sprintf("%.1fs, %.1fs of a processor", time.Since(begin).Seconds(), (t.used() - used).Seconds())
 	switch reason, skipped := log.skipped(); {
 	case err != nil:
 		t.failed = append(t.failed, s.name)
-		fmt.Fprintf(t.out, "%s\nFAIL  %s  %.1fs: %v\n", log.text(), s.name, took, err)
+		fmt.Fprintf(t.out, "%s\nFAIL  %s  %s: %v\n", log.text(), s.name, took, err)
 		t.stop() // what it left may be the next one's misfortune
 	case skipped:
 		t.notRun = append(t.notRun, fmt.Sprintf("lab %s: %s", s.name, reason))
 	default:
 		t.passed++
-		fmt.Fprintf(t.out, "ok    %s  %.1fs\n", s.name, took)
+		fmt.Fprintf(t.out, "ok    %s  %s\n", s.name, took)
 	}
 	return nil
 }
@@ -123,7 +124,7 @@ func (t *tester) attempt(ctx context.Context, s *script) (*log, wire.Event, erro
 			return l, wire.Event{}, err
 		}
 		t.lab = fresh
-		fmt.Fprintf(t.out, "lab: booted in %.0f s\n", fresh.booted.Seconds())
+		fmt.Fprintf(t.out, "lab: %s\n", fresh.booted)
 	}
 	env := t.setup.env()
 	if s.next != nil {
@@ -157,8 +158,17 @@ func (t *tester) part(ctx context.Context, s *script, l *log, env []string) (wir
 	}, l, t.keep)
 }
 
+// used is the processor's time of all labs so far.
+func (t *tester) used() time.Duration {
+	if t.lab != nil {
+		return t.usedBefore + t.lab.cpu()
+	}
+	return t.usedBefore
+}
+
 func (t *tester) stop() {
 	if t.lab != nil {
+		t.usedBefore += t.lab.cpu()
 		t.lab.stop()
 		t.lab = nil
 	}

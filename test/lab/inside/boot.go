@@ -154,5 +154,5 @@ func switchRoot() error {
 	if err := errors.Join(unix.Chroot("."), os.Chdir("/")); err != nil {
 		return err
 	}
-	return unix.Exec(firstInit, []string{firstInit}, []string{"PATH=/usr/sbin:/usr/bin", "TERM=linux"})
+	return unix.Exec(firstInit, []string{firstInit}, []string{"PATH=/usr/sbin:/usr/bin", "TERM=dumb", "SYSTEMD_COLORS=0"})
 }
