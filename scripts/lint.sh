@@ -37,8 +37,9 @@ docs_generated() {
 }
 
 # What another program is given is never joined into a string for a shell to take apart.
+# The lab's own shell is one on purpose: it gets no words of anybody's.
 no_shell() {
-	! git grep -nE 'exec\.Command(Context)?\([^)]*"(/bin/|/usr/bin/)?(ba|da|z)?sh"' -- '*.go' ':!*_test.go'
+	! git grep -nE 'exec\.Command(Context)?\([^)]*"(/bin/|/usr/bin/)?(ba|da|z)?sh"' -- '*.go' ':!*_test.go' ':!test/lab/inside/shell.go'
 }
 
 shell_scripts() {

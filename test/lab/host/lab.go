@@ -107,44 +107,66 @@ func (l *lab) wait(ctx context.Context, kind string, out io.Writer, keep *result
 				return wire.Event{}, l.err
 			}
 			heard, warned = time.Now(), false
-			switch {
-			case e.Kind == kind:
+			if e.Kind == kind {
 				return e, nil
-			case e.Kind == wire.KindHello:
-				return e, lost{"has booted again unasked"}
-			case e.Kind == wire.KindOutput && out != nil:
-				_, _ = io.WriteString(out, e.Text)
-			case e.Kind == wire.KindFile && keep != nil:
-				keep.add(e.File, e.Data)
+			}
+			if err := take(e, out, keep); err != nil {
+				return e, err
 			}
 		case <-timer.C:
 			if spoke := l.console.spoken(); kind == wire.KindHello && spoke.After(heard) {
 				heard, warned = spoke, false
 			}
-			silent := time.Since(heard)
-			if silent >= lostAfter {
-				return wire.Event{}, lost{fmt.Sprintf("has not been heard of for %.0f s", silent.Seconds())}
+			next, err := l.silent(time.Since(heard), &warned)
+			if err != nil {
+				return wire.Event{}, err
 			}
-			if silent >= warnAfter && !warned {
-				warned = true
-				fmt.Fprintf(os.Stderr, "lab: nothing heard for %.0f s; the end of its console:\n%s\n", silent.Seconds(), l.console.text())
-			}
-			next := warnAfter - silent
-			if warned {
-				next = lostAfter - silent
-			}
-			timer.Reset(max(next, time.Second))
+			timer.Reset(next)
 		case <-l.console.panicked:
-			select { // the rest of its message
-			case <-time.After(2 * time.Second):
-			case <-l.done:
-			}
-			fmt.Fprintf(os.Stderr, "lab: the end of its console:\n%s\n", l.console.text())
-			return wire.Event{}, lost{"panicked"}
+			return wire.Event{}, l.panicked()
 		case <-l.done:
 			return wire.Event{}, l.err
 		case <-ctx.Done():
 			return wire.Event{}, context.Cause(ctx)
 		}
 	}
+}
+
+// take handles an event that nobody waits for.
+func take(e wire.Event, out io.Writer, keep *results) error {
+	switch {
+	case e.Kind == wire.KindHello:
+		return lost{"has booted again unasked"}
+	case e.Kind == wire.KindOutput && out != nil:
+		_, _ = io.WriteString(out, e.Text)
+	case e.Kind == wire.KindFile && keep != nil:
+		keep.add(e.File, e.Data)
+	}
+	return nil
+}
+
+// silent tells once of a lab that has said nothing for long, and gives it up after longer. It returns when to look again.
+func (l *lab) silent(since time.Duration, warned *bool) (next time.Duration, err error) {
+	if since >= lostAfter {
+		return 0, lost{fmt.Sprintf("has not been heard of for %.0f s", since.Seconds())}
+	}
+	if since >= warnAfter && !*warned {
+		*warned = true
+		fmt.Fprintf(os.Stderr, "lab: nothing heard for %.0f s; the end of its console:\n%s\n", since.Seconds(), l.console.text())
+	}
+	next = warnAfter - since
+	if *warned {
+		next = lostAfter - since
+	}
+	return max(next, time.Second), nil
+}
+
+// panicked shows what the kernel says.
+func (l *lab) panicked() error {
+	select { // the rest of its message
+	case <-time.After(2 * time.Second):
+	case <-l.done:
+	}
+	fmt.Fprintf(os.Stderr, "lab: the end of its console:\n%s\n", l.console.text())
+	return lost{"panicked"}
 }

@@ -67,8 +67,8 @@ func startMachine(ctx context.Context, f files, log io.Writer) (*machine, error)
 	}
 	m.console = readConsole(serial, log)
 	go func() {
-		err := m.cmd.Wait()
-		m.err = fmt.Errorf("QEMU has ended (%v): %s", err, complaint.String())
+		_ = m.cmd.Wait() // how it ended is in its state
+		m.err = fmt.Errorf("QEMU has ended (%s): %s", m.cmd.ProcessState, complaint.String())
 		close(m.done)
 	}()
 	context.AfterFunc(ctx, m.kill)

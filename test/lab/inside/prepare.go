@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,7 +55,7 @@ func makeUser() error {
 // ownImages gives root what the host's user made.
 func ownImages() error {
 	dir := filepath.Join(wire.Images, "banger")
-	if _, err := os.Stat(dir); err != nil {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil // the host gave none
 	}
 	return errors.Join(command("chown", "-R", "root:root", dir), os.Chmod(wire.Images, 0o700), os.Chmod(dir, 0o700))
