@@ -36,12 +36,14 @@ unit() {
 e2e() {
 	export CGO_ENABLED=0
 	tier e2e -tags e2e -count "${E2E_COUNT:-1}" -timeout 120m -parallel 2 -run "TestKVM|TestScripts/(${E2E_RUN:-.})" ./test/e2e
-	# The scenarios have built a kernel and an initramfs: the VMM suite runs over real QEMU with them.
+	# The scenarios have built a kernel and an initramfs: the VMM suite runs over real QEMU with them, and over Firecracker
+	# where there are one and KVM.
 	local shared=${BANGER_E2E_SHARED:-${XDG_CACHE_HOME:-$HOME/.cache}/banger-e2e}
 	BANGER_TEST_KERNEL=$(newest "$shared"/data/banger/kernels/*/vmlinux)
 	BANGER_TEST_INITRD=$(newest "$shared"/cache/banger/initrd/*.cpio)
-	export BANGER_TEST_KERNEL BANGER_TEST_INITRD
-	[ -n "${E2E_RUN:-}" ] || [ -z "$BANGER_TEST_KERNEL" ] || tier qemu -count 1 ./internal/vmm/qemu
+	BANGER_TEST_MODULES=$(newest "$shared"/data/banger/kernels/*/modules.ext4)
+	export BANGER_TEST_KERNEL BANGER_TEST_INITRD BANGER_TEST_MODULES
+	[ -n "${E2E_RUN:-}" ] || [ -z "$BANGER_TEST_KERNEL" ] || tier vmm -count 1 ./internal/vmm/qemu ./internal/vmm/firecracker
 	if [ "$(id -u)" -eq 0 ]; then
 		echo "e2e as an ordinary user: these ran as root; scripts/e2e-as-user.sh runs them as another user" >>"$notrun"
 	else
