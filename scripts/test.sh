@@ -53,7 +53,7 @@ e2e() {
 
 lab() {
 	echo "test: lab" >&2
-	LAB_PACKAGES="./internal/vmm/qemu" scripts/lab.sh test -run "${LAB_RUN:-}" -notrun "$notrun" || failed+=(lab)
+	LAB_PACKAGES="./internal/vmm/qemu ./internal/vmm/firecracker" scripts/lab.sh test -run "${LAB_RUN:-}" -notrun "$notrun" || failed+=(lab)
 }
 
 newest() { # the newest of some files, or nothing
