@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"io"
-	"strings"
 	"sync"
 	"time"
 )
@@ -65,12 +64,7 @@ func (c *console) add(text []byte, log io.Writer) {
 func (c *console) text() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f {
-			return -1
-		}
-		return r
-	}, string(c.tail))
+	return printable(string(c.tail))
 }
 
 // spoken is when something was said last.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"regexp"
 	"strings"
 )
 
@@ -46,24 +47,32 @@ func (l *log) ran() bool {
 	return strings.Contains(l.all.String(), "=== RUN   TestScripts/"+l.name+"\n")
 }
 
+// timedOut says whether the test program has ended itself, because the scenario took too long.
+func (l *log) timedOut() bool {
+	return strings.Contains(l.all.String(), "\npanic: test timed out after ")
+}
+
+// skipping is a script's line that ends it without having run, as its log has it.
+var skipping = regexp.MustCompile(`(?m)^\s*> (?:\[.*\] )?skip '?(.*?)'?\s*$`)
+
 // skipped says whether the scenario was skipped, and the reason.
 func (l *log) skipped() (string, bool) {
-	_, after, found := strings.Cut(l.all.String(), "--- SKIP: TestScripts/"+l.name)
-	if !found {
+	text := l.all.String()
+	if !strings.Contains(text, "--- SKIP: TestScripts/"+l.name) {
 		return "", false
 	}
-	for line := range strings.Lines(after) {
-		if _, text, ok := strings.Cut(line, ".go:"); ok {
-			if _, text, ok = strings.Cut(text, ": "); ok {
-				return printable(strings.TrimSpace(text)), true
-			}
-		}
+	if said := skipping.FindAllStringSubmatch(text, -1); len(said) > 0 {
+		return printable(said[len(said)-1][1]), true
 	}
 	return "it gave no reason", true
 }
 
+// escapes are sequences that a terminal obeys.
+var escapes = regexp.MustCompile(`\x1b\[[0-9;?]*[A-Za-z]|\x1b[A-Z]|\r`)
+
 // printable leaves out what a terminal would obey.
 func printable(text string) string {
+	text = escapes.ReplaceAllString(text, "")
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 {
 			return -1

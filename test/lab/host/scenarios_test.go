@@ -85,12 +85,18 @@ func TestLog(t *testing.T) {
 	for _, part := range []string{"=== RUN   TestScripts/kvm\n", "e2e: kvm: ex", "its 0\x1b[31m\nother\n"} {
 		_, _ = l.Write([]byte(part))
 	}
-	if _, skipped := l.skipped(); skipped || !l.ran() || live.String() != "e2e: kvm: exits 0[31m\n" {
+	if _, skipped := l.skipped(); skipped || !l.ran() || live.String() != "e2e: kvm: exits 0\n" {
 		t.Errorf("skipped %v, ran %v, shown %q", skipped, l.ran(), live.String())
 	}
-	_, _ = l.Write([]byte("    --- SKIP: TestScripts/kvm (0.00s)\n        testscript.go:1: no such thing\n"))
+	_, _ = l.Write([]byte("        > [!firecracker] skip 'no such thing'\n\n    --- SKIP: TestScripts/kvm (0.00s)\n"))
 	if reason, skipped := l.skipped(); !skipped || reason != "no such thing" {
 		t.Errorf("skipped %v: %q", skipped, reason)
+	}
+	if l.timedOut() {
+		t.Error("it was ended before it was")
+	}
+	if _, _ = l.Write([]byte("panic: test timed out after 1m0s\n")); !l.timedOut() {
+		t.Error("it is not seen that the test ended itself")
 	}
 	if kept, err := os.ReadFile(filepath.Join(keep.dir, "kvm.log")); err != nil || !strings.Contains(string(kept), "\x1b[31m\nother\n") {
 		t.Errorf("%q, %v", kept, err)

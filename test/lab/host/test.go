@@ -89,7 +89,7 @@ func (t *tester) scenario(ctx context.Context, s *script) error {
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case err == nil && done.Over:
+	case err == nil && (done.Over || log.timedOut()):
 		err = fmt.Errorf("it was ended after its %v", s.limit)
 	case err == nil && done.Text != "":
 		err = errors.New(done.Text)
