@@ -7,7 +7,6 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"banger/internal/channel"
@@ -45,8 +44,8 @@ func (m *machine) dial(ctx context.Context) (net.Conn, error) {
 				return conn, nil
 			}
 			conn.Close()
-		} else if !errors.Is(err, syscall.EAGAIN) { // its queue is full
-			return nil, err
+		} else if late := net.Error(nil); !errors.As(err, &late) || !late.Timeout() {
+			return nil, err // and not that ctx is over, or that the socket's queue is full
 		}
 		select {
 		case <-time.After(pause):
