@@ -8,7 +8,7 @@ import (
 
 // Review is what a guest has changed. Names of files are bytes; in JSON those that are no UTF-8 are mended.
 type Review struct {
-	Tree       string        `json:"tree"`        // names the guest's state
+	Tree       string        `json:"tree"`        // names the guest's state; "" when the patch lacks changes of left_out
 	BaseCommit string        `json:"base_commit"` // that the patch is relative to, when one was asked for
 	Changes    []ChangedFile `json:"changes"`
 	Refused    []FileProblem `json:"refused"` // dangerous to have on a host: not in the patch

@@ -110,7 +110,11 @@ func (a *app) showPlan(ctx context.Context, c *client.Client, spec client.Worksp
 	for _, l := range p.Left {
 		a.say("left out (" + l.Reason + "): " + l.Path)
 	}
-	a.say(fmt.Sprintf("%d files, %s, would go to %s", len(p.Files), size(p.Bytes), p.Guest))
+	files := "files"
+	if len(p.Files) == 1 {
+		files = "file"
+	}
+	a.say(fmt.Sprintf("%d %s, %s, would go to %s", len(p.Files), files, size(p.Bytes), p.Guest))
 	return nil
 }
 
@@ -136,7 +140,11 @@ func (a *app) review(w io.Writer, r client.Review) error {
 		fmt.Fprintf(&b, "left out: %s: %s\n", safeLine(p.Path), safeLine(p.Why))
 	}
 	if r.Ignored > 0 {
-		fmt.Fprintf(&b, "not counted: %d new files that the project's ignore rules name (--include-ignored)\n", r.Ignored)
+		files := "files"
+		if r.Ignored == 1 {
+			files = "file"
+		}
+		fmt.Fprintf(&b, "not counted: %d new %s that the project's ignore rules name (--include-ignored)\n", r.Ignored, files)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -7,10 +7,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"banger/client"
+	"banger/internal/model"
 )
 
 type exportOptions struct {
@@ -69,6 +71,13 @@ func (o *exportOptions) check() error {
 	return nil
 }
 
+func these(changes int) string {
+	if changes == 1 {
+		return "this change"
+	}
+	return fmt.Sprintf("these %d changes", changes)
+}
+
 // exportPatch writes the patch, to a file whole or not at all.
 func (a *app) exportPatch(ctx context.Context, c *client.Client, v client.VM, o *exportOptions) error {
 	var tree string
@@ -76,28 +85,33 @@ func (a *app) exportPatch(ctx context.Context, c *client.Client, v client.VM, o 
 		tree = r.Tree
 		return a.review(a.Err, r)
 	}
+	write := func(w io.Writer) error { return c.DiffWorkspace(ctx, o.request(v.ID), review, w) }
 	if o.output == "-" {
 		to, end := a.patchOutput()
-		if err := errors.Join(c.DiffWorkspace(ctx, o.request(v.ID), review, to)); err != nil {
+		if err := write(to); err != nil {
 			return err
 		}
 		if err := end(); err != nil {
 			return err
 		}
-		return c.MarkExported(ctx, v.ID, tree)
-	}
-	err := writeWhole(o.output, func(w io.Writer) error { return c.DiffWorkspace(ctx, o.request(v.ID), review, w) })
-	if err != nil {
+	} else if err := writeWhole(o.output, write); err != nil {
 		return err
+	}
+	if tree == "" {
+		a.say("not all that changed is in the patch; the rest comes with: banger vm workspace export --output FILE " + v.Name)
+		return nil
 	}
 	return c.MarkExported(ctx, v.ID, tree)
 }
 
 // writeWhole gives a file its content once that is complete and on the disk.
 func writeWhole(path string, content func(io.Writer) error) (err error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // it would be replaced
+		return model.Errorf(model.ErrInvalid, "cannot write the patch to %s: that is no regular file; name another, or write to standard output with: --output -", path)
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".banger-*.tmp")
 	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
+		return unwritten(path, err)
 	}
 	defer func() {
 		if err != nil {
@@ -109,9 +123,18 @@ func writeWhole(path string, content func(io.Writer) error) (err error) {
 		return err
 	}
 	if err := errors.Join(f.Chmod(0o644), f.Sync(), f.Close(), os.Rename(f.Name(), path)); err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
+		return unwritten(path, err)
 	}
 	return nil
+}
+
+// unwritten is an error about a file beside path, without the name that it has for a moment.
+func unwritten(path string, err error) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		err = errno
+	}
+	return model.HostErrorf(err, "cannot write %s in the directory %s (choose another place with --output)", filepath.Base(path), filepath.Dir(path))
 }
 
 // applyWorkspace writes the changes. On a terminal they are shown first, and what is written is what was shown.
@@ -131,7 +154,7 @@ func (a *app) applyWorkspace(ctx context.Context, c *client.Client, v client.VM,
 			return err
 		}
 		if len(review.Changes) > 0 {
-			if yes, _ := a.ask(fmt.Sprintf("write these %d changes to %s?", len(review.Changes), v.Workspace.Host)); !yes {
+			if yes, _ := a.ask(fmt.Sprintf("write %s to %s?", these(len(review.Changes)), v.Workspace.Host)); !yes {
 				return errors.New("nothing was written")
 			}
 		}
@@ -150,6 +173,10 @@ func (a *app) applyWorkspace(ctx context.Context, c *client.Client, v client.VM,
 		a.say("the guest has changed nothing")
 		return nil
 	}
-	a.say(fmt.Sprintf("%d changes are in %s; take them back with: banger vm workspace undo %s", len(review.Changes), v.Workspace.Host, v.Name))
+	n, are, them := len(review.Changes), "changes are", "them"
+	if n == 1 {
+		are, them = "change is", "it"
+	}
+	a.say(fmt.Sprintf("%d %s in %s; take %s back with: banger vm workspace undo %s", n, are, v.Workspace.Host, them, v.Name))
 	return nil
 }

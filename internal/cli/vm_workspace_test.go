@@ -179,3 +179,35 @@ func TestApplyNamesEveryConflictOnALine(t *testing.T) {
 		t.Errorf("%d %q", r.code, r.err)
 	}
 }
+
+func TestAnExportThatLeavesChangesOutIsNotRecorded(t *testing.T) {
+	t.Parallel()
+	p := &project{review: workspace.Review{Left: []workspace.Problem{{Path: "s/f", Why: "it lies in a submodule"}}}, patch: "p\n"}
+	r := withProject(t, p).run(t, "vm", "workspace", "export", "--base-commit", "HEAD", "-o", filepath.Join(t.TempDir(), "p"), "box")
+	if r.code != 0 || len(p.exported) != 0 || !strings.Contains(r.err, "left out: s/f") || !strings.Contains(r.err, "not all that changed is in the patch") {
+		t.Errorf("%+v %v", r, p.exported)
+	}
+}
+
+func TestAPatchThatCannotBeWrittenNamesItsPlace(t *testing.T) {
+	t.Parallel()
+	b := withProject(t, &project{patch: "p\n"})
+	dir := t.TempDir()
+	for file, want := range map[string]string{
+		"/dev/null":        "is no regular file",
+		dir + "/no/such/p": "cannot write p in the directory " + dir + "/no/such",
+	} {
+		r := b.run(t, "vm", "workspace", "export", "-o", file, "box")
+		if r.code != 1 || !strings.Contains(r.err, want) || strings.Contains(r.err, ".tmp") || !strings.Contains(r.err, "--output") {
+			t.Errorf("%s: %+v", file, r)
+		}
+	}
+}
+
+func TestOneChangeIsSpokenOfAsOne(t *testing.T) {
+	t.Parallel()
+	p := &project{review: workspace.Review{Changes: []workspace.Change{{Path: "a", Status: workspace.StatusModified}}}}
+	if r := withProject(t, p).run(t, "vm", "workspace", "export", "--apply", "box"); !strings.Contains(r.err, "1 change is in /home/me/repo; take it back") {
+		t.Errorf("%+v", r)
+	}
+}

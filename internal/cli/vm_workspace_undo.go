@@ -30,7 +30,11 @@ its changes.`,
 				if _, err := io.WriteString(a.Err, b.String()); err != nil {
 					return err
 				}
-				a.say(fmt.Sprintf("%d changes were taken back", len(changes)))
+				were := "changes were"
+				if len(changes) == 1 {
+					were = "change was"
+				}
+				a.say(fmt.Sprintf("%d %s taken back", len(changes), were))
 				return nil
 			})
 		},

@@ -61,7 +61,7 @@ func (w Workspace) Undo(ctx context.Context, to, journalPath string, commit Comm
 // Refusal is the error for files that are refused.
 func Refusal(refused []Problem) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "cannot take what the guest changed: %d of its files are dangerous to have on a host:", len(refused))
+	fmt.Fprintf(&b, "cannot take what the guest changed: %s dangerous to have on a host:", someFiles(len(refused)))
 	for i, p := range refused {
 		if i == 20 {
 			fmt.Fprintf(&b, "\n  and %d more", len(refused)-i)
@@ -71,6 +71,21 @@ func Refusal(refused []Problem) error {
 	}
 	b.WriteString("\nremove them in the VM, or take the rest with --skip-refused")
 	return model.Errorf(model.ErrInvalid, "%s", b.String())
+}
+
+// someFiles begins a sentence about n files of something.
+func someFiles(n int) string {
+	if n == 1 {
+		return "1 of its files is"
+	}
+	return fmt.Sprintf("%d of its files are", n)
+}
+
+func were(n int) string {
+	if n == 1 {
+		return "it was"
+	}
+	return "they were"
 }
 
 // keep copies the new contents from the fetched store to the workspace's own.
@@ -109,7 +124,7 @@ type ConflictError struct{ Conflicts []Conflict }
 
 func (e *ConflictError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "cannot change the project: %d of its files are not as they were; nothing was written:", len(e.Conflicts))
+	fmt.Fprintf(&b, "cannot change the project: %s not as %s; nothing was written:", someFiles(len(e.Conflicts)), were(len(e.Conflicts)))
 	for _, c := range e.Conflicts[:min(len(e.Conflicts), 50)] {
 		fmt.Fprintf(&b, "\n  %q %s", shorten(c.Path), c.Why)
 	}

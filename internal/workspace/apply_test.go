@@ -2,10 +2,12 @@ package workspace
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"banger/internal/model"
@@ -155,15 +157,54 @@ func TestSubmodulesComeBackAsFiles(t *testing.T) {
 		t.Errorf("the guest's status: %s", got)
 	}
 	sh(t, tr.inside, "echo one >s/f; echo two >a")
-	if _, patch := tr.diff(FetchOptions{BaseCommit: "HEAD"}); strings.Contains(patch, "s/f") || !strings.Contains(patch, "+two") {
+	r, patch := tr.diff(FetchOptions{BaseCommit: "HEAD"})
+	if strings.Contains(patch, "s/f") || !strings.Contains(patch, "+two") {
 		t.Errorf("relative to the commit:\n%s", patch)
 	}
+	if len(r.Left) != 1 || r.Left[0].Path != "s/f" || r.Tree != "" {
+		t.Errorf("left out is %v, and the state is called %q", r.Left, r.Tree)
+	}
+	sh(t, tr.inside, "rm s/f")
+	if r, _ = tr.diff(FetchOptions{BaseCommit: "HEAD"}); len(r.Left) != 1 || r.Left[0].Path != "s/f" || r.Tree != "" {
+		t.Errorf("of a removed file, left out is %v, and the state is called %q", r.Left, r.Tree)
+	}
+	sh(t, tr.inside, "echo 1 >s/f")
+	if r, _ = tr.diff(FetchOptions{BaseCommit: "HEAD"}); len(r.Left) != 0 || r.Tree == "" {
+		t.Errorf("unchanged, left out is %v, and the state is called %q", r.Left, r.Tree)
+	}
+	sh(t, tr.inside, "echo one >s/f")
 	if err := tr.apply(); err != nil {
 		t.Fatal(err)
 	}
 	if got := read(t, filepath.Join(host, "s", "f")); got != "one\n" {
 		t.Errorf("s/f is %q", got)
 	}
+}
+
+func TestWhatIsRefusedIsNeverOut(t *testing.T) {
+	t.Parallel()
+	tr := copyIn(t, repo(t, "echo 1 >a; git add -A; git commit -qm x"), Options{})
+	sh(t, tr.inside, "echo 2 >a; ln -s /etc/passwd out")
+	r, _ := tr.diff(FetchOptions{SkipRefused: true})
+	changed, err := tr.w.Changed(t.Context(), tr.guest, r.Tree)
+	if len(r.Refused) != 1 || err != nil || !changed {
+		t.Errorf("refused %v, changed %v, %v", r.Refused, changed, err)
+	}
+	sh(t, tr.inside, "rm out")
+	if changed, err = tr.w.Changed(t.Context(), tr.guest, r.Tree); err != nil || changed {
+		t.Errorf("without it, changed %v, %v", changed, err)
+	}
+}
+
+func TestErrorsNameThePlaceAndNoPassingName(t *testing.T) {
+	t.Parallel()
+	c := &change{journal: journal{Host: "/home/me/repo"}}
+	err := c.unwritten("d/.banger-1.tmp", fmt.Errorf("cannot make d/.banger-1.tmp: %w", syscall.EACCES))
+	if err.Error() != `cannot write in "/home/me/repo/d": permission denied` || !errors.Is(err, model.ErrDenied) {
+		t.Error(err)
+	}
+	requireContains(t, (&ConflictError{Conflicts: make([]Conflict, 1)}).Error(), "1 of its files is not as it was;")
+	requireContains(t, (&ConflictError{Conflicts: make([]Conflict, 2)}).Error(), "2 of its files are not as they were;")
 }
 
 func TestPatchesRelativeToACommit(t *testing.T) {

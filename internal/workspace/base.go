@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sort"
 	"strings"
 
 	"banger/internal/model"
@@ -38,7 +39,7 @@ func readList(dir, name string) (map[string]bool, error) {
 }
 
 // otherBase makes the tree of one of the user's commits the one that the guest is compared with. Files that did not go
-// in, and those of submodules, are on neither side.
+// in, and those of submodules, are on neither side; the latter are named where they changed.
 func (w Workspace) otherBase(ctx context.Context, f *fetched, revision string) (tree id, commit string, err error) {
 	p, err := openProject(ctx, w.Host)
 	if err != nil {
@@ -68,11 +69,7 @@ func (w Workspace) otherBase(ctx context.Context, f *fetched, revision string) (
 			delete(theirs, name)
 		}
 	}
-	for name := range f.now {
-		if within(name, nested) {
-			delete(f.now, name)
-		}
-	}
+	f.dropNested(nested)
 	objects, err := p.gitPath(ctx, "objects")
 	if err != nil {
 		return "", "", err
@@ -90,6 +87,28 @@ func (w Workspace) otherBase(ctx context.Context, f *fetched, revision string) (
 	}
 	tree, err = f.store.writeTree(ctx, theirs)
 	return tree, string(base), err
+}
+
+// dropNested takes the files of submodules out of what the guest has, and names those that changed.
+func (f *fetched) dropNested(nested map[string]bool) {
+	const why = "it lies in a submodule, whose files are in no commit of the project: take it out without --base-commit"
+	left := len(f.Left)
+	for name := range f.base {
+		if _, there := f.now[name]; !there && within(name, nested) {
+			f.Left = append(f.Left, Problem{name, why})
+		}
+	}
+	for name, now := range f.now {
+		if !within(name, nested) {
+			continue
+		}
+		if f.base[name] != now {
+			f.Left = append(f.Left, Problem{name, why})
+		}
+		delete(f.now, name)
+	}
+	f.partial = len(f.Left) > left
+	sort.Slice(f.Left, func(i, j int) bool { return f.Left[i].Path < f.Left[j].Path })
 }
 
 // writeTree makes a tree of objects that are there.

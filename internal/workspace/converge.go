@@ -8,9 +8,12 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"path/filepath"
 	"sort"
+	"syscall"
 
 	"banger/internal/crash"
+	"banger/internal/model"
 	"banger/internal/rootedfs"
 )
 
@@ -32,11 +35,22 @@ func (c *change) stage() error {
 			continue
 		}
 		if err := c.put(string(e.Temp), e.New); err != nil {
-			return errors.Join(fmt.Errorf("nothing was written: %w", err), c.discard())
+			err = c.unwritten(string(e.Temp), err)
+			err = model.Errorf(model.KindOf(err), "%w; nothing was written: make room or a way there, or take a patch with: banger vm workspace export --output FILE", err)
+			return errors.Join(err, c.discard())
 		}
 		crash.At("workspace.staged")
 	}
 	return c.host.syncBulk()
+}
+
+// unwritten is an error about a file beside its place, without the name that it has for a moment.
+func (c *change) unwritten(temp string, err error) error {
+	var errno syscall.Errno
+	if !errors.As(err, &errno) {
+		return err
+	}
+	return model.HostErrorf(errno, "cannot write in %q", filepath.Join(c.Host, path.Dir(temp)))
 }
 
 // put writes a content under a name that is not in use.
@@ -151,7 +165,7 @@ func (c *change) reach(e entry, goal, other side) (stray string, err error) {
 		goal.Perm = c.host.perm(name, goal.Mode, side{})
 	}
 	if err := c.put(temp, goal); err != nil {
-		return "", errors.Join(err, c.host.root.Remove(temp))
+		return "", errors.Join(c.unwritten(temp, err), c.host.root.Remove(temp))
 	}
 	if err := c.host.root.Rename(temp, name); err != nil {
 		return "", errors.Join(err, c.host.root.Remove(temp))

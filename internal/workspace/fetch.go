@@ -54,6 +54,7 @@ type fetched struct {
 	Refused []Problem // that would be dangerous to write
 	Left    []Problem // that git has no place for
 	Ignored int
+	partial bool // Left has changes that a patch could have held
 }
 
 // close removes the contents.

@@ -39,6 +39,7 @@ const (
 	ReasonIgnored   Reason = "named by .bangerignore"
 	ReasonSpecial   Reason = "no file, directory or link"
 	ReasonSubmodule Reason = "a submodule that is not checked out"
+	ReasonInCommit  Reason = "a submodule, of which --from takes no files"
 )
 
 // MaxFiles bounds a project, in and out.
@@ -293,6 +294,7 @@ func (p *Plan) Notes() []string {
 		{ReasonSecret, "; take them along with --include-secrets"},
 		{ReasonSpecial, ""},
 		{ReasonSubmodule, ""},
+		{ReasonInCommit, ""},
 	} {
 		var names []string
 		for _, l := range p.Left {

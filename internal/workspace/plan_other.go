@@ -62,6 +62,13 @@ func (p *Plan) fromCommit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	modules, err := p.project.submodulesOf(ctx, id(p.Base))
+	if err != nil {
+		return err
+	}
+	for _, name := range modules {
+		p.leave(name, ReasonInCommit)
+	}
 	for name, l := range p.tracked {
 		switch {
 		case ignored[name]:

@@ -225,6 +225,16 @@ func TestOddRepositories(t *testing.T) {
 }
 
 // TestLargeProjects makes the round trip with trees as large as real ones.
+func TestACommitsSubmodulesAreNamed(t *testing.T) {
+	t.Parallel()
+	host := repo(t, "git init -q -b m s && (cd s && echo 1 >f && git add f && git commit -qm s) && git -c protocol.file.allow=always submodule -q add ./s s 2>/dev/null; git add -A; git commit -qm x")
+	p := planOf(t, host, Options{Branch: "x", From: "HEAD"})
+	if len(p.Left) != 1 || p.Left[0] != (LeftOut{"s", ReasonInCommit}) {
+		t.Errorf("left out: %v", p.Left)
+	}
+	requireContains(t, strings.Join(p.Notes(), "\n"), `"s"`)
+}
+
 func TestLargeProjects(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -40,7 +40,7 @@ type Review struct {
 	Refused []Problem // dangerous to write: not in the patch
 	Left    []Problem // nothing that a patch can hold
 	Ignored int       // new files that the ignore rules name
-	Tree    string    // names the guest's state; what was exported is recorded by it
+	Tree    string    // names the guest's state; what was exported is recorded by it. "" when the patch lacks changes of Left
 	Base    string    // the commit that the patch is relative to, when one was asked for
 }
 
@@ -79,7 +79,9 @@ func (w Workspace) Diff(ctx context.Context, g Guest, o FetchOptions, report mod
 	if err != nil {
 		return err
 	}
-	r.Base, r.Tree = base, string(state)
+	if r.Base, r.Tree = base, string(state); f.partial {
+		r.Tree = ""
+	}
 	if err := review(r); err != nil || out == nil {
 		return err
 	}
@@ -96,7 +98,10 @@ func (w Workspace) Changed(ctx context.Context, g Guest, exported string) (bool,
 		if err := f.close(); err != nil {
 			return false, err
 		}
-		if string(f.tree) == exported || !ignored && string(f.tree) == w.Base.Tree && len(f.Refused) == 0 {
+		if len(f.Refused) > 0 { // what is refused never gets out
+			break
+		}
+		if string(f.tree) == exported || !ignored && string(f.tree) == w.Base.Tree {
 			return false, nil
 		}
 		if exported == "" {

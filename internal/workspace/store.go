@@ -82,6 +82,21 @@ func listTree(ctx context.Context, g git, treeish id) (tree, error) {
 	return t, nil
 }
 
+// submodulesOf are the paths at which one of the user's commits has a commit of another repository.
+func (p *project) submodulesOf(ctx context.Context, commit id) ([]string, error) {
+	out, err := p.git.output(ctx, nil, "ls-tree", "-r", "-z", "--full-tree", string(commit))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read commit %s of %s: %w", short(commit), p.path, err)
+	}
+	var names []string
+	for _, f := range fields(out) {
+		if info, name, ok := strings.Cut(f, "\t"); ok && strings.HasPrefix(info, modeSubmodule.String()+" ") {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
 // treeOf reads the tree of one of the user's commits.
 func (p *project) treeOf(ctx context.Context, commit id) (tree, error) {
 	t, err := listTree(ctx, p.git, commit)

@@ -860,7 +860,7 @@ type Review struct {
 	Refused       []*FileProblem         `protobuf:"bytes,2,rep,name=refused,proto3" json:"refused,omitempty"`
 	Left          []*FileProblem         `protobuf:"bytes,3,rep,name=left,proto3" json:"left,omitempty"`
 	Ignored       int64                  `protobuf:"varint,4,opt,name=ignored,proto3" json:"ignored,omitempty"`
-	Tree          string                 `protobuf:"bytes,5,opt,name=tree,proto3" json:"tree,omitempty"`
+	Tree          string                 `protobuf:"bytes,5,opt,name=tree,proto3" json:"tree,omitempty"` // empty when the patch lacks changes of left
 	BaseCommit    string                 `protobuf:"bytes,6,opt,name=base_commit,json=baseCommit,proto3" json:"base_commit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
