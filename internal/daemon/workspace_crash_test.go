@@ -3,16 +3,11 @@
 package daemon_test
 
 import (
-	"context"
-	"fmt"
-	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"banger/client"
 	"banger/internal/crash"
-	"banger/internal/model"
 )
 
 // TestADaemonKilledInAnApplyLeavesAProjectWhole kills daemons while they write a guest's changes to the user's project,
@@ -64,63 +59,4 @@ func TestADaemonKilledInAnApplyLeavesAProjectWhole(t *testing.T) {
 			h.noLeaks(nil)
 		})
 	}
-}
-
-// withProject makes a VM with a project in it.
-func (h *host) withProject(c *client.Client, project string) client.VM {
-	h.t.Helper()
-	op, err := c.Create(h.t.Context(), client.CreateRequest{Name: "box", DiskBytes: model.MinDiskBytes, Start: true})
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	made, err := op.Wait(nil)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	if err := os.MkdirAll(filepath.Join(guestRoot(h.t, *made.VM), "root"), 0o755); err != nil {
-		h.t.Fatal(err)
-	}
-	op, err = c.PrepareWorkspace(context.Background(), made.VM.ID, client.WorkspaceSpec{Path: project})
-	if err == nil {
-		made, err = op.Wait(nil)
-	}
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return *made.VM
-}
-
-// guestRoot is the directory that is the fake guest's root.
-func guestRoot(t *testing.T, v client.VM) string {
-	t.Helper()
-	found, err := filepath.Glob(filepath.Join(v.Dir, "*.files"))
-	if err != nil || len(found) != 1 {
-		t.Fatalf("the fake guest's files: %v %v", found, err)
-	}
-	return found[0]
-}
-
-func writeFiles(t *testing.T, dir, text string) {
-	t.Helper()
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for i := range 3 {
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func readFiles(t *testing.T, dir string) string {
-	t.Helper()
-	var all []string
-	for i := range 3 {
-		text, err := os.ReadFile(filepath.Join(dir, fmt.Sprint(i)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, string(text))
-	}
-	return strings.Join(all, " ")
 }

@@ -43,4 +43,5 @@ type Workspace struct {
 	CopiedAt     time.Time
 	ExportedAt   time.Time // zero if never
 	AppliedAt    time.Time // zero if never
+	CleanAt      time.Time // when a stop found nothing that was not taken out; zero when that is not known
 }

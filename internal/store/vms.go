@@ -78,10 +78,14 @@ func (s *Store) UpdateSpec(ctx context.Context, id model.VMID, spec model.Spec, 
 	return failed(missing(err, id), "record a change of VM %s", id)
 }
 
-// NextGeneration counts one more start of the VM and returns its number.
+// NextGeneration counts one more start of the VM and returns its number. What was known of its workspace when it last
+// stopped counts no longer.
 func (s *Store) NextGeneration(ctx context.Context, id model.VMID) (int64, error) {
 	var generation int64
 	err := s.write(ctx, ordinary, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, `UPDATE workspaces SET clean_at = 0 WHERE vm = ?`, id); err != nil {
+			return err
+		}
 		return tx.QueryRowContext(ctx, `UPDATE vms SET generation = generation + 1 WHERE id = ? RETURNING generation`, id).Scan(&generation)
 	})
 	return generation, failed(missing(err, id), "count a start of VM %s", id)

@@ -57,6 +57,7 @@ func (s *Service) stopVM(ctx context.Context, id model.VMID, grace time.Duration
 			return nil
 		case model.StateStopping:
 			op.Report(model.Progress{Stage: "stop the guest"})
+			s.noteClean(ctx, e)
 			s.askGuest(ctx, e, grace)
 			return s.finishStop(ctx, e, v, "")
 		case model.StateDeleting, model.StateCreating:

@@ -130,7 +130,6 @@ func (s *Service) copyProject(ctx context.Context, id model.VMID, plan *workspac
 	for _, line := range plan.Notes() {
 		op.Warn(line)
 	}
-	s.touch(ctx, id)
 	return s.Store.CreateWorkspace(ctx, model.Workspace{
 		VM: id, Host: plan.Path(), Guest: guestPath, Options: spec.Options, Format: base.Format, BaseTree: base.Tree,
 		Commit: base.Commit, Branch: base.Branch, Head: base.Head, Fingerprint: base.Fingerprint,

@@ -2,7 +2,6 @@ package vm
 
 import (
 	"context"
-	"errors"
 	"io"
 	"os"
 
@@ -175,40 +174,4 @@ func (s *Service) recoverProjects(ctx context.Context, vms []model.VM) {
 			s.Log.Error("cannot settle a change of a project", "vm", string(v.ID), "project", v.Workspace.Host, "error", err)
 		}
 	}
-}
-
-// Unexported says in a few words what of a VM's workspace its deletion would lose, "" for nothing. A guest that cannot be
-// asked may hold anything that was done since the user last had its state.
-func (s *Service) Unexported(ctx context.Context, id model.VMID) (string, error) {
-	v, err := s.Store.VM(ctx, id)
-	if err != nil {
-		return "", err
-	}
-	if v.Workspace.Guest == "" {
-		return "", nil
-	}
-	w, err := s.Store.Workspace(ctx, id)
-	if err != nil {
-		return "", err
-	}
-	if v.State != model.StateRunning {
-		if v.UsedAt.After(w.CopiedAt) && v.UsedAt.After(w.ExportedAt) && v.UsedAt.After(w.AppliedAt) {
-			return "it was used since its changes were last taken out, and it does not run to be asked", nil
-		}
-		return "", nil
-	}
-	changed := false
-	err = s.withProject(ctx, id, true, func(w model.Workspace, p workspace.Workspace, g workspace.Guest) (err error) {
-		changed, err = p.Changed(ctx, g, w.ExportedTree)
-		return err
-	})
-	switch {
-	case errors.Is(err, model.ErrCanceled):
-		return "", err
-	case err != nil:
-		return "its workspace cannot be compared: " + err.Error(), nil //nolint:nilerr // the error is the answer
-	case changed:
-		return "its workspace has changes that were not taken out", nil
-	}
-	return "", nil
 }
