@@ -3,6 +3,7 @@ package daemon_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"slices"
@@ -130,6 +131,40 @@ func TestPortsFollowTheGuestAcrossDaemons(t *testing.T) {
 	}
 	if left := h.network(); left != "" {
 		t.Errorf("left on the host: %s", left)
+	}
+	h.stop(cmd)
+}
+
+// TestAPublishedPortGivesTheAutomaticOneBack is of a listener that goes on listening: nothing of the guest's says so again.
+func TestAPublishedPortGivesTheAutomaticOneBack(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	cmd := h.start()
+	c := h.dial()
+	v := h.create(c, client.CreateRequest{Name: "box", PortsAuto: true})
+	e, err := c.Exec(t.Context(), client.ExecRequest{VM: v.ID, Argv: []string{"listen", "80"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	h.awaitPorts(c, v.ID, "127.0.0.1:40000:80*")
+	free := freePort(t)
+	if _, err := c.AddPort(t.Context(), v.ID, client.Port{HostPort: free, GuestPort: 80}); err != nil {
+		t.Fatal(err)
+	}
+	h.awaitPorts(c, v.ID, fmt.Sprintf("127.0.0.1:%d:80", free))
+	if _, err := c.RemovePort(t.Context(), v.ID, free, 0, false); !errors.Is(err, client.ErrNotFound) || !strings.Contains(err.Error(), fmt.Sprintf("banger vm port remove box %d:80", free)) {
+		t.Errorf("by the host's port: %v", err)
+	}
+	if _, err := c.RemovePort(t.Context(), v.ID, 80, 0, false); err != nil {
+		t.Fatal(err)
+	}
+	ports, err := c.Ports(t.Context(), v.ID)
+	if err != nil || len(ports) != 1 || !ports[0].Auto || ports[0].GuestPort != 80 {
+		t.Errorf("after the remove: %+v, %v", ports, err)
+	}
+	if _, err := finish(c.Delete(t.Context(), v.ID)); err != nil {
+		t.Fatal(err)
 	}
 	h.stop(cmd)
 }

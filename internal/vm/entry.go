@@ -24,6 +24,8 @@ type entry struct {
 	// waits for it only while there is a journal: then its holder writes to the host and asks no guest.
 	project chan struct{}
 
+	listening []uint16 // what the guest told last of its listeners; whoever holds lock may use it
+
 	mu      sync.Mutex // guards what follows, for moments only
 	handles model.Handles
 	live    *live

@@ -94,7 +94,9 @@ func (e *entry) currentPorts() []model.Port {
 	return slices.Clone(e.ports)
 }
 
+// clearLink forgets the link of a VMM that has ended. The caller holds the lock.
 func (e *entry) clearLink() {
+	e.listening = nil
 	e.mu.Lock()
 	e.link, e.ports = network.Link{}, nil
 	e.mu.Unlock()

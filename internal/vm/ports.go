@@ -79,21 +79,56 @@ func (s *Service) RemovePort(ctx context.Context, id model.VMID, guestPort, host
 			}
 		}
 		if len(gone) == 0 {
-			return nil, noSuchPort(v.Name, ports, guestPort)
+			return nil, noSuchPort(v.Name, ports, guestPort, udp)
 		}
 		v.Spec.Ports = spec
 		return kept, nil
 	})
-	return gone, err
+	if err != nil {
+		return gone, err
+	}
+	if err := s.replaceRemoved(ctx, id); err != nil {
+		// What was asked for is done, and the guest's next word about its listeners brings the rest.
+		s.Log.Warn("cannot have automatic ports take the place of removed ones", "vm", string(id), "error", err)
+	}
+	return gone, nil
 }
 
-func noSuchPort(name string, ports []model.Port, guestPort uint16) error {
+// replaceRemoved brings the automatic ports back for which published ones stood.
+func (s *Service) replaceRemoved(ctx context.Context, id model.VMID) error {
+	e := s.entry(id)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Limits.Teardown)
+	defer cancel()
+	if err := e.acquire(ctx); err != nil {
+		return err
+	}
+	defer e.unlock()
+	return s.followAgain(ctx, e)
+}
+
+func noSuchPort(name string, ports []model.Port, guestPort uint16, udp bool) error {
 	for _, p := range ports {
 		if p.Auto && p.GuestPort == guestPort {
 			return model.Errorf(model.ErrState, "cannot remove port %d of %s: it is there because the guest listens, and goes with that", guestPort, name)
 		}
 	}
-	return model.Errorf(model.ErrNotFound, "%s publishes no such port; see: banger vm port list %s", name, name)
+	for _, p := range ports {
+		if !p.Auto && p.HostPort == guestPort && p.UDP == udp {
+			return model.Errorf(model.ErrNotFound, "cannot remove port %d of %s: that is the host's side of a port, and the guest's is meant; run: banger vm port remove %s %s",
+				guestPort, name, name, toRemove(p.PortForward))
+		}
+	}
+	return model.Errorf(model.ErrNotFound, "cannot remove port %d of %s: it publishes no such port of the guest; name it as GUEST or [IP:]HOST:GUEST, as listed by: banger vm port list %s",
+		guestPort, name, name)
+}
+
+// toRemove is a port as vm port remove takes it.
+func toRemove(f model.PortForward) string {
+	text := strconv.Itoa(int(f.HostPort)) + ":" + strconv.Itoa(int(f.GuestPort))
+	if f.UDP {
+		text += "/udp"
+	}
+	return text
 }
 
 // portsAreFree tries the host's ports, so that one that cannot be had is told before anything is made for it.

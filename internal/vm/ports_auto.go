@@ -92,8 +92,18 @@ func (s *Service) follow(ctx context.Context, e *entry, l *live, listening []uin
 		return err
 	}
 	defer e.unlock()
+	if e.current() != l {
+		return nil
+	}
+	e.listening = listening
+	return s.followAgain(ctx, e)
+}
+
+// followAgain makes the automatic ports those of the listeners that the guest told last: it tells them once, and does not
+// know that a published port was in the place of one and is gone. The caller holds the lock.
+func (s *Service) followAgain(ctx context.Context, e *entry) error {
 	v, err := s.Store.VM(ctx, e.id)
-	if err != nil || v.State != model.StateRunning || e.current() != l {
+	if err != nil || (v.State != model.StateRunning && v.State != model.StatePaused) || !v.Spec.PortsAuto {
 		return err
 	}
 	d, err := s.network(v.Network)
@@ -101,7 +111,7 @@ func (s *Service) follow(ctx context.Context, e *entry, l *live, listening []uin
 		return err
 	}
 	before := e.currentPorts()
-	after := followed(before, listening, func(f model.PortForward) bool { return tryPort(f) == nil })
+	after := followed(before, e.listening, func(f model.PortForward) bool { return tryPort(f) == nil })
 	if slices.Equal(before, after) {
 		return nil
 	}
