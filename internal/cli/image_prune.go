@@ -25,7 +25,7 @@ func newImagePrune(a *app) *cobra.Command {
 		Short: "Remove images that nothing holds",
 		Long: `Remove the images that neither a VM nor a name holds, and the layers that were downloaded for pulls. What was removed is
 printed, and what that freed. With --all, images that only a name holds go as well, when you say so: to a question on a
-terminal, or by --force.`,
+terminal, or by --force. The image that was promoted stays.`,
 		Example: `  banger image prune --dry-run
   banger image prune --all
   banger image prune --all --force`,

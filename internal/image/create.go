@@ -26,7 +26,16 @@ func (s *Service) create(ctx context.Context, produce maker, report model.Report
 	if err != nil {
 		return made, err
 	}
-	return s.Image(ctx, string(made.Digest)) // with the names that it had before
+	there, err := s.Image(ctx, string(made.Digest)) // with the names that it had before
+	return as(there, made.Name), err
+}
+
+// as has an image go by one of its names: whoever asks for an image under a name is answered with that name.
+func as(i model.Image, name string) model.Image {
+	if tag := tagMeant(i, name); tag != "" {
+		i.Name = tag
+	}
+	return i
 }
 
 func (s *Service) fill(ctx context.Context, d *draft, produce maker, report model.Report) (model.Image, error) {

@@ -50,7 +50,7 @@ func (s *Service) BuildImage(ctx context.Context, name string, force bool, repor
 	}
 	switch there, err := s.Image(ctx, name); {
 	case err == nil && slices.Contains(there.Tags, name) && (!force || there.CreatedAt.After(asked)):
-		return there, nil
+		return as(there, name), nil
 	case err != nil && !errors.Is(err, model.ErrNotFound):
 		return model.Image{}, err
 	}
@@ -73,13 +73,20 @@ func newName(text string) (refname.Name, error) {
 }
 
 // DeleteImage takes the name ref from its image and, where that was the last one or ref is a digest, removes the image.
-// It returns the image as it was. ErrState when the image would go and a VM uses it.
+// It returns the image as it was. ErrState when the image would go and a VM uses it, or when the promoted name would go.
 func (s *Service) DeleteImage(ctx context.Context, ref string) (model.Image, error) {
 	i, err := s.Image(ctx, ref)
 	if err != nil {
 		return model.Image{}, err
 	}
-	if tag := tagMeant(i, ref); tag != "" && len(i.Tags) > 1 {
+	tag := tagMeant(i, ref)
+	switch name, has, err := s.promoted(ctx, i); {
+	case err != nil:
+		return model.Image{}, err
+	case has && (tag == "" || tag == name):
+		return model.Image{}, model.Errorf(model.ErrState, "cannot delete image %s: %s is the default image; make another one the default first, such as with: banger image promote %s",
+			ref, name, model.DefaultImage)
+	case tag != "" && len(i.Tags) > 1:
 		return i, s.unname(ctx, tag)
 	}
 	lock, err := s.claimName(ctx, i.Name)

@@ -49,15 +49,20 @@ func (s *Service) DefaultImage(ctx context.Context) (string, error) {
 
 // Obtain returns the image that is wanted. The default image is built and any other reference is pulled when it is
 // missing, or when the policy says so; of several that ask at once, in any number of processes, one does it and the
-// others wait.
+// others wait. A promoted image that is missing is an error: its name is this host's, and may be somebody else's elsewhere.
 func (s *Service) Obtain(ctx context.Context, w Want, report model.Report) (model.Image, error) {
-	if w.Ref == "" {
+	promoted := w.Ref == ""
+	if promoted {
 		var err error
 		if w.Ref, err = s.DefaultImage(ctx); err != nil {
 			return model.Image{}, err
 		}
 	}
 	found, err := s.Image(ctx, w.Ref)
+	if promoted && errors.Is(err, model.ErrNotFound) && w.Ref != model.DefaultImage {
+		return found, model.Errorf(model.ErrNotFound, "cannot find the default image %q: no image has that name any more; make another one the default with: "+
+			"banger image promote IMAGE, such as banger image promote %s", w.Ref, model.DefaultImage)
+	}
 	if err == nil {
 		err = fits(found, w)
 	}
@@ -67,7 +72,7 @@ func (s *Service) Obtain(ctx context.Context, w Want, report model.Report) (mode
 	case w.Policy == PullNever:
 		return found, never(w.Ref, err)
 	case err == nil && (w.Policy != PullAlways || found.Reference == "" || strings.HasPrefix(w.Ref, "sha256:")):
-		return found, nil // what was built or imported here is nowhere else
+		return as(found, w.Ref), nil // what was built or imported here is nowhere else
 	case err != nil && w.Ref == model.DefaultImage:
 		return s.BuildImage(ctx, w.Ref, false, report)
 	case err != nil && strings.HasPrefix(w.Ref, "sha256:"):

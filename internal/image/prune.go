@@ -16,7 +16,8 @@ type Pruned struct {
 	Bytes      int64 // what all of it takes
 }
 
-// Prune removes the images that neither a VM nor a name holds (with all, those that no VM does) and the downloaded layers.
+// Prune removes the images that neither a VM nor a name holds (with all, those that no VM does, but for the promoted one,
+// which nobody could make again) and the downloaded layers.
 // With dryRun it only says what would go. Layers that a pull needs just now stay.
 func (s *Service) Prune(ctx context.Context, all, dryRun bool) (Pruned, error) {
 	var p Pruned
@@ -31,6 +32,10 @@ func (s *Service) Prune(ctx context.Context, all, dryRun bool) (Pruned, error) {
 	var errs []error
 	for _, i := range images {
 		if used[i.Digest] || i.Name != "" && !all {
+			continue
+		}
+		if _, has, err := s.promoted(ctx, i); has || err != nil {
+			errs = append(errs, err)
 			continue
 		}
 		if !dryRun {

@@ -3,6 +3,7 @@ package image
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"banger/internal/model"
@@ -51,6 +52,23 @@ func TestTagAndPromote(t *testing.T) {
 	}
 	if i, err := b.Obtain(ctx, Want{}, model.Discard); err != nil || i.Digest != two.Digest {
 		t.Errorf("the default is %v, %v", i.Digest, err)
+	}
+
+	// Neither a delete nor a prune leaves the default without an image. The way out needs no image to be there.
+	for _, ref := range []string{"team/tool", string(two.Digest)} {
+		if _, err := b.DeleteImage(ctx, ref); !errors.Is(err, model.ErrState) || !strings.Contains(err.Error(), "banger image promote debian") {
+			t.Errorf("delete of the default %s: %v", ref, err)
+		}
+	}
+	if p, err := b.Prune(ctx, true, true); err != nil || len(p.Images) != 1 || p.Images[0].Digest != one.Digest {
+		t.Errorf("prune beside the default: %+v, %v", p.Images, err)
+	}
+	b.catalog.promoted = "gone:latest"
+	if _, err := b.Obtain(ctx, Want{}, model.Discard); !errors.Is(err, model.ErrNotFound) || !strings.Contains(err.Error(), "banger image promote") || strings.Contains(err.Error(), "pull") {
+		t.Errorf("a default that is missing: %v", err)
+	}
+	if _, err := b.Promote(ctx, model.DefaultImage); err != nil {
+		t.Fatal(err)
 	}
 
 	// A delete takes a name, and the image with the last one.
@@ -135,5 +153,29 @@ func TestPruneSparesAPull(t *testing.T) {
 	})
 	if err != nil || pruned < 3 {
 		t.Errorf("%d prunes, %v", pruned, err)
+	}
+}
+
+// TestTheNameThatWasAskedFor is of images of equal content, which are one image with several names.
+func TestTheNameThatWasAskedFor(t *testing.T) {
+	t.Parallel()
+	needFinishing(t)
+	b := newBench(t, fakeRecipe{})
+	ctx := t.Context()
+	r := newRegistry(t)
+	refs := []string{r.Push("a:1", twoLayers(1)), r.Push("b:2", twoLayers(1))}
+	for range 2 { // made, and found again
+		for _, ref := range refs {
+			if i, err := b.pull(t, ref); err != nil || i.Name != ref {
+				t.Errorf("pull %s: %q, %v", ref, i.Name, err)
+			}
+			if i, err := b.Obtain(ctx, Want{Ref: ref}, model.Discard); err != nil || i.Name != ref {
+				t.Errorf("obtain %s: %q, %v", ref, i.Name, err)
+			}
+		}
+	}
+	layout := layoutOf(t, twoLayers(1))
+	if i, err := b.Import(ctx, ImportRequest{Name: "mine", Path: layout}, model.Discard); err != nil || i.Name != "mine" || len(i.Tags) != 3 {
+		t.Errorf("import: %q of %q, %v", i.Name, i.Tags, err)
 	}
 }

@@ -42,7 +42,7 @@ func (s *Service) Pull(ctx context.Context, w Want, report model.Report) (model.
 	defer claim.Drop() //nolint:errcheck // an empty file, which the next one takes
 	if w.Policy == PullMissing || w.Policy == "" {
 		if there, err := s.Image(ctx, n.String()); err == nil && there.Platform == platform.String() {
-			return there, nil // somebody was faster
+			return as(there, n.String()), nil // somebody was faster
 		}
 	}
 	report(model.Progress{Stage: "ask the registry"})
@@ -100,7 +100,7 @@ func (p *pull) known(ctx context.Context, same func(model.Image) bool) (model.Im
 			}
 		}
 		i, err := p.Image(ctx, string(i.Digest))
-		return i, true, err
+		return as(i, p.name.String()), true, err
 	}
 	return model.Image{}, false, nil
 }

@@ -2,6 +2,8 @@ package image
 
 import (
 	"context"
+	"errors"
+	"slices"
 
 	"banger/internal/crash"
 	"banger/internal/model"
@@ -41,6 +43,9 @@ func (s *Service) unname(ctx context.Context, name string) error {
 // that takes it over is the default from then on.
 func (s *Service) Promote(ctx context.Context, ref string) (model.Image, error) {
 	i, err := s.Image(ctx, ref)
+	if errors.Is(err, model.ErrNotFound) && ref == model.DefaultImage {
+		return model.Image{Name: ref}, s.setDefault(ctx, ref) // it is built when it is next needed
+	}
 	if err != nil {
 		return i, err
 	}
@@ -51,8 +56,18 @@ func (s *Service) Promote(ctx context.Context, ref string) (model.Image, error) 
 	if name == "" {
 		return i, model.Errorf(model.ErrState, "cannot make image %s the default: it has no name; give it one with: banger image tag %s NAME", i.Digest.Short(), i.Digest.Short())
 	}
+	return i, s.setDefault(ctx, name)
+}
+
+func (s *Service) setDefault(ctx context.Context, name string) error {
 	crash.At("image.promote.before")
-	err = s.catalog.SetDefaultImage(ctx, name)
+	err := s.catalog.SetDefaultImage(ctx, name)
 	crash.At("image.promote.after")
-	return i, err
+	return err
+}
+
+// promoted says whether an image has the name that was promoted. The built-in default is none: it is built again.
+func (s *Service) promoted(ctx context.Context, i model.Image) (string, bool, error) {
+	name, err := s.DefaultImage(ctx)
+	return name, name != model.DefaultImage && slices.Contains(i.Tags, name), err
 }

@@ -48,7 +48,9 @@ func (s *Store) Images(ctx context.Context) ([]model.Image, error) {
 }
 
 // InsertImage adds an image, or describes one of the same digest anew, and gives it its Tags (or, without any, its Name)
-// beside those it has. Another image of such a name loses it: it stays, for the VMs that use it.
+// beside those it has. Another image of such a name loses it: it stays, for the VMs that use it. What has other names, too,
+// stays from where and when it was under those; a reference and its manifest are replaced by others alone, because they
+// are what a pull finds the image by.
 func (s *Store) InsertImage(ctx context.Context, image model.Image) error {
 	labels, err := json.Marshal(image.Labels)
 	if err != nil || len(image.Labels) == 0 {
@@ -59,15 +61,21 @@ func (s *Store) InsertImage(ctx context.Context, image model.Image) error {
 		names = []string{image.Name}
 	}
 	err = s.write(ctx, ordinary, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO images (`+imageColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-			ON CONFLICT (digest) DO UPDATE SET arch = excluded.arch, platform = excluded.platform, source = excluded.source,
-			reference = excluded.reference, manifest = excluded.manifest, init = excluded.init, init_path = excluded.init_path,
+		others, err := hasOtherNames(ctx, tx, image.Digest, names)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO images (`+imageColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (digest) DO UPDATE SET arch = excluded.arch, platform = excluded.platform,
+			source = iif(?, images.source, excluded.source), created_at = iif(?, images.created_at, excluded.created_at),
+			reference = iif(? AND excluded.reference = '', images.reference, excluded.reference),
+			manifest = iif(? AND excluded.reference = '', images.manifest, excluded.manifest), init = excluded.init, init_path = excluded.init_path,
 			entrypoint = excluded.entrypoint, cmd = excluded.cmd, env = excluded.env, workdir = excluded.workdir,
 			user = excluded.user, stop_signal = excluded.stop_signal, labels = excluded.labels,
-			size_bytes = excluded.size_bytes, disk_bytes = excluded.disk_bytes, created_at = excluded.created_at`,
+			size_bytes = excluded.size_bytes, disk_bytes = excluded.disk_bytes`,
 			image.Digest, image.Arch, image.Platform, image.Source, image.Reference, image.Manifest, image.Init, image.InitPath,
 			encode(image.Entrypoint), encode(image.Cmd), encode(image.Env), image.Workdir, image.User, image.StopSignal,
-			string(labels), image.SizeBytes, image.DiskBytes, toNanos(image.CreatedAt))
+			string(labels), image.SizeBytes, image.DiskBytes, toNanos(image.CreatedAt), others, others, others, others)
 		for _, name := range names {
 			if err == nil {
 				err = nameImage(ctx, tx, name, image.Digest)
@@ -76,6 +84,13 @@ func (s *Store) InsertImage(ctx context.Context, image model.Image) error {
 		return err
 	})
 	return failed(err, "record image %q", image.Name)
+}
+
+func hasOtherNames(ctx context.Context, tx *sql.Tx, digest model.Digest, names []string) (bool, error) {
+	var others bool
+	err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM image_names WHERE digest = ? AND name NOT IN (SELECT value FROM json_each(?)))`,
+		digest, encode(names)).Scan(&others)
+	return others, err
 }
 
 // NameImage gives an image one more name, which another one loses. ErrNotFound when there is no such image.

@@ -33,6 +33,34 @@ func TestOCIImageComesBackAsItWas(t *testing.T) {
 	}
 }
 
+func TestAnImageUnderAnotherNameStaysFromWhereItWas(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	ctx := t.Context()
+	first := model.Image{Digest: digest(3), Name: "a:1", Source: "pulled", Reference: "a@sha256:x", Manifest: digest(8), CreatedAt: moment}
+	second := model.Image{Digest: digest(3), Name: "mine", Source: "import of file", Manifest: digest(9), CreatedAt: moment.Add(1)}
+	if err := errors.Join(s.InsertImage(ctx, first), s.InsertImage(ctx, second)); err != nil {
+		t.Fatal(err)
+	}
+	get := func() model.Image {
+		t.Helper()
+		all, err := s.Images(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all[slices.IndexFunc(all, func(i model.Image) bool { return i.Digest == digest(3) })]
+	}
+	if i := get(); i.Source != "pulled" || i.Reference != first.Reference || i.Manifest != first.Manifest || !i.CreatedAt.Equal(moment) {
+		t.Errorf("%+v", i)
+	}
+	if err := errors.Join(s.UnnameImage(ctx, "a:1"), s.InsertImage(ctx, second)); err != nil {
+		t.Fatal(err)
+	}
+	if i := get(); i.Source != "import of file" || i.Reference != "" || !i.CreatedAt.Equal(second.CreatedAt) {
+		t.Errorf("under its only name: %+v", i)
+	}
+}
+
 func TestImageNames(t *testing.T) {
 	t.Parallel()
 	s := open(t) // with the image 1, called debian
