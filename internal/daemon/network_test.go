@@ -209,8 +209,9 @@ func TestPortsThatCannotBe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := finish(c.Start(t.Context(), v.ID)); !errors.Is(err, client.ErrExists) {
-		t.Errorf("got %v, want ErrExists", err)
+	if _, err := finish(c.Start(t.Context(), v.ID)); !errors.Is(err, client.ErrExists) ||
+		!strings.Contains(err.Error(), fmt.Sprintf("banger vm port remove box %d:80; banger vm port add box 0:80", free)) {
+		t.Errorf("got %v, want ErrExists and the commands", err)
 	}
 	thief.Close()
 	if _, err := finish(c.Start(t.Context(), v.ID)); err != nil {

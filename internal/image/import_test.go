@@ -239,7 +239,7 @@ func TestImportRefuses(t *testing.T) {
 		"a qcow2 disk":              {path: file([]byte("QFI\xfb\x00\x00\x00\x03")), want: "qcow2", kind: model.ErrUnsupported},
 		"a tar of nothing":          {path: file(imagetest.Tar()), want: "no file", kind: model.ErrInvalid},
 		"a tar cut off":             {path: file(root[:50_000]), want: "", kind: nil},
-		"a gzip cut off":            {path: file(gzipped(root)[:50_000]), want: "", kind: nil},
+		"a gzip cut off":            {path: file(gzipped(root)[:50_000]), want: "banger image import", kind: model.ErrCorrupt},
 		"a gzip of text":            {path: file(gzipped([]byte("text"))), want: "broken", kind: model.ErrCorrupt},
 		"no name":                   {path: file(root), name: "-", want: "--name", kind: model.ErrInvalid},
 		"a digest for a name":       {path: file(root), name: "a@sha256:" + strings.Repeat("a", 64), want: "digest", kind: model.ErrInvalid},

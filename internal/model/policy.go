@@ -109,6 +109,9 @@ func parsePolicyEntry(word string) (PolicyEntry, error) {
 	return entry, validateDomain(word, entry.Domain)
 }
 
+// loopbackNet is no part of any network.
+var loopbackNet = netip.MustParsePrefix("127.0.0.0/8")
+
 func parseIPv4(word, text string) (netip.Prefix, error) {
 	if !strings.Contains(text, "/") {
 		text += "/32"
@@ -117,6 +120,9 @@ func parseIPv4(word, text string) (netip.Prefix, error) {
 	switch {
 	case err != nil:
 		return netip.Prefix{}, Errorf(ErrInvalid, "cannot use the network entry %q: it is not an IPv4 address or range such as 192.0.2.7 or 192.0.2.0/24", word)
+	case prefix.Overlaps(loopbackNet) && prefix.Bits() >= loopbackNet.Bits():
+		return netip.Prefix{}, Errorf(ErrInvalid, "cannot use the network entry %q: no network policy reaches a loopback address, the guest's own being its own; "+
+			"to let a VM reach a port of the host's loopback, make it with: --host-port PORT", word)
 	case prefix != prefix.Masked():
 		return netip.Prefix{}, Errorf(ErrInvalid, "cannot use the network entry %q: that range begins at %s", word, prefix.Masked())
 	}

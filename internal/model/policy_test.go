@@ -57,6 +57,8 @@ func TestParsePolicyNamesTheBadEntry(t *testing.T) {
 		"1.2.3":                               `"1.2.3"`,
 		"host.123":                            `"host.123"`,
 		"2001:db8::1":                         "IPv6",
+		"127.0.0.1:80":                        "--host-port",
+		"127.0.0.0/8":                         "--host-port",
 		"[2001:db8::1]:443":                   "IPv6",
 		"*":                                   `"*"`,
 		"*.":                                  `"*."`,

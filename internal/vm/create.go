@@ -26,7 +26,7 @@ func (s *Service) Create(ctx context.Context, r CreateRequest) (*operation.Opera
 	if err := r.Spec.Validate(); err != nil {
 		return nil, err
 	}
-	if err := s.portsAreFree(r.Spec.Ports); err != nil {
+	if err := s.portsAreFree(r.Spec.Ports, chooseAnother); err != nil {
 		return nil, err
 	}
 	if err := s.namesAreRight(ctx, r); err != nil {

@@ -64,13 +64,22 @@ func (s *Service) lookIntoFiles(ctx context.Context, id model.VMID, do func(*gue
 	if err != nil {
 		return err
 	}
+	l := s.entry(id).current()
 	err = do(g)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	select {
+	case <-g.Done():
+	default:
+		return err // the guest's own word
+	}
+	// Who ends the VM closes its connection, too: what breaks then says that it was canceled, which nobody here did.
+	if l == nil || l.hasEnded() {
+		return model.Errorf(model.ErrUnavailable, "the VM ended while files were copied; no file is left half written; to see what became of the VM: banger vm show %s", v.Name)
+	}
 	if errors.Is(err, model.ErrUnavailable) {
-		select {
-		case <-g.Done():
-			return model.Errorf(model.ErrUnavailable, "%w; no file is left half written; to see what became of the VM: banger vm show %s", err, v.Name)
-		default:
-		}
+		return model.Errorf(model.ErrUnavailable, "%w; no file is left half written; to see what became of the VM: banger vm show %s", err, v.Name)
 	}
 	return err
 }

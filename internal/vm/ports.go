@@ -32,7 +32,7 @@ func (s *Service) AddPort(ctx context.Context, id model.VMID, f model.PortForwar
 			}
 		}
 		if !holds(s.entry(id).currentPorts(), f) {
-			if err := s.portsAreFree([]model.PortForward{f}); err != nil {
+			if err := s.portsAreFree([]model.PortForward{f}, chooseAnother); err != nil {
 				return nil, err
 			}
 		}
@@ -131,14 +131,36 @@ func toRemove(f model.PortForward) string {
 	return text
 }
 
+// wayOut says what helps when somebody else has a port.
+type wayOut func(model.PortForward) string
+
+func chooseAnother(model.PortForward) string { return "choose another port, or 0 for any free one" }
+
+// republish is the way out of a VM that is there and wants the port.
+func republish(v model.VM) wayOut {
+	return func(f model.PortForward) string {
+		free := f
+		free.HostPort = 0
+		return "free it, or publish at any other: banger vm port remove " + v.Name + " " + toRemove(f) + "; banger vm port add " + v.Name + " " + toAdd(free)
+	}
+}
+
+// toAdd is a port as vm port add takes it, with the address where it is not the usual one.
+func toAdd(f model.PortForward) string {
+	if f.HostIP == model.Loopback() {
+		return toRemove(f)
+	}
+	return f.String()
+}
+
 // portsAreFree tries the host's ports, so that one that cannot be had is told before anything is made for it.
-func (s *Service) portsAreFree(ports []model.PortForward) error {
+func (s *Service) portsAreFree(ports []model.PortForward, way wayOut) error {
 	for _, f := range ports {
 		if f.HostPort == 0 {
 			continue
 		}
 		if err := tryPort(f); err != nil {
-			return s.portError(f, err)
+			return s.portError(f, err, way)
 		}
 	}
 	return nil
@@ -159,14 +181,14 @@ func tryPort(f model.PortForward) error {
 	return err
 }
 
-func (s *Service) portError(f model.PortForward, err error) error {
+func (s *Service) portError(f model.PortForward, err error, way wayOut) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		holder := "another program of the host has it"
 		if name := s.portHolder(f); name != "" {
 			holder = "VM " + name + " has it"
 		}
-		return model.Errorf(model.ErrExists, "cannot publish port %d of the guest at %s: %s; choose another port, or 0 for any free one", f.GuestPort, f.Host(), holder)
+		return model.Errorf(model.ErrExists, "cannot publish port %d of the guest at %s: %s; %s", f.GuestPort, f.Host(), holder, way(f))
 	case errors.Is(err, syscall.EACCES):
 		free := strconv.Itoa(int(f.HostPort) + 8000)
 		return model.Errorf(model.ErrDenied, "cannot publish port %d of the guest at %s: ports below %d are root's on this host; choose another, such as -p %s:%d",

@@ -78,12 +78,20 @@ func (s *Service) watchGuest(e *entry, l *live) (again bool) {
 			return ctx.Err()
 		})
 	}
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && !s.ends(ctx, e, l) {
 		s.Log.Warn("cannot follow a guest's listeners", "vm", string(e.id), "error", err)
 	}
 	cancel()
 	<-watch
 	return again
+}
+
+// ends says whether a VM's guest went away because the VM is being ended, or has ended.
+func (s *Service) ends(ctx context.Context, e *entry, l *live) bool {
+	if v, err := s.Store.VM(ctx, e.id); err != nil || (v.State != model.StateRunning && v.State != model.StatePaused) {
+		return true
+	}
+	return l.hasEnded()
 }
 
 // follow makes the automatic ports those of the guest's listeners.

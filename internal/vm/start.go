@@ -114,7 +114,7 @@ func (s *Service) prepareBoot(ctx context.Context, v model.VM) (boot, error) {
 	if b.network, err = s.network(v.Network); err != nil {
 		return b, err
 	}
-	if err := s.portsAreFree(v.Spec.Ports); err != nil {
+	if err := s.portsAreFree(v.Spec.Ports, republish(v)); err != nil {
 		return b, err
 	}
 	b.features = b.driver.Features(ctx)
@@ -319,11 +319,19 @@ func (l *live) why(err error) error {
 	if errors.Is(err, model.ErrTimeout) || errors.Is(err, model.ErrCanceled) {
 		return err
 	}
+	if l.hasEnded() {
+		return model.Errorf(model.ErrUnavailable, "%s", l.machine.Exit())
+	}
+	return err
+}
+
+// hasEnded says whether the VMM has ended, of which a broken connection may be the first sign.
+func (l *live) hasEnded() bool {
 	select {
 	case <-l.machine.Done():
-		return model.Errorf(model.ErrUnavailable, "%s", l.machine.Exit())
+		return true
 	case <-time.After(lastMoments):
-		return err
+		return false
 	}
 }
 

@@ -58,7 +58,9 @@ func (s *Service) stopVM(ctx context.Context, id model.VMID, grace time.Duration
 		case model.StateStopping:
 			op.Report(model.Progress{Stage: "stop the guest"})
 			s.noteClean(ctx, e)
-			s.askGuest(ctx, e, grace)
+			if !s.askGuest(ctx, e, grace) && grace > 0 {
+				op.Warn("the guest of " + v.Name + " did not end within " + grace.String() + " and is killed; to give it longer: banger vm stop -t TIME " + v.Name)
+			}
 			return s.finishStop(ctx, e, v, "")
 		case model.StateDeleting, model.StateCreating:
 			return stateError("stop", v)
@@ -94,12 +96,12 @@ func (s *Service) intendStop(ctx context.Context, e *entry) (model.VM, error) {
 	}
 }
 
-// askGuest has the guest shut itself down and waits until its VMM has ended, for as long as grace allows. A guest that
-// does not answer is no error: it is killed next.
-func (s *Service) askGuest(ctx context.Context, e *entry, grace time.Duration) {
+// askGuest has the guest shut itself down and waits until its VMM has ended, for as long as grace allows. It says whether
+// that has ended, or is being ended by somebody else. A guest that does not answer is no error: it is killed next.
+func (s *Service) askGuest(ctx context.Context, e *entry, grace time.Duration) bool {
 	l := e.current()
 	if l == nil {
-		return
+		return true
 	}
 	// The sync alone may take its time on a busy host; a grace of zero still gets it.
 	ctx, cancel := context.WithTimeout(ctx, grace+2*time.Second)
@@ -107,16 +109,25 @@ func (s *Service) askGuest(ctx context.Context, e *entry, grace time.Duration) {
 	g, err := l.connect(ctx)
 	if err != nil {
 		operation.Logger(ctx).Warn("the guest does not answer; it will be killed", "error", err)
-		return
+		return false
 	}
 	if err := g.Stop(ctx, grace); err != nil {
+		select {
+		case <-g.Done(): // with its VMM, perhaps
+			if l.hasEnded() {
+				return true
+			}
+		default:
+		}
 		operation.Logger(ctx).Warn("the guest did not stop; it will be killed", "error", err)
-		return
+		return false
 	}
 	select {
 	case <-l.machine.Done():
+		return true
 	case <-ctx.Done():
 		operation.Logger(ctx).Warn("the guest did not end in time; it will be killed")
+		return false
 	}
 }
 

@@ -19,10 +19,10 @@ const (
 )
 
 // cleanName makes an entry's name relative to the root: "." for the root itself. Absolute names begin at the root; a ".."
-// takes back the component before it, and with none before it the name is refused.
+// takes back the component before it, and with none before it the name is refused. Errors do not name it, but for limits.
 func (l Limits) cleanName(name string) (string, error) {
 	if strings.IndexByte(name, 0) >= 0 {
-		return "", fmt.Errorf("%.80q has a zero byte in its name", name)
+		return "", errors.New("a path with a zero byte")
 	}
 	parts := make([]string, 0, 16)
 	for part := range strings.SplitSeq(name, "/") {
@@ -30,11 +30,11 @@ func (l Limits) cleanName(name string) (string, error) {
 		case part == "" || part == ".":
 		case part == "..":
 			if len(parts) == 0 {
-				return "", fmt.Errorf("%.80q climbs out of the image", name)
+				return "", errors.New("a path that climbs out of the image")
 			}
 			parts = parts[:len(parts)-1]
 		case len(part) > maxComponent:
-			return "", fmt.Errorf("%.80q… has a component of more than %d bytes", name, maxComponent)
+			return "", fmt.Errorf("a path with a component of more than %d bytes", maxComponent)
 		default:
 			parts = append(parts, part)
 		}

@@ -149,7 +149,7 @@ func (r *record) setKind(h *tar.Header, l Limits) error {
 	case tar.TypeLink:
 		target, err := l.cleanName(h.Linkname)
 		if err != nil {
-			return fmt.Errorf("a hard link to a name that cannot be: %w", err)
+			return fmt.Errorf("a hard link to %.80q, %w", h.Linkname, err)
 		}
 		r.does, i.link = link, target
 	case tar.TypeChar, tar.TypeBlock:

@@ -123,5 +123,8 @@ func broken(err error, entries int) error {
 	case entries == 0:
 		return model.Errorf(model.ErrCorrupt, "it is no tar archive, or a broken one: %w", err)
 	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return model.Errorf(model.ErrCorrupt, "it is broken after %d entries, where it ends too early (%w); get a whole copy of it, then run the same banger image import or banger image pull again", entries, err)
+	}
 	return model.Errorf(model.ErrCorrupt, "it is broken after %d entries: %w", entries, err)
 }
