@@ -163,10 +163,19 @@ func TestAPublishedPortGivesTheAutomaticOneBack(t *testing.T) {
 	if err != nil || len(ports) != 1 || !ports[0].Auto || ports[0].GuestPort != 80 {
 		t.Errorf("after the remove: %+v, %v", ports, err)
 	}
+	// An end that somebody asked for is nothing to be warned of.
+	for range 3 {
+		if _, err := finish(c.Restart(t.Context(), v.ID, time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if _, err := finish(c.Delete(t.Context(), v.ID)); err != nil {
 		t.Fatal(err)
 	}
 	h.stop(cmd)
+	if log, err := os.ReadFile(dirsBelow(h.root).Log()); err != nil || strings.Contains(string(log), "cannot follow") {
+		t.Errorf("the log says, %v:\n%s", err, log)
+	}
 }
 
 func TestPortsThatCannotBe(t *testing.T) {
