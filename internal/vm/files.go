@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"banger/internal/guest"
 	"banger/internal/model"
@@ -69,12 +70,16 @@ func (s *Service) lookIntoFiles(ctx context.Context, id model.VMID, do func(*gue
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	select {
-	case <-g.Done():
-	default:
+	// Who ends the VM closes its connection, too: what breaks then says that it was canceled, which nobody here did, and
+	// may be seen before the connection's end is.
+	if kind := model.KindOf(err); kind != nil && !errors.Is(err, model.ErrUnavailable) && !errors.Is(err, model.ErrCanceled) {
 		return err // the guest's own word
 	}
-	// Who ends the VM closes its connection, too: what breaks then says that it was canceled, which nobody here did.
+	select {
+	case <-g.Done():
+	case <-time.After(lastMoments):
+		return err
+	}
 	if l == nil || l.hasEnded() {
 		return model.Errorf(model.ErrUnavailable, "the VM ended while files were copied; no file is left half written; to see what became of the VM: banger vm show %s", v.Name)
 	}
