@@ -3,7 +3,10 @@
 package daemon_test
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"banger/client"
@@ -59,4 +62,17 @@ func TestADaemonKilledInAnApplyLeavesAProjectWhole(t *testing.T) {
 			h.noLeaks(nil)
 		})
 	}
+}
+
+func readFiles(t *testing.T, dir string) string {
+	t.Helper()
+	var all []string
+	for i := range 3 {
+		text, err := os.ReadFile(filepath.Join(dir, fmt.Sprint(i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, string(text))
+	}
+	return strings.Join(all, " ")
 }

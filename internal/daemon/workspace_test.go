@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -172,17 +171,4 @@ func writeFiles(t *testing.T, dir, text string) {
 			t.Fatal(err)
 		}
 	}
-}
-
-func readFiles(t *testing.T, dir string) string {
-	t.Helper()
-	var all []string
-	for i := range 3 {
-		text, err := os.ReadFile(filepath.Join(dir, fmt.Sprint(i)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, string(text))
-	}
-	return strings.Join(all, " ")
 }
