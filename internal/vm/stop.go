@@ -59,7 +59,7 @@ func (s *Service) stopVM(ctx context.Context, id model.VMID, grace time.Duration
 			op.Report(model.Progress{Stage: "stop the guest"})
 			s.noteClean(ctx, e)
 			if !s.askGuest(ctx, e, grace) && grace > 0 {
-				op.Warn("the guest of " + v.Name + " did not end within " + grace.String() + " and is killed; to give it longer: banger vm stop -t TIME " + v.Name)
+				op.Warn("the guest of " + v.Name + " did not end within " + grace.String() + ": what still ran in it was killed; to give it longer: banger vm stop -t TIME " + v.Name)
 			}
 			return s.finishStop(ctx, e, v, "")
 		case model.StateDeleting, model.StateCreating:
@@ -97,7 +97,7 @@ func (s *Service) intendStop(ctx context.Context, e *entry) (model.VM, error) {
 }
 
 // askGuest has the guest shut itself down and waits until its VMM has ended, for as long as grace allows. It says whether
-// that has ended, or is being ended by somebody else. A guest that does not answer is no error: it is killed next.
+// that has ended in time, or is being ended by somebody else. A guest that does not answer is no error: it is killed next.
 func (s *Service) askGuest(ctx context.Context, e *entry, grace time.Duration) bool {
 	l := e.current()
 	if l == nil {
@@ -111,6 +111,7 @@ func (s *Service) askGuest(ctx context.Context, e *entry, grace time.Duration) b
 		operation.Logger(ctx).Warn("the guest does not answer; it will be killed", "error", err)
 		return false
 	}
+	asked := time.Now()
 	if err := g.Stop(ctx, grace); err != nil {
 		select {
 		case <-g.Done(): // with its VMM, perhaps
@@ -124,7 +125,8 @@ func (s *Service) askGuest(ctx context.Context, e *entry, grace time.Duration) b
 	}
 	select {
 	case <-l.machine.Done():
-		return true
+		// After the grace the agent ends by force what has not ended, and switches the power off like any other guest.
+		return time.Since(asked) < grace
 	case <-ctx.Done():
 		operation.Logger(ctx).Warn("the guest did not end in time; it will be killed")
 		return false
