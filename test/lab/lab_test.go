@@ -31,6 +31,7 @@ func TestScripts(t *testing.T) {
 			if err := setup(h, env); err != nil {
 				return err
 			}
+			env.Setenv("LAB_RESULTS", os.Getenv("LAB_RESULTS"))
 			env.Setenv("UPLOADS", "2") // each takes half a minute here
 			return oneProcessor(env.Getenv("XDG_CONFIG_HOME"))
 		},

@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	warnAfter = time.Minute      // of silence, the console is shown
-	lostAfter = 4 * time.Minute  // of silence, the lab is given up
-	bootLimit = 10 * time.Minute // for a boot that is never silent
+	warnAfter   = time.Minute      // of silence, the console is shown
+	lostAfter   = 4 * time.Minute  // of silence, the lab is given up
+	bootLimit   = 10 * time.Minute // for a boot that is never silent
+	rebootLimit = 15 * time.Minute // for what runs to end, too
 )
 
 // lost is why a lab is of no more use: its own kernel froze, panicked or began anew.
@@ -84,7 +85,7 @@ func (l *lab) do(ctx context.Context, r wire.Request, out io.Writer, keep *resul
 
 // reboot has the lab reboot itself, as a host does.
 func (l *lab) reboot(ctx context.Context) error {
-	limited, cancel := context.WithTimeoutCause(ctx, bootLimit, lost{"has not come back from a reboot"})
+	limited, cancel := context.WithTimeoutCause(ctx, rebootLimit, fmt.Errorf("the lab has not come back from a reboot after %v", rebootLimit))
 	defer cancel()
 	if err := l.conn.Send(wire.Request{Op: wire.OpReboot}); err != nil {
 		return err

@@ -26,9 +26,11 @@ func execute(ctx context.Context, o options, args []string) (code int, err error
 		return 2, errors.New("which command?")
 	}
 	return with(ctx, o, func(l *lab, s *setup, keep *results) (int, error) {
-		limited, cancel := context.WithTimeoutCause(ctx, o.limit+2*time.Minute, lost{"let a command run past its limit"})
+		limited, cancel := context.WithTimeoutCause(ctx, o.limit+lostAfter+time.Minute, errors.New("the lab let it run past its limit"))
 		defer cancel()
+		before := l.cpu()
 		done, err := l.do(limited, wire.Request{Op: wire.OpExec, Command: strings.Join(args, " "), Limit: o.limit, Env: s.env()}, os.Stdout, keep)
+		fmt.Fprintf(os.Stderr, "lab: the command took %.1f s, %.1f s of a processor\n", done.Took.Seconds(), (l.cpu() - before).Seconds())
 		switch {
 		case err != nil:
 			return 1, err

@@ -150,8 +150,8 @@ func (t *tester) part(ctx context.Context, s *script, l *log, env []string) (wir
 	if s.next != nil {
 		env = append(env, "LAB_GOES_ON=1")
 	}
-	// The lab ends it in time; should it not even do that, we do.
-	limited, cancel := context.WithTimeoutCause(ctx, s.limit+2*time.Minute, lost{"let a scenario run past its limit"})
+	// The lab ends it in time. Should it not even do that, though it is heard of, we do; that is no loss of its kernel.
+	limited, cancel := context.WithTimeoutCause(ctx, s.limit+lostAfter+time.Minute, errors.New("the lab let it run past its limit"))
 	defer cancel()
 	return t.lab.do(limited, wire.Request{
 		Op: wire.OpRun, Name: s.name, User: s.user, Keep: s.next != nil, Limit: s.limit, Env: env,
