@@ -38,7 +38,7 @@ Delegate=yes
 // boot is the initramfs's /init.
 func boot() error {
 	for _, m := range []struct{ kind, at string }{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}} {
-		if err := mount(m.kind, m.at, m.kind, 0); err != nil {
+		if err := mount(m.kind, m.at, m.kind, 0, ""); err != nil {
 			return err
 		}
 	}
@@ -61,11 +61,11 @@ func boot() error {
 		if m.device == "" {
 			continue
 		}
-		if err := mount(m.device, filepath.Join(newRoot, m.at), "ext4", m.flags); err != nil {
+		if err := mount(m.device, filepath.Join(newRoot, m.at), "ext4", m.flags, ""); err != nil {
 			return err
 		}
 	}
-	if err := mount("tmpfs", newRoot+"/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV); err != nil {
+	if err := mount("tmpfs", newRoot+"/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Join(newRoot, filepath.Dir(service)), 0o755); err != nil {
@@ -77,11 +77,11 @@ func boot() error {
 	return switchRoot()
 }
 
-func mount(source, at, kind string, flags uintptr) error {
+func mount(source, at, kind string, flags uintptr, data string) error {
 	if err := os.MkdirAll(at, 0o755); err != nil {
 		return err
 	}
-	if err := unix.Mount(source, at, kind, flags, ""); err != nil {
+	if err := unix.Mount(source, at, kind, flags, data); err != nil {
 		return fmt.Errorf("cannot mount %s at %s: %w", source, at, err)
 	}
 	return nil
