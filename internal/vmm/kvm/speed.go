@@ -56,11 +56,13 @@ func noGuest(err error) Verdict {
 }
 
 func (g *loopGuest) judge() Verdict {
-	for _, loops := range steps {
+	for i, loops := range steps {
 		outside, _ := fastest(func() error { countDown(loops); return nil }, 0)
 		limit := factor*outside + entry
 		inside, err := fastest(func() error { return g.run(loops) }, limit)
 		switch {
+		case errors.Is(err, errInterrupted) && inside == 0 && i > 0: // it does come back, only not in time
+			return Verdict{Slow: fmt.Sprintf("%s is too slow here (%d loops did not end in %v)", device, loops, deadline)}
 		case err != nil && (inside == 0 || !errors.Is(err, errInterrupted)):
 			return noGuest(err)
 		case inside > limit:
