@@ -17,6 +17,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sys/unix"
 
+	"banger/internal/companion"
 	"banger/internal/model"
 )
 
@@ -31,12 +32,12 @@ const patience = 2 * time.Second
 // lives, and all of them get that one's socket.
 func (c *Client) start(ctx context.Context) (net.Conn, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, startLimit, model.Errorf(model.ErrTimeout,
-		"cannot start the daemon: it does not listen after %s; see: %s", startLimit, c.options.Dirs.Log()))
+		"cannot start the daemon: it does not listen after %s; see: banger doctor, and %s", startLimit, c.options.Dirs.Log()))
 	defer cancel()
 	if err := c.options.Dirs.Secure(); err != nil {
 		return nil, err
 	}
-	program, err := c.daemonProgram()
+	program, err := c.options.daemonProgram()
 	if err != nil {
 		return nil, err
 	}
@@ -65,22 +66,17 @@ func (c *Client) start(ctx context.Context) (net.Conn, error) {
 }
 
 // daemonProgram finds the bangerd that belongs to this program: a stranger's on PATH is the last resort.
-func (c *Client) daemonProgram() (string, error) {
-	if c.options.Daemon != "" {
-		return c.options.Daemon, nil
+func (o Options) daemonProgram() (string, error) {
+	if o.Daemon != "" {
+		return o.Daemon, nil
 	}
-	self, err := os.Executable()
+	found, err := companion.Find("bangerd")
 	if err == nil {
-		dir := filepath.Dir(self)
-		for _, path := range []string{filepath.Join(dir, "bangerd"), filepath.Join(dir, "../libexec/banger/bangerd")} {
-			if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
-				return path, nil
-			}
-		}
+		return found, nil
 	}
-	path, err := exec.LookPath("bangerd")
-	if err != nil {
-		return "", model.Errorf(model.ErrUnavailable, "cannot start the daemon: there is no bangerd beside %s, in ../libexec/banger or on PATH; install banger again", self)
+	path, lookErr := exec.LookPath("bangerd")
+	if lookErr != nil {
+		return "", model.Errorf(model.ErrUnavailable, "cannot start the daemon: %w", err)
 	}
 	return filepath.Abs(path)
 }
@@ -128,7 +124,7 @@ func listen(ctx context.Context, says io.Reader, log string) (string, error) {
 	rest, _ := io.ReadAll(r)
 	answer := strings.TrimPrefix(strings.TrimSpace(line+string(rest)), "error: ")
 	if answer == "" {
-		return "", model.Errorf(model.ErrUnavailable, "cannot start the daemon: it ended at once (%v); see: %s", err, log)
+		return "", model.Errorf(model.ErrUnavailable, "cannot start the daemon: it ended at once (%v); see: banger doctor, and %s", err, log)
 	}
 	return answer, nil
 }

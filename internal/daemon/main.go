@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"banger/internal/companion"
 	"banger/internal/dirs"
 	"banger/internal/image"
 	"banger/internal/network/user"
@@ -45,7 +46,7 @@ func Main() int {
 }
 
 func runShipped(d dirs.Dirs, announce func(string)) error {
-	agent, err := findAgent()
+	agent, err := companion.Find("banger-agent")
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -216,19 +215,4 @@ func status(ctx context.Context, c Config, instance model.InstanceID, drivers Dr
 	}
 	s.VMM, s.Accel, s.Slow = driver.Name(), features.Accel, features.Slow
 	return s
-}
-
-// findAgent returns the agent binary that lies beside this program or in ../libexec/banger.
-func findAgent() (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	here := filepath.Dir(self)
-	for _, path := range []string{filepath.Join(here, "banger-agent"), filepath.Join(here, "..", "libexec", "banger", "banger-agent")} {
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
-			return filepath.Clean(path), nil
-		}
-	}
-	return "", model.Errorf(model.ErrUnsupported, "cannot find banger-agent beside %s; install banger again", self)
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	netdv1 "banger/api/netd/v1"
+	"banger/internal/companion"
 	"banger/internal/model"
 	"banger/internal/procs"
 )
@@ -259,15 +259,9 @@ func (d *Driver) program() (string, error) {
 	if d.options.Program != "" {
 		return d.options.Program, nil
 	}
-	self, err := os.Executable()
+	found, err := companion.Find("banger-netd")
 	if err != nil {
-		return "", err
+		return "", model.Errorf(model.ErrUnsupported, "%w, or use --network none", err)
 	}
-	here := filepath.Dir(self)
-	for _, path := range []string{filepath.Join(here, "banger-netd"), filepath.Join(here, "..", "libexec", "banger", "banger-netd")} {
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
-			return filepath.Clean(path), nil
-		}
-	}
-	return "", model.Errorf(model.ErrUnsupported, "cannot find banger-netd beside %s; install banger again, or use --network none", self)
+	return found, nil
 }
