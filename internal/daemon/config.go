@@ -38,7 +38,7 @@ func loadDefaults(path string) (model.Spec, error) {
 	}
 	file, err := readConfig(path)
 	if err != nil {
-		return spec, configError(path, err)
+		return spec, err
 	}
 	if file.Image != "" {
 		spec.Image = file.Image
@@ -89,7 +89,7 @@ func readConfig(path string) (fileConfig, error) {
 		return file, nil
 	}
 	if err != nil {
-		return file, err
+		return file, configError(path, err)
 	}
 	if err := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields().Decode(&file); err != nil {
 		return file, configError(path, err)

@@ -21,14 +21,14 @@ import (
 // Shipped are the drivers that a released daemon has.
 func Shipped(h Host) Drivers {
 	probes := filepath.Join(h.Dirs.Cache, "probe")
-	speed := kvm.New(kvm.Options{Cache: probes, Log: h.Log})
+	speed := kvm.New(kvm.Options{Cache: probes, ReadOnly: h.ReadOnly, Log: h.Log})
 	packets := user.New(user.Options{Dirs: h.Dirs, Instance: h.Instance, Log: h.Log})
 	return Drivers{
 		VMMs: []vmm.Driver{
 			firecracker.New(firecracker.Options{
-				Binary: h.Firecracker.Program, Console: h.Firecracker.Console, Cache: probes, KVM: speed, Log: h.Log,
+				Binary: h.Firecracker.Program, Console: h.Firecracker.Console, Cache: probes, ReadOnly: h.ReadOnly, KVM: speed, Log: h.Log,
 			}),
-			qemu.New(qemu.Options{Cache: probes, KVM: speed, Log: h.Log}),
+			qemu.New(qemu.Options{Cache: probes, ReadOnly: h.ReadOnly, KVM: speed, Log: h.Log}),
 		},
 		RootDisks: []rootdisk.Driver{
 			qcow2.New(qcow2.Options{VMs: h.Dirs.VMs(), Log: h.Log}),

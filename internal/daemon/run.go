@@ -39,6 +39,7 @@ type Host struct {
 	Dirs     dirs.Dirs
 	Instance model.InstanceID
 	Log      *slog.Logger
+	ReadOnly bool // only asks: nothing that is found out is kept
 
 	Firecracker FirecrackerConfig // what the user says of it
 }
@@ -208,11 +209,11 @@ func status(ctx context.Context, c Config, instance model.InstanceID, drivers Dr
 	s := server.Status{
 		Dirs: c.Dirs, Instance: instance, VMMs: driverNames(drivers.VMMs), RootDisks: driverNames(drivers.RootDisks),
 	}
-	driver, features, err := vms.DefaultVMM(ctx)
+	choice, err := vms.Default(ctx)
 	if err != nil {
 		s.Problem = err.Error()
 		return s
 	}
-	s.VMM, s.Accel, s.Slow = driver.Name(), features.Accel, features.Slow
+	s.VMM, s.Accel, s.Slow = choice.VMM, choice.Features.Accel, choice.Features.Warning()
 	return s
 }

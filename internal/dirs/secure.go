@@ -1,6 +1,7 @@
 package dirs
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -21,11 +22,7 @@ func (d Dirs) Secure() error {
 		return err
 	}
 	for _, dir := range []string{d.Data, d.Cache} {
-		info, err := os.Stat(dir)
-		if err != nil {
-			return model.HostErrorf(err, "cannot look at banger's directory")
-		}
-		if err := check(dir, info, 0o022); err != nil {
+		if err := CheckShared(dir); err != nil {
 			return err
 		}
 	}
@@ -48,16 +45,26 @@ func (d Dirs) CheckState() error {
 	return check(d.State, info, 0o077)
 }
 
+// CheckShared checks that the data or cache directory dir is a directory, perhaps by a link, ours, and that nobody else may
+// write to it. That there is none is fs.ErrNotExist.
+func CheckShared(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return model.HostErrorf(err, "cannot look at banger's directory")
+	}
+	return check(dir, info, 0o022)
+}
+
 // check refuses what is no directory, not ours, or open to others by one of the forbidden mode bits.
 func check(dir string, info os.FileInfo, forbidden os.FileMode) error {
 	if !info.IsDir() {
 		return model.Errorf(model.ErrDenied, "cannot use %s: it is not a directory; move it away", dir)
 	}
 	if owner := info.Sys().(*syscall.Stat_t).Uid; int(owner) != os.Geteuid() {
-		return model.Errorf(model.ErrDenied, "cannot use %s: it belongs to uid %d, not to you; give it back with: sudo chown -R %d %s", dir, owner, os.Geteuid(), dir)
+		return model.Fixable(model.ErrDenied, fmt.Sprintf("sudo chown -R %d %s", os.Geteuid(), model.ShellWord(dir)), "cannot use %s: it belongs to uid %d, not to you", dir, owner)
 	}
 	if info.Mode().Perm()&forbidden != 0 {
-		return model.Errorf(model.ErrDenied, "cannot use %s: its mode %#o lets other users in; close it with: chmod 700 %s", dir, info.Mode().Perm(), dir)
+		return model.Fixable(model.ErrDenied, "chmod 700 "+model.ShellWord(dir), "cannot use %s: its mode %#o lets other users in", dir, info.Mode().Perm())
 	}
 	return nil
 }

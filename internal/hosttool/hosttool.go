@@ -21,5 +21,5 @@ func Find(name, pkg string) (string, error) {
 			return path, nil
 		}
 	}
-	return "", model.Errorf(model.ErrUnsupported, "cannot find the program %s: install it with: sudo apt-get install %s", name, pkg)
+	return "", model.Fixable(model.ErrUnsupported, "sudo apt-get install "+pkg, "cannot find the program %s", name)
 }

@@ -1,7 +1,6 @@
 package image
 
 import (
-	"bufio"
 	"context"
 	"os"
 	"os/exec"
@@ -10,6 +9,7 @@ import (
 	"strings"
 
 	"banger/internal/model"
+	"banger/internal/osrelease"
 )
 
 // debianKeyring holds the keys that sign Debian's archive. Every package is checked against it, whatever mirror it came
@@ -18,7 +18,7 @@ const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 func (r debian) checkKeyring() error {
 	if _, err := os.Stat(r.tools.Keyring); err != nil {
-		return model.Errorf(model.ErrUnsupported, "cannot check Debian's signatures without its keys: install them with: sudo apt-get install debian-archive-keyring")
+		return model.Fixable(model.ErrUnsupported, "sudo apt-get install debian-archive-keyring", "cannot check Debian's signatures without its keys")
 	}
 	return nil
 }
@@ -42,7 +42,7 @@ func (r debian) sources(m mirrors) []string {
 
 // hostMirrors are those that a Debian host itself uses, of whatever release: close to it, and reachable.
 func hostMirrors() mirrors {
-	release := readFields("/etc/os-release")
+	release := osrelease.Read()
 	if release["ID"] != "debian" || release["VERSION_CODENAME"] == "" {
 		return mirrors{}
 	}
@@ -167,21 +167,4 @@ func (r debian) hostProxies(ctx context.Context) []string {
 		}
 	}
 	return options
-}
-
-// readFields reads a file of NAME=value lines; one that cannot be read has none.
-func readFields(path string) map[string]string {
-	fields := map[string]string{}
-	file, err := os.Open(path)
-	if err != nil {
-		return fields
-	}
-	defer file.Close()
-	lines := bufio.NewScanner(file)
-	for lines.Scan() {
-		if name, value, ok := strings.Cut(lines.Text(), "="); ok {
-			fields[name] = strings.Trim(value, `"'`)
-		}
-	}
-	return fields
 }

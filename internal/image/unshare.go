@@ -31,7 +31,7 @@ func checkUnshare() error {
 	}
 	me, err := user.Current()
 	if err != nil {
-		return err
+		return model.Errorf(model.ErrUnsupported, "cannot tell which subordinate ids are yours: your uid, %d, has no entry in /etc/passwd, and the variable USER is not set", os.Geteuid())
 	}
 	uids, gids := readSubIDs("/etc/subuid"), readSubIDs("/etc/subgid")
 	if uids.enough(me) && gids.enough(me) {
@@ -39,8 +39,8 @@ func checkUnshare() error {
 	}
 	first := max(uids.end, gids.end, 100000)
 	ids := fmt.Sprintf("%d-%d", first, first+subordinateIDs-1)
-	return model.Errorf(model.ErrUnsupported, "cannot give the files of an image their owners: user %s has no %d subordinate ids; add them with: sudo usermod --add-subuids %s --add-subgids %s %s",
-		me.Username, subordinateIDs, ids, ids, me.Username)
+	return model.Fixable(model.ErrUnsupported, fmt.Sprintf("sudo usermod --add-subuids %s --add-subgids %s %s", ids, ids, me.Username),
+		"cannot give the files of an image their owners: user %s has no %d subordinate ids", me.Username, subordinateIDs)
 }
 
 // subIDs is what subuid(5) or subgid(5) grants.

@@ -43,9 +43,13 @@ func (s *Service) VerifyContent(ctx context.Context, d model.Digest) error {
 	if err != nil {
 		return err
 	}
+	return s.advise(ctx, kind, d, s.compareContent(ctx, kind, d))
+}
+
+func (s *Service) compareContent(ctx context.Context, kind string, d model.Digest) error {
 	m, err := s.readBlob(kind, d)
 	if err != nil {
-		return s.advise(ctx, kind, d, err)
+		return err
 	}
 	for file, want := range m.Files {
 		path := filepath.Join(s.blobDir(kind, d), file)
@@ -54,7 +58,7 @@ func (s *Service) VerifyContent(ctx context.Context, d model.Digest) error {
 			return err
 		}
 		if got != want.Digest {
-			return s.advise(ctx, kind, d, model.Errorf(model.ErrCorrupt, "the content of %s has changed", path))
+			return model.Errorf(model.ErrCorrupt, "the content of %s has changed", path)
 		}
 	}
 	return nil
@@ -90,11 +94,11 @@ func (s *Service) advise(ctx context.Context, kind string, d model.Digest, err e
 	case i.Name == "":
 		return model.Errorf(model.ErrCorrupt, "cannot use this VM's image, which a newer one has replaced: %w; make a new VM of the image there is now", err)
 	case i.Reference != "":
-		return model.Errorf(model.ErrCorrupt, "cannot use image %s: %w; pull it again with: banger image pull %s", i.Name, err, i.Name)
+		return model.Fixable(model.ErrCorrupt, "banger image pull "+i.Name, "cannot use image %s: %w", i.Name, err)
 	case strings.HasPrefix(i.Source, sourceImport) || strings.HasPrefix(i.Source, sourceRegister):
 		return model.Errorf(model.ErrCorrupt, "cannot use image %s, a %s: %w; take it again from where it came", i.Name, i.Source, err)
 	}
-	return model.Errorf(model.ErrCorrupt, "cannot use image %s: %w; build it again with: banger image build --force %s", i.Name, err, i.Name)
+	return model.Fixable(model.ErrCorrupt, "banger image build --force "+i.Name, "cannot use image %s: %w", i.Name, err)
 }
 
 // checkBlob is readBlob for who wants only its error.

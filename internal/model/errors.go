@@ -3,6 +3,7 @@ package model
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // The kinds of error. Each is mapped once per edge: the server turns them into RPC codes, the client back, the command
@@ -25,6 +26,7 @@ var (
 type Error struct {
 	Kind  error  // one of the Err values above
 	Msg   string // a sentence that starts with "cannot …" and names the next command where there is one
+	Fix   string // the command that mends it, with which Msg ends, or ""
 	Cause error  // what a caller may react to, or nil
 }
 
@@ -42,6 +44,39 @@ func (e *Error) Unwrap() []error {
 func Errorf(kind error, format string, args ...any) error {
 	wrapped := fmt.Errorf(format, args...)
 	return &Error{Kind: kind, Msg: wrapped.Error(), Cause: errors.Unwrap(wrapped)}
+}
+
+// Advise is a sentence with the command that mends what it tells, if there is one.
+func Advise(text, fix string) string {
+	if fix == "" {
+		return text
+	}
+	return text + "; run: " + fix
+}
+
+// ShellWord writes a word of a command so that a shell takes it for one.
+func ShellWord(word string) string {
+	if word != "" && strings.Trim(word, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789%+,-./:=@_") == "" {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// Fixable is Errorf for what one command mends, if fix is one. The message ends with it.
+func Fixable(kind error, fix, format string, args ...any) error {
+	wrapped := fmt.Errorf(format, args...)
+	return &Error{Kind: kind, Msg: Advise(wrapped.Error(), fix), Fix: fix, Cause: errors.Unwrap(wrapped)}
+}
+
+// Remedy takes an error apart into what is wrong and the command that mends it, "" when none is known.
+func Remedy(err error) (what, fix string) {
+	what = err.Error()
+	for e := (*Error)(nil); errors.As(err, &e); err = e.Cause {
+		if e.Fix != "" {
+			return strings.TrimSuffix(what, Advise("", e.Fix)), e.Fix
+		}
+	}
+	return what, ""
 }
 
 // KindOf returns which of the Err values err is, or nil when it is none of them (an internal error).

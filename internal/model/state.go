@@ -71,3 +71,8 @@ func (s State) AtRest() bool {
 	}
 	return false
 }
+
+// Lives says whether a VM in state s may have a VMM, and with it sockets and handles.
+func (s State) Lives() bool {
+	return s != StateStopped && s != StateFailed && s != StateCreating
+}

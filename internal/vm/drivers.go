@@ -17,12 +17,26 @@ type drivers struct {
 	features vmm.Features // of the VMM
 	disk     rootdisk.Driver
 	network  network.Driver
+	passed   []string // why it is none of the VMMs that would be better
 }
 
-// DefaultVMM returns the driver that a new VM gets when nothing is said, with what it can do here.
-func (s *Service) DefaultVMM(ctx context.Context) (vmm.Driver, vmm.Features, error) {
+// Choice is what a new VM gets when nothing is said.
+type Choice struct {
+	VMM      string
+	Features vmm.Features // of it
+	RootDisk string
+	Network  string
+	Passed   []string // why it is none of the VMMs that would be better
+}
+
+// Default returns what a new VM gets when nothing is said. The error is an ErrUnsupported that says what is in the way of
+// each VMM.
+func (s *Service) Default(ctx context.Context) (Choice, error) {
 	d, err := s.choose(ctx, CreateRequest{Spec: s.Defaults})
-	return d.vmm, d.features, err
+	if err != nil {
+		return Choice{}, err
+	}
+	return Choice{VMM: d.vmm.Name(), Features: d.features, RootDisk: d.disk.Name(), Network: d.network.Name(), Passed: d.passed}, nil
 }
 
 // choose returns the drivers for a VM like that: with the VMM that is asked for, or else with the best one here that goes
@@ -34,38 +48,41 @@ func (s *Service) choose(ctx context.Context, r CreateRequest) (drivers, error) 
 			return drivers{}, err
 		}
 		f := d.Features(ctx)
-		if f.Problem != "" {
-			return drivers{}, model.Errorf(model.ErrUnsupported, "cannot use %s: %s", r.VMM, f.Problem)
+		if err := f.Err("use " + r.VMM); err != nil {
+			return drivers{}, err
 		}
 		return s.around(ctx, d, f, r)
 	}
-	able, reasons := s.byPreference(ctx)
+	able, reasons, fix := s.byPreference(ctx)
 	for _, c := range able {
 		d, err := s.around(ctx, c.vmm, c.features, r)
-		if err == nil || len(able) == 1 {
+		if d.passed = reasons; err == nil || len(able) == 1 {
 			return d, err
 		}
 		reasons = append(reasons, err.Error())
 	}
-	return drivers{}, model.Errorf(model.ErrUnsupported, "cannot run such a virtual machine here: %s", strings.Join(reasons, "; "))
+	if len(able) > 0 {
+		fix = "" // of another VMM than those that are in question
+	}
+	return drivers{}, model.Fixable(model.ErrUnsupported, fix, "cannot run such a virtual machine here: %s", strings.Join(reasons, "; "))
 }
 
-// byPreference returns the VMMs that run on this host, the best first, and why the others do not. Those that are as fast as
-// they should be come in the order of Options; among slow ones the last of that order is the best, since it asks least of
-// the host.
-func (s *Service) byPreference(ctx context.Context) (able []drivers, reasons []string) {
+// byPreference returns the VMMs that run on this host, the best first, and why the others do not, with the command that
+// mends this for the last of them, if one does. Those that are as fast as they should be come in the order of Options;
+// among slow ones the last of that order is the best, since it asks least of the host.
+func (s *Service) byPreference(ctx context.Context) (able []drivers, reasons []string, fix string) {
 	var slow []drivers
 	for _, d := range s.VMMs {
 		switch f := d.Features(ctx); {
 		case f.Problem != "":
-			reasons = append(reasons, f.Problem)
+			reasons, fix = append(reasons, f.Problem), f.Fix
 		case f.Slow != "":
 			slow = slices.Insert(slow, 0, drivers{vmm: d, features: f})
 		default:
 			able = append(able, drivers{vmm: d, features: f})
 		}
 	}
-	return append(able, slow...), reasons
+	return append(able, slow...), reasons, fix
 }
 
 // around finds what goes with a VMM.

@@ -149,3 +149,38 @@ func TestChoose(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatKeepsEveryVMMIsSaidWithItsRemedy(t *testing.T) {
+	t.Parallel()
+	links := []network.LinkKind{network.LinkNone}
+	s := &Service{Options: Options{
+		RootDisks: []rootdisk.Driver{diskStub{name: "disk", features: rootdisk.Features{Format: "raw"}}},
+		Networks:  []network.Driver{networkStub{name: "nothing", kind: network.LinkNone}},
+	}}
+	absent := vmmStub{name: "better", features: vmm.Features{Problem: "Better is absent", Fix: "get it"}}
+	gone := vmmStub{name: "other", features: vmm.Features{Problem: "Other is absent", Fix: "get other"}}
+	works := vmmStub{name: "works", features: vmm.Features{Formats: []string{"raw"}, Links: links}}
+	misfit := vmmStub{name: "misfit", features: vmm.Features{Formats: []string{"vmdk"}, Links: links}}
+
+	s.VMMs = []vmm.Driver{absent, works}
+	c, err := s.Default(t.Context())
+	if err != nil || c.VMM != "works" || c.RootDisk != "disk" || c.Network != "nothing" || strings.Join(c.Passed, ";") != "Better is absent" {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for _, test := range []struct {
+		vmms []vmm.Driver
+		fix  string
+	}{
+		{[]vmm.Driver{absent, gone}, "get other"},
+		{[]vmm.Driver{absent, misfit, misfit}, ""}, // getting the absent one would help, and be no remedy for what is there
+	} {
+		s.VMMs = test.vmms
+		_, err := s.Default(t.Context())
+		if !errors.Is(err, model.ErrUnsupported) {
+			t.Fatal(err)
+		}
+		if what, fix := model.Remedy(err); fix != test.fix || !strings.Contains(what, "Better is absent") {
+			t.Errorf("%q, mended by %q; want %q", what, fix, test.fix)
+		}
+	}
+}

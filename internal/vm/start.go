@@ -20,6 +20,7 @@ import (
 	"banger/internal/rootdisk"
 	"banger/internal/store"
 	"banger/internal/vmm"
+	"banger/internal/workdisk"
 )
 
 // maxConsoleBytes caps what is kept of a guest's console.
@@ -69,8 +70,8 @@ func (s *Service) launch(ctx context.Context, e *entry, op *operation.Operation)
 	if err != nil {
 		return v, err
 	}
-	if b.features.Slow != "" {
-		op.Warn(b.features.Slow)
+	if warning := b.features.Warning(); warning != "" {
+		op.Warn(warning)
 	}
 	crash.At("start.intent.before")
 	if v, err = s.setState(ctx, e, model.StateStarting, store.Transition{LastError: new(string)}); err != nil {
@@ -118,8 +119,8 @@ func (s *Service) prepareBoot(ctx context.Context, v model.VM) (boot, error) {
 		return b, err
 	}
 	b.features = b.driver.Features(ctx)
-	if b.features.Problem != "" {
-		return b, model.Errorf(model.ErrUnsupported, "cannot start %s: %s", v.Name, b.features.Problem)
+	if err := b.features.Err("start " + v.Name); err != nil {
+		return b, err
 	}
 	if err := misfit(ctx, b.disk, b.features); err != nil {
 		return b, model.Errorf(model.ErrUnsupported, "cannot start %s: %w", v.Name, err)
@@ -212,7 +213,7 @@ func (s *Service) drives(b boot, disk rootdisk.Disk) []model.Drive {
 	)
 }
 
-func (s *Service) workDisk(id model.VMID) string { return filepath.Join(s.Dirs.VM(id), "work.ext4") }
+func (s *Service) workDisk(id model.VMID) string { return filepath.Join(s.Dirs.VM(id), workdisk.File) }
 
 func (s *Service) consoleFile(id model.VMID) string {
 	return filepath.Join(s.Dirs.VM(id), "console.log")

@@ -69,7 +69,8 @@ type Features struct {
 	Version string // of the VMM program
 	Accel   string // "kvm" or "tcg"; "none" for the fake
 	Slow    string // why it is slow here, one line for the user; "" when it is not
-	Problem string // why it cannot run here at all and what would help; "" when it can
+	Problem string // why it cannot run here at all; "" when it can
+	Fix     string // the command that mends the Problem, or else what makes it Slow; "" when none does
 	Links   []network.LinkKind
 	Formats []string // drive formats: "raw", "qcow2"
 	Console bool     // its machines are Consolers

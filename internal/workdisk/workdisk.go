@@ -16,6 +16,9 @@ import (
 	"banger/internal/model"
 )
 
+// File is the disk's name in its VM's directory.
+const File = "work.ext4"
+
 // Create makes the disk at path with room for bytes. It takes host space only as the guest writes, so bytes may be more
 // than the host has. Nothing is left at path when it fails; a disk of that size that is there is kept as it is, one of
 // another size is ErrExists.

@@ -30,11 +30,12 @@ var fileNames = [...]string{socketAPI, socketVsock, fifoLog, fifoConsole}
 
 // Options are what a Driver needs to know.
 type Options struct {
-	Binary  string       // Firecracker's program; "" searches PATH
-	Cache   string       // directory that keeps what was probed; "" for none
-	KVM     *kvm.Probe   // nil for one of its own
-	Console bool         // give the VMs a serial console
-	Log     *slog.Logger // nil for none
+	Binary   string       // Firecracker's program; "" searches PATH
+	Cache    string       // directory that keeps what was probed; "" for none
+	ReadOnly bool         // what is probed is not kept
+	KVM      *kvm.Probe   // nil for one of its own
+	Console  bool         // give the VMs a serial console
+	Log      *slog.Logger // nil for none
 }
 
 // Driver runs VMs in Firecracker. It is safe for concurrent use and keeps no list of what it started.
@@ -51,7 +52,7 @@ func New(o Options) *Driver {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.KVM == nil {
-		o.KVM = kvm.New(kvm.Options{Cache: o.Cache, Log: o.Log})
+		o.KVM = kvm.New(kvm.Options{Cache: o.Cache, ReadOnly: o.ReadOnly, Log: o.Log})
 	}
 	return &Driver{options: o}
 }

@@ -9,6 +9,7 @@ import (
 
 	"banger/internal/model"
 	"banger/internal/network"
+	"banger/internal/userns"
 	"banger/internal/vmm"
 	"banger/internal/vmm/process"
 )
@@ -42,8 +43,8 @@ func (d *Driver) features(ctx context.Context) (f vmm.Features, binary string) {
 		Console: d.options.Console,
 	}
 	binary, text, err := process.Program{
-		Name: program, Path: d.options.Binary, Cache: d.options.Cache, Log: d.options.Log,
-		Absent: "Firecracker is not installed; " + where,
+		Name: program, Path: d.options.Binary, Cache: d.options.Cache, ReadOnly: d.options.ReadOnly, Log: d.options.Log,
+		Absent: model.Errorf(model.ErrUnsupported, "Firecracker is not installed; %s", where),
 	}.Version(ctx)
 	if err == nil {
 		f.Version, err = checkVersion(binary, text)
@@ -53,8 +54,8 @@ func (d *Driver) features(ctx context.Context) (f vmm.Features, binary string) {
 		return f, ""
 	}
 	verdict := d.options.KVM.Verdict()
-	f.Problem, f.Slow = verdict.Problem, verdict.Slow
-	if err := d.ownNetwork(binary); err == nil {
+	f.Problem, f.Slow, f.Fix = verdict.Problem, verdict.Slow, verdict.Fix
+	if err := d.ownNetwork(); err == nil {
 		f.Links = append(f.Links, network.LinkOwnTap)
 	}
 	if f.Problem != "" {
@@ -64,9 +65,9 @@ func (d *Driver) features(ctx context.Context) (f vmm.Features, binary string) {
 }
 
 // ownNetwork says whether this user may make namespaces, which is asked once.
-func (d *Driver) ownNetwork(binary string) error {
+func (d *Driver) ownNetwork() error {
 	d.asking.Do(func() {
-		if d.namespaces = process.OwnNetwork(binary); d.namespaces != nil {
+		if d.namespaces = userns.Try(); d.namespaces != nil {
 			d.options.Log.Warn("no VM can be run in Firecracker with a network: a process cannot be given namespaces of its own", "error", d.namespaces)
 		}
 	})

@@ -22,14 +22,16 @@ const device = "/dev/kvm"
 
 // Options are what a Probe needs to know.
 type Options struct {
-	Cache string       // directory that keeps the verdict for one boot; "" for none
-	Log   *slog.Logger // nil for none
+	Cache    string       // directory that keeps the verdict for one boot; "" for none
+	ReadOnly bool         // what is found out is not kept
+	Log      *slog.Logger // nil for none
 }
 
-// Verdict is what KVM is good for here, one line each for the user; both are "" when it is as fast as it should be.
+// Verdict is what KVM is good for here, one line each for the user; all are "" when it is as fast as it should be.
 type Verdict struct {
 	Problem string // why it runs no guest
 	Slow    string // why it is better left alone though it runs them
+	Fix     string // the command that mends the Problem; "" when none does
 }
 
 // Reason is why KVM should not be used, "" when it should.
@@ -68,8 +70,8 @@ func (p *Probe) Verdict() Verdict {
 	if p.pretended != nil {
 		return *p.pretended
 	}
-	if reason := open(); reason != "" {
-		return Verdict{Problem: reason}
+	if reason, fix := open(); reason != "" {
+		return Verdict{Problem: reason, Fix: fix}
 	}
 	boot, err := procs.BootID()
 	if err != nil {
@@ -103,7 +105,7 @@ func (p *Probe) load() (v kept) {
 
 // save keeps v. That it cannot be kept costs time, not correctness.
 func (p *Probe) save(v kept) {
-	if p.options.Cache == "" {
+	if p.options.Cache == "" || p.options.ReadOnly {
 		return
 	}
 	raw, err := json.Marshal(v)
@@ -115,23 +117,26 @@ func (p *Probe) save(v kept) {
 	}
 }
 
-// open says whether this user may use KVM at all; "" when so.
-func open() (reason string) {
+// open says whether this user may use KVM at all, "" when so, and the command that lets the user in, if one does.
+func open() (reason, fix string) {
 	f, err := os.OpenFile(device, os.O_RDWR, 0)
 	switch {
 	case err == nil:
 		f.Close()
-		return ""
+		return "", ""
 	case errors.Is(err, fs.ErrNotExist):
-		return "this machine has no " + device
+		return "this machine has no " + device, ""
 	case errors.Is(err, fs.ErrPermission):
-		return "you may not open " + device + remedy()
+		if name := group(); name != "" {
+			return fmt.Sprintf("you may not open %s before you are in its group %s and have logged in again", device, name), "sudo usermod -aG " + name + " $USER"
+		}
+		return "you may not open " + device, ""
 	}
-	return fmt.Sprintf("%s cannot be opened (%v)", device, errors.Unwrap(err))
+	return fmt.Sprintf("%s cannot be opened (%v)", device, errors.Unwrap(err)), ""
 }
 
-// remedy names the command that lets the user in, when the device's group is the way.
-func remedy() string {
+// group is the device's, when being in it is the way in, else "".
+func group() string {
 	info, err := os.Stat(device)
 	if err != nil {
 		return ""
@@ -144,5 +149,5 @@ func remedy() string {
 	if g, err := user.LookupGroupId(name); err == nil {
 		name = g.Name
 	}
-	return fmt.Sprintf(" (sudo usermod -aG %s $USER, then log in again)", name)
+	return name
 }

@@ -12,11 +12,11 @@ import (
 // TestVerdict runs the real probe where there is a device: it must come back with a verdict, whatever the host is.
 func TestVerdict(t *testing.T) {
 	t.Parallel()
-	if reason := open(); reason != "" {
+	if reason, fix := open(); reason != "" {
 		if strings.ContainsAny(reason, "\n") || !strings.Contains(reason, device) {
 			t.Errorf("the reason is not one line about the device: %q", reason)
 		}
-		if v := New(Options{}).Verdict(); v.Problem != reason || v.Reason() != reason {
+		if v := New(Options{}).Verdict(); v.Problem != reason || v.Reason() != reason || v.Fix != fix {
 			t.Errorf("the verdict is %+v", v)
 		}
 		t.Skipf("not run: needs KVM: %s", reason)

@@ -23,9 +23,11 @@ const (
 type Program struct {
 	Name   string       // as PATH has it
 	Path   string       // "" searches PATH
-	Absent string       // what the user is told when it is not installed: one line, with the remedy
+	Absent error        // what the user is told when it is not installed: one line, an ErrUnsupported
 	Cache  string       // directory that keeps what it said; "" for none
 	Log    *slog.Logger // not nil
+
+	ReadOnly bool // what it said is not kept
 }
 
 // said is what a program answered to --version. It holds for as long as the program is the same file.
@@ -63,7 +65,7 @@ func (p Program) find() (string, os.FileInfo, error) {
 	if path == "" {
 		found, err := exec.LookPath(p.Name)
 		if err != nil {
-			return "", nil, model.Errorf(model.ErrUnsupported, "%s", p.Absent)
+			return "", nil, p.Absent
 		}
 		path = found
 	}
@@ -94,7 +96,7 @@ func (p Program) load() (s said) {
 
 // save keeps s. That it cannot be kept costs time, not correctness.
 func (p Program) save(s said) {
-	if p.Cache == "" {
+	if p.Cache == "" || p.ReadOnly {
 		return
 	}
 	raw, err := json.Marshal(s)

@@ -64,13 +64,13 @@ func TestVersionFails(t *testing.T) {
 	for name, p := range map[string]Program{
 		"failing":       {Path: failing},
 		"missing":       {Path: filepath.Join(t.TempDir(), "absent")},
-		"not installed": {Name: "banger-no-such-program", Absent: "install it: somehow"},
+		"not installed": {Name: "banger-no-such-program", Absent: model.Errorf(model.ErrUnsupported, "install it: somehow")},
 	} {
 		_, _, err := p.Version(t.Context())
 		if !errors.Is(err, model.ErrUnsupported) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if p.Absent != "" && err.Error() != p.Absent {
+		if p.Absent != nil && !errors.Is(err, p.Absent) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

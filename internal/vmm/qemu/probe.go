@@ -17,7 +17,10 @@ import (
 	"banger/internal/vmm/process"
 )
 
-const program = "qemu-system-x86_64"
+const (
+	program = "qemu-system-x86_64"
+	install = "sudo apt-get install qemu-system-x86"
+)
 
 var (
 	minVersion     = [2]int{7, 2} // the first with -netdev stream
@@ -47,7 +50,7 @@ func (d *Driver) features(ctx context.Context) (vmm.Features, Host) {
 	defer d.probing.Unlock()
 	binary, version, err := d.version(ctx)
 	if err != nil {
-		f.Problem = err.Error()
+		f.Problem, f.Fix = model.Remedy(err)
 		return f, Host{}
 	}
 	f.Version = version
@@ -57,9 +60,9 @@ func (d *Driver) features(ctx context.Context) (vmm.Features, Host) {
 		return f, Host{}
 	}
 	f.Accel = "kvm"
-	if reason := d.options.KVM.Verdict().Reason(); reason != "" {
+	if verdict := d.options.KVM.Verdict(); verdict.Reason() != "" {
 		f.Accel = "tcg"
-		f.Slow = reason + ": the VM's processor is emulated, some ten times slower"
+		f.Slow, f.Fix = verdict.Reason()+": the VM's processor is emulated, some ten times slower", verdict.Fix
 	}
 	h.Accel = f.Accel
 	return f, h
@@ -68,8 +71,8 @@ func (d *Driver) features(ctx context.Context) (vmm.Features, Host) {
 // version finds QEMU and checks its version. The error is a line for the user.
 func (d *Driver) version(ctx context.Context) (binary, version string, err error) {
 	binary, text, err := process.Program{
-		Name: program, Path: d.options.Binary, Cache: d.options.Cache, Log: d.options.Log,
-		Absent: "QEMU is not installed; install it: sudo apt-get install qemu-system-x86",
+		Name: program, Path: d.options.Binary, Cache: d.options.Cache, ReadOnly: d.options.ReadOnly, Log: d.options.Log,
+		Absent: model.Fixable(model.ErrUnsupported, install, "QEMU is not installed"),
 	}.Version(ctx)
 	if err != nil {
 		return "", "", err
@@ -81,7 +84,7 @@ func (d *Driver) version(ctx context.Context) (binary, version string, err error
 	major, _ := strconv.Atoi(m[2]) // the pattern lets only short numbers through
 	minor, _ := strconv.Atoi(m[3])
 	if major < minVersion[0] || major == minVersion[0] && minor < minVersion[1] {
-		return "", "", model.Errorf(model.ErrUnsupported, "QEMU %s is too old: at least %d.%d is needed; install it: sudo apt-get install qemu-system-x86", m[1], minVersion[0], minVersion[1])
+		return "", "", model.Fixable(model.ErrUnsupported, install, "QEMU %s is too old: at least %d.%d is needed", m[1], minVersion[0], minVersion[1])
 	}
 	return binary, m[1], nil
 }
@@ -116,7 +119,7 @@ func (d *Driver) load() (c clock) {
 
 // save keeps c. That it cannot be kept costs time, not correctness.
 func (d *Driver) save(c clock) {
-	if d.options.Cache == "" {
+	if d.options.Cache == "" || d.options.ReadOnly {
 		return
 	}
 	raw, err := json.Marshal(c)

@@ -55,8 +55,8 @@ func TestProblems(t *testing.T) {
 func TestNotInstalled(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	f := New(Options{}).Features(t.Context())
-	if !strings.Contains(f.Problem, "sudo apt-get install qemu-system-x86") {
-		t.Errorf("the problem does not say what to install: %q", f.Problem)
+	if f.Problem == "" || f.Fix != "sudo apt-get install qemu-system-x86" {
+		t.Errorf("it is not said what to install: %+v", f)
 	}
 }
 
@@ -76,6 +76,12 @@ func TestProbeIsKept(t *testing.T) {
 		t.Errorf("asked %d times: %+v, %+v", runs(), first, second)
 	}
 	kept := filepath.Join(cache, "tsc.json")
+	if f := New(Options{Binary: script(t, "echo 'QEMU emulator version 8.1.1'"), Cache: filepath.Join(cache, "none"), ReadOnly: true}).Features(t.Context()); f.Version != "8.1.1" {
+		t.Errorf("with nothing to be kept: %+v", f)
+	}
+	if _, err := os.Stat(filepath.Join(cache, "none")); err == nil {
+		t.Error("what was not to be kept was")
+	}
 	for _, rubbish := range []string{"", "null", "{", `{"tsc_khz":-1}`} {
 		if err := os.WriteFile(kept, []byte(rubbish), 0o600); err != nil {
 			t.Fatal(err)

@@ -22,6 +22,7 @@ const Name = "qemu"
 type Options struct {
 	Binary   string           // QEMU's program; "" searches PATH
 	Cache    string           // directory that keeps what was probed; "" for none
+	ReadOnly bool             // what is probed is not kept
 	KVM      *kvm.Probe       // nil for one of its own
 	Instance model.InstanceID // the installation
 	Log      *slog.Logger     // nil for none
@@ -39,7 +40,7 @@ func New(o Options) *Driver {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.KVM == nil {
-		o.KVM = kvm.New(kvm.Options{Cache: o.Cache, Log: o.Log})
+		o.KVM = kvm.New(kvm.Options{Cache: o.Cache, ReadOnly: o.ReadOnly, Log: o.Log})
 	}
 	return &Driver{options: o}
 }

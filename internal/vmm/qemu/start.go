@@ -27,8 +27,8 @@ func (d *Driver) Start(ctx context.Context, c vmm.Config) (_ vmm.Machine, err er
 		return nil, err
 	}
 	features, host := d.features(ctx)
-	if features.Problem != "" {
-		return nil, model.Errorf(model.ErrUnsupported, "cannot start the VM: %s", features.Problem)
+	if err := features.Err("start the VM"); err != nil {
+		return nil, err
 	}
 	argv, err := Argv(c, host)
 	if err != nil {

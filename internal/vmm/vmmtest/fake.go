@@ -78,8 +78,8 @@ func (f *Fake) Start(ctx context.Context, c vmm.Config) (vmm.Machine, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, model.Errorf(model.ErrCanceled, "cannot start the VM: %w", err)
 	}
-	if f.options.Problem != "" {
-		return nil, model.Errorf(model.ErrUnsupported, "cannot start the VM: %s", f.options.Problem)
+	if err := f.Features(ctx).Err("start the VM"); err != nil {
+		return nil, err
 	}
 	if err := checkFiles(c); err != nil {
 		return nil, err
