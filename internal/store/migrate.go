@@ -26,22 +26,30 @@ const applicationID = 0x62616e67
 // ensure makes an empty database of the newest schema when there is none. It takes its name only when it is whole, so a
 // file of no bytes is a truncated database and not a new one.
 func ensure(ctx context.Context, path string) (created bool, err error) {
+	if err := whole(path); !errors.Is(err, model.ErrNotFound) {
+		return false, err
+	}
+	return true, build(ctx, path)
+}
+
+// whole looks at the files from outside: ErrNotFound when there is no database, ErrCorrupt for what cannot be one.
+func whole(path string) error {
 	info, err := os.Lstat(path)
 	switch {
 	case err == nil && !info.Mode().IsRegular():
-		return false, model.Errorf(model.ErrCorrupt, "cannot open the database %s: it is not a regular file; move it away", path)
+		return model.Errorf(model.ErrCorrupt, "cannot open the database %s: it is not a regular file; move it away", path)
 	case err == nil && info.Size() == 0:
-		return false, model.Errorf(model.ErrCorrupt, "cannot open the database %s: it is empty, so what it held is lost; put a copy back, or move it and the vms directory away to begin anew", path)
+		return model.Errorf(model.ErrCorrupt, "cannot open the database %s: it is empty, so what it held is lost; put a copy back, or move it and the vms directory away to begin anew", path)
 	case err == nil:
-		return false, nil
+		return nil
 	case !errors.Is(err, fs.ErrNotExist):
-		return false, err
+		return err
 	}
 	// A journal without its database holds rows that SQLite would put into the next one of that name.
 	if _, err := os.Lstat(path + "-wal"); err == nil {
-		return false, model.Errorf(model.ErrCorrupt, "cannot make the database %s: one was there, its journal %s-wal still is; put the database back, or move the journal away", path, path)
+		return model.Errorf(model.ErrCorrupt, "cannot make the database %s: one was there, its journal %s-wal still is; put the database back, or move the journal away", path, path)
 	}
-	return true, build(ctx, path)
+	return model.Errorf(model.ErrNotFound, "there is no database %s yet", path)
 }
 
 func build(ctx context.Context, path string) error {
@@ -97,23 +105,31 @@ func check(ctx context.Context, db *sql.DB, path string) error {
 
 // migrate takes the schema to the newest version, in one transaction per step.
 func migrate(ctx context.Context, db *sql.DB) error {
-	names, err := fs.Glob(migrations, "migrations/*.sql")
+	have, newest, err := schema(ctx, db)
 	if err != nil {
 		return err
 	}
-	var have int
-	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&have); err != nil {
-		return err
-	}
-	if have > len(names) {
-		return model.Errorf(model.ErrUnsupported, "cannot open the database: a newer banger wrote it (its schema is %d, this one knows %d); install that version again", have, len(names))
-	}
-	for version := have + 1; version <= len(names); version++ {
+	for version := have + 1; version <= newest; version++ {
 		if err := step(ctx, db, version); err != nil {
 			return fmt.Errorf("schema %d: %w", version, err)
 		}
 	}
 	return nil
+}
+
+// schema returns the version that the database has and the newest there is. ErrUnsupported when it has a newer one.
+func schema(ctx context.Context, db *sql.DB) (have, newest int, err error) {
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return 0, 0, err
+	}
+	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&have); err != nil {
+		return 0, 0, err
+	}
+	if have > len(names) {
+		return have, len(names), model.Errorf(model.ErrUnsupported, "cannot open the database: a newer banger wrote it (its schema is %d, this one knows %d); install that version again", have, len(names))
+	}
+	return have, len(names), nil
 }
 
 func step(ctx context.Context, db *sql.DB, version int) error {
