@@ -46,7 +46,7 @@ func Start(path string, argv []string, attr os.ProcAttr) (*Child, error) {
 // died meanwhile; a zombie's start time is still readable.
 func (c *Child) hold(pidfd int) error {
 	if pidfd < 0 {
-		return model.Errorf(model.ErrUnsupported, "cannot watch processes on this host: its kernel has no pidfds (Linux 5.3 does)")
+		return model.Errorf(model.ErrUnsupported, noPidfds)
 	}
 	if err := unix.SetNonblock(pidfd, true); err != nil {
 		unix.Close(pidfd)

@@ -121,3 +121,14 @@ func (h *Handle) Close() error {
 	}
 	return err
 }
+
+const noPidfds = "cannot watch processes on this host: its kernel has no pidfds that do not block; Linux 5.10 and later have"
+
+// Supported says whether this host's kernel can do what Open and Start need.
+func Supported() error {
+	fd, err := unix.PidfdOpen(os.Getpid(), unix.PIDFD_NONBLOCK)
+	if err != nil {
+		return model.Errorf(model.ErrUnsupported, noPidfds+" (%w)", err)
+	}
+	return unix.Close(fd)
+}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -72,4 +74,68 @@ func flock(f *os.File, how int) error {
 		return err
 	}
 	return locked
+}
+
+// Locker is a process that took the flock of a file. It may have died meanwhile, and handed the lock on.
+type Locker struct {
+	PID       int
+	Exclusive bool
+}
+
+// Lockers returns who has the flock of the file at path; a missing file has none. Unlike Locked it touches nothing, so that
+// no lock is refused to anybody for that moment: the kernel's own list is read (proc_locks(5)).
+func Lockers(path string) ([]Locker, error) {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, &fs.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	list, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		return nil, err
+	}
+	var all []Locker
+	for line := range strings.Lines(string(list)) {
+		f := strings.Fields(line)
+		if len(f) < 6 || f[1] != "FLOCK" { // one that waits has an arrow there
+			continue
+		}
+		device, ours := strings.CutSuffix(f[5], ":"+strconv.FormatUint(st.Ino, 10))
+		pid, err := strconv.Atoi(f[4])
+		if !ours || err != nil {
+			continue
+		}
+		// Some file systems (btrfs) have other device numbers here than in stat(2): then the process is looked at.
+		if device == fmt.Sprintf("%02x:%02x", unix.Major(st.Dev), unix.Minor(st.Dev)) || has(pid, identity{st.Dev, st.Ino}) {
+			all = append(all, Locker{PID: pid, Exclusive: f[3] == "WRITE"})
+		}
+	}
+	return all, nil
+}
+
+// LockHolder returns the process that took the exclusive lock of the file at path, 0 for none.
+func LockHolder(path string) (pid int, err error) {
+	all, err := Lockers(path)
+	for _, l := range all {
+		if l.Exclusive {
+			return l.PID, err
+		}
+	}
+	return 0, err
+}
+
+// has says whether a process has a file open.
+func has(pid int, file identity) bool {
+	dir := "/proc/" + strconv.Itoa(pid) + "/fd"
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return false
+	}
+	for _, e := range entries {
+		if id, err := fileID(dir + "/" + e.Name()); err == nil && id == file {
+			return true
+		}
+	}
+	return false
 }

@@ -246,3 +246,77 @@ func TestHolder(t *testing.T) {
 		t.Error("the innocent process did not survive")
 	}
 }
+
+// TestLockHolder runs by itself, as the next one does: a program that another test starts would hold the lock for a moment.
+func TestLockHolder(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	holder := func(want int) {
+		t.Helper()
+		if pid, err := procs.LockHolder(path); err != nil || pid != want {
+			t.Fatalf("the holder is %d, %v; want %d", pid, err, want)
+		}
+	}
+	holder(0)
+	lock, err := procs.TryLock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	holder(os.Getpid())
+	other, err := procs.TryLock(path + "2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	lock.Close()
+	holder(0)
+	// Shared by two, it has no holder, and both are told.
+	for range 2 {
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH); err != nil {
+			t.Fatal(err)
+		}
+	}
+	holder(0)
+	shared := procs.Locker{PID: os.Getpid()}
+	if all, err := procs.Lockers(path); err != nil || len(all) != 2 || all[0] != shared || all[1] != shared {
+		t.Errorf("%+v, %v; want two times %+v", all, err, shared)
+	}
+}
+
+func TestLookingAtALockTakesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	// A lock can be had while others look, which Locked does not promise.
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_, _ = procs.LockHolder(path)
+			}
+		}
+	}()
+	for range 200 {
+		lock, err := procs.TryLock(path)
+		if err != nil {
+			t.Errorf("a look was in the way of a lock: %v", err)
+			break
+		}
+		lock.Close()
+	}
+	close(stop)
+	<-done
+}
+
+func TestThisHostIsSupported(t *testing.T) {
+	t.Parallel()
+	if err := procs.Supported(); err != nil {
+		t.Error(err)
+	}
+}
