@@ -18,19 +18,34 @@ func (s *Service) Adopt(ctx context.Context) error {
 }
 
 func (s *Service) adopt(ctx context.Context, kind string) error {
+	all, err := s.adoptable(ctx, kind)
+	for _, m := range all {
+		crash.At("image.adopt.before-row")
+		if err := s.insertAdopted(ctx, m); err != nil && !errors.Is(err, model.ErrExists) {
+			return err
+		}
+		crash.At("image.adopt.after-row")
+		s.log.Info("adopted from the data directory", "kind", kind, "name", m.name(), "digest", m.digest())
+	}
+	return err
+}
+
+// adoptable lists what Adopt gives rows to.
+func (s *Service) adoptable(ctx context.Context, kind string) ([]manifest, error) {
 	dir := filepath.Join(s.dirs.Data, kind)
 	entries, err := os.ReadDir(dir)
 	if len(entries) == 0 {
-		return ignoreMissing(err)
+		return nil, ignoreMissing(err)
 	}
 	rows, err := s.rows(ctx, kind)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	taken := map[string]bool{}
 	for _, name := range rows {
 		taken[name] = true
 	}
+	var all []manifest
 	for _, e := range entries {
 		digest := model.Digest("sha256:" + e.Name())
 		if _, known := rows[digest]; known || !digest.Valid() {
@@ -47,15 +62,10 @@ func (s *Service) adopt(ctx context.Context, kind string) error {
 		if name := m.name(); taken[name] || !refname.Fits(name) {
 			continue
 		}
-		crash.At("image.adopt.before-row")
-		if err := s.insertAdopted(ctx, m); err != nil && !errors.Is(err, model.ErrExists) {
-			return err
-		}
-		crash.At("image.adopt.after-row")
 		taken[m.name()] = true
-		s.log.Info("adopted from the data directory", "kind", kind, "name", m.name(), "digest", digest)
+		all = append(all, m)
 	}
-	return nil
+	return all, nil
 }
 
 func (s *Service) insertAdopted(ctx context.Context, m manifest) error {

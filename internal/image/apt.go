@@ -25,7 +25,7 @@ type apt struct {
 // fetchKernel downloads the kernel's package, checked by apt against Debian's signatures, and returns its path and its
 // name with the version.
 func (r debian) fetchKernel(ctx context.Context, work scratch, report model.Report) (file, version string, err error) {
-	if err := r.checkKeyring(); err != nil {
+	if err := r.checkFetch(); err != nil {
 		return "", "", err
 	}
 	a, err := r.newApt(ctx, work)
@@ -54,6 +54,16 @@ func (r debian) fetchKernel(ctx context.Context, work scratch, report model.Repo
 	}
 	parts := strings.Split(filepath.Base(found[0]), "_")
 	return found[0], parts[0] + " " + strings.ReplaceAll(parts[1], "%3a", ":"), nil
+}
+
+// checkFetch says whether the host has what fetchKernel needs.
+func (r debian) checkFetch() error {
+	for _, tool := range []string{"apt-get", "apt-cache"} {
+		if _, err := r.tools.Find(tool, "apt"); err != nil {
+			return err
+		}
+	}
+	return r.checkKeyring()
 }
 
 // realKernel finds the kernel that the metapackage's record depends on.

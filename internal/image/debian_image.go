@@ -172,11 +172,8 @@ const bootstrapLink = "bootstrap"
 
 // bootstrap prepares mmdebstrap, which writes the tar to its standard output.
 func (r debian) bootstrap(ctx context.Context, packages []string, work scratch, report model.Report) (child, error) {
-	tool, err := r.tools.Find("mmdebstrap", "mmdebstrap")
+	tool, err := r.findBootstrap()
 	if err != nil {
-		return child{}, err
-	}
-	if err := r.checkKeyring(); err != nil {
 		return child{}, err
 	}
 	temp := work.dir
@@ -202,6 +199,15 @@ func (r debian) bootstrap(ctx context.Context, packages []string, work scratch, 
 		path: tool, args: args, env: childEnv(debianEpoch, "TMPDIR="+temp), work: work,
 		line: (&bootstrapProgress{report: report}).line,
 	}, nil
+}
+
+// findBootstrap returns the program that bootstraps, when the host has all that it needs but a user's subordinate ids.
+func (r debian) findBootstrap() (string, error) {
+	tool, err := r.tools.Find("mmdebstrap", "mmdebstrap")
+	if err != nil {
+		return "", err
+	}
+	return tool, r.checkKeyring()
 }
 
 // bootstrapProgress turns what mmdebstrap says into stages: a heading line begins one, and of the programs below it each

@@ -113,6 +113,16 @@ func (w Written) Seal(ctx context.Context, path string) error {
 	})
 }
 
+// CheckTools says whether the host has the programs that finish a file system.
+func CheckTools() error {
+	for _, tool := range []string{"tune2fs", "debugfs", "e2fsck", "resize2fs"} {
+		if _, err := hosttool.Find(tool, "e2fsprogs"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // step is one program of e2fsprogs run on the image: tool args… image after….
 type step struct {
 	tool  string
