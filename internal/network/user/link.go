@@ -36,7 +36,7 @@ func linkOf(instance model.InstanceID, s network.Spec) (network.Link, error) {
 	// The guest is alone in its network, so that whatever it sends goes to the gateway.
 	address := netip.AddrFrom4([4]byte{198, 18 + byte(host>>16), byte(host >> 8), byte(host)})
 	return network.Link{
-		Kind: s.Kind, Socket: socketOf(s), Tap: tapName, MAC: hardwareAddress(instance, s.Slot), MTU: mtu,
+		Kind: s.Kind, Socket: socketIn(s.Dir), Tap: tapName, MAC: hardwareAddress(instance, s.Slot), MTU: mtu,
 		Address: netip.PrefixFrom(address, 32), Gateway: gateway(), DNS: []netip.Addr{gateway()},
 	}, nil
 }

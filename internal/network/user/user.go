@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	netdv1 "banger/api/netd/v1"
+	"banger/internal/atomicfile"
 	"banger/internal/dirs"
 	"banger/internal/model"
 	"banger/internal/network"
@@ -211,7 +212,8 @@ func (d *Driver) tellTap(ctx context.Context, id model.VMID, p model.Process) (p
 	return port, answer.GetWantsTap(), nil
 }
 
-// Clear implements network.Driver. Where no netd runs there is no port.
+// Clear implements network.Driver. Where no netd runs there is no port. The socket that the VMM listened on goes, too: one
+// that was killed has not removed it.
 func (d *Driver) Clear(ctx context.Context, id model.VMID, _ model.NetHandles) error {
 	d.setting.Lock()
 	defer d.setting.Unlock()
@@ -219,10 +221,11 @@ func (d *Driver) Clear(ctx context.Context, id model.VMID, _ model.NetHandles) e
 	delete(d.ports, id)
 	delete(d.kinds, id)
 	d.mu.Unlock()
-	return d.change(ctx, "cannot take the network away", false, func(ctx context.Context, n *netd) error {
+	err := d.change(ctx, "cannot take the network away", false, func(ctx context.Context, n *netd) error {
 		_, err := n.rpc.Clear(ctx, &netdv1.ClearRequest{VmId: string(id)})
 		return err
 	})
+	return errors.Join(err, atomicfile.Remove(socketIn(d.options.Dirs.VM(id))))
 }
 
 // Sweep implements network.Driver.
@@ -339,6 +342,7 @@ func (d *Driver) remembered() []*netdv1.Port {
 	return all
 }
 
-func socketOf(s network.Spec) string { return filepath.Join(s.Dir, "net") }
+// socketIn is where the VMM listens, in the VM's directory.
+func socketIn(dir string) string { return filepath.Join(dir, "net") }
 
 var errClosed = errors.New("the daemon is stopping")

@@ -284,3 +284,25 @@ func TestSearchDomains(t *testing.T) {
 		}
 	}
 }
+
+func TestClearTakesTheSocketOfADeadVMM(t *testing.T) {
+	t.Parallel()
+	d := newDriver(t, t.TempDir())
+	id := model.NewVMID()
+	s := spec(d.options.Dirs.VM(id), 1)
+	link, err := d.Set(t.Context(), id, s)
+	if err == nil {
+		err = errors.Join(os.MkdirAll(s.Dir, 0o700), os.WriteFile(link.Socket, nil, 0o600))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := d.Clear(t.Context(), id, model.NetHandles{}); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Lstat(link.Socket); err == nil {
+		t.Error("it is still there")
+	}
+}
