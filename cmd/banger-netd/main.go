@@ -7,4 +7,4 @@ import (
 	"banger/internal/netd"
 )
 
-func main() { os.Exit(netd.Main()) }
+func main() { os.Exit(netd.Main(os.Args[1:])) }

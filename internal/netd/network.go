@@ -7,6 +7,8 @@ package netd
 import (
 	"context"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 
 	"banger/internal/model"
@@ -183,6 +185,28 @@ func (n *Network) Keep(ids []string) {
 	for _, id := range gone {
 		n.clear(id)
 	}
+}
+
+// Attachment is a VM that has a port.
+type Attachment struct {
+	ID, Name string
+	Forwards []port.Forward
+}
+
+// List returns the VMs that have a port, by their ids.
+func (n *Network) List() []Attachment {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	var all []Attachment
+	for id, e := range n.ports {
+		a := Attachment{ID: id, Name: e.port.Name()}
+		for _, l := range e.listeners {
+			a.Forwards = append(a.Forwards, l.Forward())
+		}
+		all = append(all, a)
+	}
+	slices.SortFunc(all, func(a, b Attachment) int { return strings.Compare(a.ID, b.ID) })
+	return all
 }
 
 // Denied lists what a VM wanted and did not get, newest first.

@@ -26,6 +26,8 @@ import (
 const (
 	maxLogBytes = 4 * model.MiB
 	grace       = 5 * time.Second // without a VM and without a daemon
+	resolvConf  = "/etc/resolv.conf"
+	dnsPort     = "53"
 )
 
 // ErrRunning is what Run returns when another netd of this installation lives.
@@ -64,7 +66,7 @@ func Run(ctx context.Context, d dirs.Dirs, ready func()) (err error) {
 	life := NewLife(grace, stop)
 	defer life.Stop()
 	network := New(port.Env{
-		Dial: port.HostDial, Own: egress.IsOwnAddress, Host: names.NewHost("/etc/resolv.conf", "53"), Dialer: dialer,
+		Dial: port.HostDial, Own: egress.IsOwnAddress, Host: names.NewHost(resolvConf, dnsPort), Dialer: dialer,
 		Limits: port.DefaultLimits(openFiles()), Timeouts: port.DefaultTimeouts(), Log: log,
 	}, life.Ports)
 	defer network.Keep(nil)

@@ -118,6 +118,18 @@ func (s *service) Keep(_ context.Context, r *netdv1.KeepRequest) (*netdv1.KeepRe
 	return &netdv1.KeepResponse{}, nil
 }
 
+func (s *service) List(context.Context, *netdv1.ListRequest) (*netdv1.ListResponse, error) {
+	res := &netdv1.ListResponse{}
+	for _, a := range s.network.List() {
+		m := &netdv1.Attachment{VmId: a.ID, Name: a.Name}
+		for _, f := range a.Forwards {
+			m.Forwards = append(m.Forwards, forwardMessage(f))
+		}
+		res.Attachments = append(res.Attachments, m)
+	}
+	return res, nil
+}
+
 func (s *service) Denied(_ context.Context, r *netdv1.DeniedRequest) (*netdv1.DeniedResponse, error) {
 	list, err := s.network.Denied(r.GetVmId())
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"banger/internal/apierror"
 	"banger/internal/dirs"
 	"banger/internal/model"
+	"banger/internal/netd/names"
 	"banger/internal/netd/netdtest"
 	"banger/internal/unixsocket"
 )
@@ -29,7 +30,7 @@ func TestNetdProcess(t *testing.T) {
 	if os.Getenv("BANGER_TEST_NETD") == "" {
 		t.Skip("for other tests to run")
 	}
-	os.Exit(Main())
+	os.Exit(Main(nil))
 }
 
 // start runs a netd and returns what it said.
@@ -211,6 +212,45 @@ func TestBadDescriptions(t *testing.T) {
 		change(m)
 		if _, err := w.trySet(m); model.KindOf(err) == nil {
 			t.Errorf("%s: %v; want an error of a kind", name, err)
+		}
+	}
+}
+
+func TestListTellsWhoHasAPort(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if all := w.List(); len(all) != 0 {
+		t.Errorf("nobody has one: %+v", all)
+	}
+	w.guest(3, "second", "open")
+	m := description(netdtest.New(t, 2, testMTU), "first", "public")
+	m.Forwards = []*netdv1.Forward{{HostIp: "127.0.0.1", GuestPort: 80}}
+	taken := w.set(m)
+	all := w.List()
+	if len(all) != 2 || all[0].ID != "id-first" || all[0].Name != "first" || all[1].Name != "second" || len(all[1].Forwards) != 0 {
+		t.Fatalf("%+v", all)
+	}
+	if f := all[0].Forwards; len(f) != 1 || f[0] != taken[0] || f[0].HostPort == 0 {
+		t.Errorf("%+v, and taken were %+v", f, taken)
+	}
+	w.Clear("id-first")
+	if all := w.List(); len(all) != 1 || all[0].Name != "second" {
+		t.Errorf("after one was cleared: %+v", all)
+	}
+}
+
+func TestHostWithoutResolvers(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "resolv.conf")
+	if err := names.NewHost(path, "53").Check(); err == nil {
+		t.Error("a missing file is fine")
+	}
+	for text, fine := range map[string]bool{"": false, "search x\n": false, "nameserver 192.0.2.1\n": true} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := names.NewHost(path, "53").Check(); (err == nil) != fine {
+			t.Errorf("%q: %v", text, err)
 		}
 	}
 }

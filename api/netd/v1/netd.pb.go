@@ -714,6 +714,147 @@ func (*KeepResponse) Descriptor() ([]byte, []int) {
 	return file_netd_v1_netd_proto_rawDescGZIP(), []int{12}
 }
 
+type ListRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRequest) Reset() {
+	*x = ListRequest{}
+	mi := &file_netd_v1_netd_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRequest) ProtoMessage() {}
+
+func (x *ListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_netd_v1_netd_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
+func (*ListRequest) Descriptor() ([]byte, []int) {
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{13}
+}
+
+type ListResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Attachments   []*Attachment          `protobuf:"bytes,1,rep,name=attachments,proto3" json:"attachments,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListResponse) Reset() {
+	*x = ListResponse{}
+	mi := &file_netd_v1_netd_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListResponse) ProtoMessage() {}
+
+func (x *ListResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_netd_v1_netd_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
+func (*ListResponse) Descriptor() ([]byte, []int) {
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListResponse) GetAttachments() []*Attachment {
+	if x != nil {
+		return x.Attachments
+	}
+	return nil
+}
+
+// Attachment is what a port has beyond itself.
+type Attachment struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	VmId          string                 `protobuf:"bytes,1,opt,name=vm_id,json=vmId,proto3" json:"vm_id,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`         // that others of its group resolve
+	Forwards      []*Forward             `protobuf:"bytes,3,rep,name=forwards,proto3" json:"forwards,omitempty"` // with the host's ports that were taken
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Attachment) Reset() {
+	*x = Attachment{}
+	mi := &file_netd_v1_netd_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Attachment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Attachment) ProtoMessage() {}
+
+func (x *Attachment) ProtoReflect() protoreflect.Message {
+	mi := &file_netd_v1_netd_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Attachment.ProtoReflect.Descriptor instead.
+func (*Attachment) Descriptor() ([]byte, []int) {
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Attachment) GetVmId() string {
+	if x != nil {
+		return x.VmId
+	}
+	return ""
+}
+
+func (x *Attachment) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Attachment) GetForwards() []*Forward {
+	if x != nil {
+		return x.Forwards
+	}
+	return nil
+}
+
 type DeniedRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	VmId          string                 `protobuf:"bytes,1,opt,name=vm_id,json=vmId,proto3" json:"vm_id,omitempty"`
@@ -723,7 +864,7 @@ type DeniedRequest struct {
 
 func (x *DeniedRequest) Reset() {
 	*x = DeniedRequest{}
-	mi := &file_netd_v1_netd_proto_msgTypes[13]
+	mi := &file_netd_v1_netd_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -735,7 +876,7 @@ func (x *DeniedRequest) String() string {
 func (*DeniedRequest) ProtoMessage() {}
 
 func (x *DeniedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[13]
+	mi := &file_netd_v1_netd_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -748,7 +889,7 @@ func (x *DeniedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeniedRequest.ProtoReflect.Descriptor instead.
 func (*DeniedRequest) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{13}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeniedRequest) GetVmId() string {
@@ -767,7 +908,7 @@ type DeniedResponse struct {
 
 func (x *DeniedResponse) Reset() {
 	*x = DeniedResponse{}
-	mi := &file_netd_v1_netd_proto_msgTypes[14]
+	mi := &file_netd_v1_netd_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -779,7 +920,7 @@ func (x *DeniedResponse) String() string {
 func (*DeniedResponse) ProtoMessage() {}
 
 func (x *DeniedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[14]
+	mi := &file_netd_v1_netd_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -792,7 +933,7 @@ func (x *DeniedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeniedResponse.ProtoReflect.Descriptor instead.
 func (*DeniedResponse) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{14}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeniedResponse) GetDenials() []*Denial {
@@ -816,7 +957,7 @@ type Denial struct {
 
 func (x *Denial) Reset() {
 	*x = Denial{}
-	mi := &file_netd_v1_netd_proto_msgTypes[15]
+	mi := &file_netd_v1_netd_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -828,7 +969,7 @@ func (x *Denial) String() string {
 func (*Denial) ProtoMessage() {}
 
 func (x *Denial) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[15]
+	mi := &file_netd_v1_netd_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -841,7 +982,7 @@ func (x *Denial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Denial.ProtoReflect.Descriptor instead.
 func (*Denial) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{15}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Denial) GetProtocol() string {
@@ -890,7 +1031,7 @@ type CheckRequest struct {
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_netd_v1_netd_proto_msgTypes[16]
+	mi := &file_netd_v1_netd_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -902,7 +1043,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[16]
+	mi := &file_netd_v1_netd_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -915,7 +1056,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{16}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CheckRequest) GetVmId() string {
@@ -950,7 +1091,7 @@ type CheckResponse struct {
 
 func (x *CheckResponse) Reset() {
 	*x = CheckResponse{}
-	mi := &file_netd_v1_netd_proto_msgTypes[17]
+	mi := &file_netd_v1_netd_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -962,7 +1103,7 @@ func (x *CheckResponse) String() string {
 func (*CheckResponse) ProtoMessage() {}
 
 func (x *CheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[17]
+	mi := &file_netd_v1_netd_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -975,7 +1116,7 @@ func (x *CheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
 func (*CheckResponse) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{17}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CheckResponse) GetAllowed() bool {
@@ -1048,7 +1189,15 @@ const file_netd_v1_netd_proto_rawDesc = "" +
 	"\rClearResponse\"$\n" +
 	"\vKeepRequest\x12\x15\n" +
 	"\x06vm_ids\x18\x01 \x03(\tR\x05vmIds\"\x0e\n" +
-	"\fKeepResponse\"$\n" +
+	"\fKeepResponse\"\r\n" +
+	"\vListRequest\"E\n" +
+	"\fListResponse\x125\n" +
+	"\vattachments\x18\x01 \x03(\v2\x13.netd.v1.AttachmentR\vattachments\"c\n" +
+	"\n" +
+	"Attachment\x12\x13\n" +
+	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12,\n" +
+	"\bforwards\x18\x03 \x03(\v2\x10.netd.v1.ForwardR\bforwards\"$\n" +
 	"\rDeniedRequest\x12\x13\n" +
 	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\";\n" +
 	"\x0eDeniedResponse\x12)\n" +
@@ -1066,13 +1215,14 @@ const file_netd_v1_netd_proto_rawDesc = "" +
 	"\rCheckResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x12\n" +
 	"\x04rule\x18\x02 \x01(\tR\x04rule\x12\x1c\n" +
-	"\taddresses\x18\x03 \x03(\tR\taddresses2\x8e\x03\n" +
+	"\taddresses\x18\x03 \x03(\tR\taddresses2\xc3\x03\n" +
 	"\vNetdService\x126\n" +
 	"\x05Hello\x12\x15.netd.v1.HelloRequest\x1a\x16.netd.v1.HelloResponse\x125\n" +
 	"\x04Hold\x12\x14.netd.v1.HoldRequest\x1a\x15.netd.v1.HoldResponse0\x01\x120\n" +
 	"\x03Set\x12\x13.netd.v1.SetRequest\x1a\x14.netd.v1.SetResponse\x126\n" +
 	"\x05Clear\x12\x15.netd.v1.ClearRequest\x1a\x16.netd.v1.ClearResponse\x123\n" +
-	"\x04Keep\x12\x14.netd.v1.KeepRequest\x1a\x15.netd.v1.KeepResponse\x129\n" +
+	"\x04Keep\x12\x14.netd.v1.KeepRequest\x1a\x15.netd.v1.KeepResponse\x123\n" +
+	"\x04List\x12\x14.netd.v1.ListRequest\x1a\x15.netd.v1.ListResponse\x129\n" +
 	"\x06Denied\x12\x16.netd.v1.DeniedRequest\x1a\x17.netd.v1.DeniedResponse\x126\n" +
 	"\x05Check\x12\x15.netd.v1.CheckRequest\x1a\x16.netd.v1.CheckResponseB\x1bZ\x19banger/api/netd/v1;netdv1b\x06proto3"
 
@@ -1088,7 +1238,7 @@ func file_netd_v1_netd_proto_rawDescGZIP() []byte {
 	return file_netd_v1_netd_proto_rawDescData
 }
 
-var file_netd_v1_netd_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_netd_v1_netd_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_netd_v1_netd_proto_goTypes = []any{
 	(*HelloRequest)(nil),          // 0: netd.v1.HelloRequest
 	(*HelloResponse)(nil),         // 1: netd.v1.HelloResponse
@@ -1103,39 +1253,46 @@ var file_netd_v1_netd_proto_goTypes = []any{
 	(*ClearResponse)(nil),         // 10: netd.v1.ClearResponse
 	(*KeepRequest)(nil),           // 11: netd.v1.KeepRequest
 	(*KeepResponse)(nil),          // 12: netd.v1.KeepResponse
-	(*DeniedRequest)(nil),         // 13: netd.v1.DeniedRequest
-	(*DeniedResponse)(nil),        // 14: netd.v1.DeniedResponse
-	(*Denial)(nil),                // 15: netd.v1.Denial
-	(*CheckRequest)(nil),          // 16: netd.v1.CheckRequest
-	(*CheckResponse)(nil),         // 17: netd.v1.CheckResponse
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(*ListRequest)(nil),           // 13: netd.v1.ListRequest
+	(*ListResponse)(nil),          // 14: netd.v1.ListResponse
+	(*Attachment)(nil),            // 15: netd.v1.Attachment
+	(*DeniedRequest)(nil),         // 16: netd.v1.DeniedRequest
+	(*DeniedResponse)(nil),        // 17: netd.v1.DeniedResponse
+	(*Denial)(nil),                // 18: netd.v1.Denial
+	(*CheckRequest)(nil),          // 19: netd.v1.CheckRequest
+	(*CheckResponse)(nil),         // 20: netd.v1.CheckResponse
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
 }
 var file_netd_v1_netd_proto_depIdxs = []int32{
 	6,  // 0: netd.v1.Port.forwards:type_name -> netd.v1.Forward
 	5,  // 1: netd.v1.Port.tap:type_name -> netd.v1.Tap
 	4,  // 2: netd.v1.SetRequest.port:type_name -> netd.v1.Port
 	6,  // 3: netd.v1.SetResponse.forwards:type_name -> netd.v1.Forward
-	15, // 4: netd.v1.DeniedResponse.denials:type_name -> netd.v1.Denial
-	18, // 5: netd.v1.Denial.last:type_name -> google.protobuf.Timestamp
-	0,  // 6: netd.v1.NetdService.Hello:input_type -> netd.v1.HelloRequest
-	2,  // 7: netd.v1.NetdService.Hold:input_type -> netd.v1.HoldRequest
-	7,  // 8: netd.v1.NetdService.Set:input_type -> netd.v1.SetRequest
-	9,  // 9: netd.v1.NetdService.Clear:input_type -> netd.v1.ClearRequest
-	11, // 10: netd.v1.NetdService.Keep:input_type -> netd.v1.KeepRequest
-	13, // 11: netd.v1.NetdService.Denied:input_type -> netd.v1.DeniedRequest
-	16, // 12: netd.v1.NetdService.Check:input_type -> netd.v1.CheckRequest
-	1,  // 13: netd.v1.NetdService.Hello:output_type -> netd.v1.HelloResponse
-	3,  // 14: netd.v1.NetdService.Hold:output_type -> netd.v1.HoldResponse
-	8,  // 15: netd.v1.NetdService.Set:output_type -> netd.v1.SetResponse
-	10, // 16: netd.v1.NetdService.Clear:output_type -> netd.v1.ClearResponse
-	12, // 17: netd.v1.NetdService.Keep:output_type -> netd.v1.KeepResponse
-	14, // 18: netd.v1.NetdService.Denied:output_type -> netd.v1.DeniedResponse
-	17, // 19: netd.v1.NetdService.Check:output_type -> netd.v1.CheckResponse
-	13, // [13:20] is the sub-list for method output_type
-	6,  // [6:13] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	15, // 4: netd.v1.ListResponse.attachments:type_name -> netd.v1.Attachment
+	6,  // 5: netd.v1.Attachment.forwards:type_name -> netd.v1.Forward
+	18, // 6: netd.v1.DeniedResponse.denials:type_name -> netd.v1.Denial
+	21, // 7: netd.v1.Denial.last:type_name -> google.protobuf.Timestamp
+	0,  // 8: netd.v1.NetdService.Hello:input_type -> netd.v1.HelloRequest
+	2,  // 9: netd.v1.NetdService.Hold:input_type -> netd.v1.HoldRequest
+	7,  // 10: netd.v1.NetdService.Set:input_type -> netd.v1.SetRequest
+	9,  // 11: netd.v1.NetdService.Clear:input_type -> netd.v1.ClearRequest
+	11, // 12: netd.v1.NetdService.Keep:input_type -> netd.v1.KeepRequest
+	13, // 13: netd.v1.NetdService.List:input_type -> netd.v1.ListRequest
+	16, // 14: netd.v1.NetdService.Denied:input_type -> netd.v1.DeniedRequest
+	19, // 15: netd.v1.NetdService.Check:input_type -> netd.v1.CheckRequest
+	1,  // 16: netd.v1.NetdService.Hello:output_type -> netd.v1.HelloResponse
+	3,  // 17: netd.v1.NetdService.Hold:output_type -> netd.v1.HoldResponse
+	8,  // 18: netd.v1.NetdService.Set:output_type -> netd.v1.SetResponse
+	10, // 19: netd.v1.NetdService.Clear:output_type -> netd.v1.ClearResponse
+	12, // 20: netd.v1.NetdService.Keep:output_type -> netd.v1.KeepResponse
+	14, // 21: netd.v1.NetdService.List:output_type -> netd.v1.ListResponse
+	17, // 22: netd.v1.NetdService.Denied:output_type -> netd.v1.DeniedResponse
+	20, // 23: netd.v1.NetdService.Check:output_type -> netd.v1.CheckResponse
+	16, // [16:24] is the sub-list for method output_type
+	8,  // [8:16] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_netd_v1_netd_proto_init() }
@@ -1149,7 +1306,7 @@ func file_netd_v1_netd_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_netd_v1_netd_proto_rawDesc), len(file_netd_v1_netd_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"banger/internal/model"
 )
 
 // maxServerTimeout caps what resolv.conf says, so that a name which nobody answers fails in a guest's own time.
@@ -64,11 +66,25 @@ func (h *Host) Search() []string {
 	return domains
 }
 
+// Check says whether there is a resolver to ask.
+func (h *Host) Check() error {
+	if len(h.current().Servers) > 0 {
+		return nil
+	}
+	if _, err := os.ReadFile(h.path); err != nil {
+		return model.HostErrorf(err, "cannot tell which resolvers the host has")
+	}
+	return model.Errorf(model.ErrUnavailable, "cannot look up names: %s names no resolver", h.path)
+}
+
+// Servers are the resolvers that are asked.
+func (h *Host) Servers() []string { return h.current().Servers }
+
 // Exchange asks the resolvers one after the other until one knows, or knows that there is no such thing.
 func (h *Host) Exchange(ctx context.Context, name string, qtype uint16) (*dns.Msg, error) {
 	config := h.current()
-	if len(config.Servers) == 0 {
-		return nil, fmt.Errorf("%s names no resolver", h.path)
+	if err := h.Check(); err != nil {
+		return nil, err
 	}
 	timeout := min(time.Duration(config.Timeout)*time.Second, maxServerTimeout)
 	var errs error

@@ -54,6 +54,12 @@ func fakeNetd(state string) int {
 		say("error: " + err.Error())
 		return 1
 	}
+	taps := filepath.Join(state, "netd.taps")
+	if _, err := unixsocket.Listen(taps); err != nil { // nobody is handed anything in these tests
+		say("error: " + err.Error())
+		return 1
+	}
+	defer os.Remove(taps)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	f := &fake{ports: map[string]*netdv1.Port{}, end: stop, protocol: protocol}
@@ -144,6 +150,16 @@ func (f *fake) Keep(_ context.Context, r *netdv1.KeepRequest) (*netdv1.KeepRespo
 	}
 	f.ports = kept
 	return &netdv1.KeepResponse{}, nil
+}
+
+func (f *fake) List(context.Context, *netdv1.ListRequest) (*netdv1.ListResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	res := &netdv1.ListResponse{}
+	for _, p := range f.ports {
+		res.Attachments = append(res.Attachments, &netdv1.Attachment{VmId: p.GetVmId(), Name: p.GetName(), Forwards: p.GetForwards()})
+	}
+	return res, nil
 }
 
 // Denied tells the port's policy and its name as if they had been refused.

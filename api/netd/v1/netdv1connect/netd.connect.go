@@ -36,6 +36,8 @@ const (
 	NetdServiceClearProcedure = "/netd.v1.NetdService/Clear"
 	// NetdServiceKeepProcedure is the procedure name of the NetdService's Keep RPC.
 	NetdServiceKeepProcedure = "/netd.v1.NetdService/Keep"
+	// NetdServiceListProcedure is the procedure name of the NetdService's List RPC.
+	NetdServiceListProcedure = "/netd.v1.NetdService/List"
 	// NetdServiceDeniedProcedure is the procedure name of the NetdService's Denied RPC.
 	NetdServiceDeniedProcedure = "/netd.v1.NetdService/Denied"
 	// NetdServiceCheckProcedure is the procedure name of the NetdService's Check RPC.
@@ -78,6 +80,13 @@ var (
 			Procedure:  NetdServiceKeepProcedure,
 		}
 	})
+	netdServiceListSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeUnary,
+			Schema:     v1.File_netd_v1_netd_proto.Services().ByName("NetdService").Methods().ByName("List"),
+			Procedure:  NetdServiceListProcedure,
+		}
+	})
 	netdServiceDeniedSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
 			StreamType: connect.StreamTypeUnary,
@@ -107,6 +116,8 @@ type NetdServiceClient interface {
 	Clear(context.Context, *v1.ClearRequest) (*v1.ClearResponse, error)
 	// Keep takes every port away whose VM is not named.
 	Keep(context.Context, *v1.KeepRequest) (*v1.KeepResponse, error)
+	// List tells which VMs have a port, in the order of their ids.
+	List(context.Context, *v1.ListRequest) (*v1.ListResponse, error)
 	// Denied lists the destinations that were refused, each once with its count, newest first; at most 256 are kept per VM.
 	Denied(context.Context, *v1.DeniedRequest) (*v1.DeniedResponse, error)
 	// Check asks the policy of a port about one destination, by the code that decides on packets.
@@ -152,6 +163,8 @@ type NetdServiceHandler interface {
 	Clear(context.Context, *v1.ClearRequest) (*v1.ClearResponse, error)
 	// Keep takes every port away whose VM is not named.
 	Keep(context.Context, *v1.KeepRequest) (*v1.KeepResponse, error)
+	// List tells which VMs have a port, in the order of their ids.
+	List(context.Context, *v1.ListRequest) (*v1.ListResponse, error)
 	// Denied lists the destinations that were refused, each once with its count, newest first; at most 256 are kept per VM.
 	Denied(context.Context, *v1.DeniedRequest) (*v1.DeniedResponse, error)
 	// Check asks the policy of a port about one destination, by the code that decides on packets.
@@ -167,6 +180,7 @@ func RegisterNetdServiceHandler(server *connect.Server, svc NetdServiceHandler) 
 		connect.Method{Spec: netdServiceSetSpec(), Handler: adapter.set},
 		connect.Method{Spec: netdServiceClearSpec(), Handler: adapter.clear},
 		connect.Method{Spec: netdServiceKeepSpec(), Handler: adapter.keep},
+		connect.Method{Spec: netdServiceListSpec(), Handler: adapter.list},
 		connect.Method{Spec: netdServiceDeniedSpec(), Handler: adapter.denied},
 		connect.Method{Spec: netdServiceCheckSpec(), Handler: adapter.check},
 	)
@@ -208,6 +222,10 @@ func (UnimplementedNetdServiceHandler) Clear(context.Context, *v1.ClearRequest) 
 
 func (UnimplementedNetdServiceHandler) Keep(context.Context, *v1.KeepRequest) (*v1.KeepResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, "netd.v1.NetdService.Keep is not implemented")
+}
+
+func (UnimplementedNetdServiceHandler) List(context.Context, *v1.ListRequest) (*v1.ListResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "netd.v1.NetdService.List is not implemented")
 }
 
 func (UnimplementedNetdServiceHandler) Denied(context.Context, *v1.DeniedRequest) (*v1.DeniedResponse, error) {
@@ -257,6 +275,14 @@ func (c *netdServiceClient) Clear(ctx context.Context, req *v1.ClearRequest) (*v
 func (c *netdServiceClient) Keep(ctx context.Context, req *v1.KeepRequest) (*v1.KeepResponse, error) {
 	var res v1.KeepResponse
 	if err := c.client.CallUnary(ctx, netdServiceKeepSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+func (c *netdServiceClient) List(ctx context.Context, req *v1.ListRequest) (*v1.ListResponse, error) {
+	var res v1.ListResponse
+	if err := c.client.CallUnary(ctx, netdServiceListSpec(), req, &res); err != nil {
 		return nil, err
 	}
 	return &res, nil
@@ -330,6 +356,18 @@ func (h netdServiceHandler) keep(ctx context.Context, _ connect.Spec, stream con
 		return err
 	}
 	res, err := h.svc.Keep(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h netdServiceHandler) list(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.ListRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.List(ctx, &req)
 	if err != nil {
 		return err
 	}
