@@ -80,7 +80,7 @@ func TestWhatAProgramKeepsIsSweptWhenItEnds(t *testing.T) {
 }
 
 // ledger asks about a host without VMs.
-func (h *host) ledger() []doctor.Leak {
+func (h *host) ledger() []model.Leak {
 	h.t.Helper()
 	leaks, err := doctor.Ledger(h.t.Context(), h.dirs, h.rows(nil))
 	if err != nil {

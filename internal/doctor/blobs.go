@@ -40,18 +40,18 @@ func blobKinds(d dirs.Dirs, r Rows) []blobKind {
 }
 
 // blobLeaks compares the rows of images and kernels with the data directory.
-func blobLeaks(d dirs.Dirs, r Rows) ([]Leak, error) {
-	var leaks []Leak
+func blobLeaks(d dirs.Dirs, r Rows) ([]model.Leak, error) {
+	var leaks []model.Leak
 	for _, k := range blobKinds(d, r) {
 		known, named := map[string]bool{}, map[string]model.Digest{}
 		for _, row := range k.rows {
 			known[row.digest.Hex()] = true
 			if why := k.broken(row.digest); why != "" {
-				leaks = append(leaks, Leak{"row", string(row.digest), "is " + k.noun + " " + fmt.Sprint(row.names) + ", and " + why})
+				leaks = append(leaks, model.Leak{Kind: "row", What: string(row.digest), Why: "is " + k.noun + " " + fmt.Sprint(row.names) + ", and " + why})
 			}
 			for _, name := range row.names {
 				if other, taken := named[name]; taken {
-					leaks = append(leaks, Leak{"name", name, fmt.Sprintf("is of two %ss: %s and %s", k.noun, other.Short(), row.digest.Short())})
+					leaks = append(leaks, model.Leak{Kind: "name", What: name, Why: fmt.Sprintf("is of two %ss: %s and %s", k.noun, other.Short(), row.digest.Short())})
 				}
 				named[name] = row.digest
 			}
@@ -65,8 +65,8 @@ func blobLeaks(d dirs.Dirs, r Rows) ([]Leak, error) {
 			if !model.Digest("sha256:" + e.Name()).Valid() {
 				continue // a draft, which buildLeaks looks at, or none of ours
 			}
-			if !known[e.Name()] {
-				leaks = append(leaks, Leak{"file", path, "belongs to no " + k.noun + " of this installation; another one over the same data directory may have it"})
+			if !known[e.Name()] && r.Alone {
+				leaks = append(leaks, model.Leak{Kind: "directory", What: path, Why: "belongs to no " + k.noun})
 			}
 			found, err := temporaries(path)
 			if err != nil {

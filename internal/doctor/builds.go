@@ -1,14 +1,10 @@
 package doctor
 
 import (
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"banger/internal/dirs"
 	"banger/internal/model"
@@ -21,28 +17,35 @@ const draftPrefix = ".tmp-"
 // buildLeaks looks for what the making and the removing of images and kernels leaves while it goes on: drafts, marks,
 // scratch directories, half layers, claims, and the programs that work on them. Whoever makes something holds the lock
 // of the directory, or that of the claim.
-func buildLeaks(d dirs.Dirs, r Rows) ([]Leak, error) {
+func buildLeaks(d dirs.Dirs, r Rows) ([]model.Leak, error) {
 	locks, downloads, layers := filepath.Join(d.Data, "locks"), filepath.Join(d.Cache, "downloads"), filepath.Join(d.Cache, "layers")
-	var leaks []Leak
+	var leaks []model.Leak
+	others := false // another installation makes something
 	for _, place := range []struct {
 		lock string
 		dirs []string
 		ours func(dir, name string) bool
 	}{
 		{locks, []string{d.Images(), d.Kernels()}, func(dir, name string) bool {
-			return strings.HasPrefix(name, draftPrefix) || model.Digest("sha256:"+name).Valid() && exists(filepath.Join(dir, name, "pending"))
+			return strings.HasPrefix(name, draftPrefix) || model.Digest("sha256:"+name).Valid() && r.marked(filepath.Join(dir, name))
 		}},
 		{downloads, []string{downloads}, func(_, name string) bool { return name != "builds" }},
 		{layers, nil, nil},
 	} {
-		held, err := buildsLocked(place.lock)
+		lock := filepath.Join(place.lock, "builds")
+		lockers, err := procs.Lockers(lock)
 		if err != nil {
 			return nil, err
 		}
-		if held && len(r.Operations) == 0 {
-			leaks = append(leaks, Leak{"lock", filepath.Join(place.lock, "builds"), "is held, and no operation of this installation runs: by a program that outlived its build, or by another installation's build"})
+		strangers, err := r.strangers(d, lockers)
+		if err != nil {
+			return nil, err
 		}
-		if held {
+		others = others || strangers
+		if len(lockers) > 0 && !strangers && len(r.Operations) == 0 {
+			leaks = append(leaks, model.Leak{Kind: "lock", What: lock, Why: "is held, and no operation runs: a program has outlived its build"})
+		}
+		if len(lockers) > 0 {
 			continue
 		}
 		for _, dir := range place.dirs {
@@ -52,13 +55,17 @@ func buildLeaks(d dirs.Dirs, r Rows) ([]Leak, error) {
 			}
 			for _, e := range entries {
 				if place.ours(dir, e.Name()) {
-					leaks = append(leaks, Leak{"file", filepath.Join(dir, e.Name()), "was being made or removed when something ended"})
+					leaks = append(leaks, model.Leak{Kind: "directory", What: filepath.Join(dir, e.Name()), Why: "was being made or removed when something ended"})
 				}
 			}
 		}
 	}
-	for _, look := range []func(dirs.Dirs, Rows) ([]Leak, error){claimLeaks, verifiedLeaks, programLeaks} {
-		found, err := look(d, r)
+	looks := []func(dirs.Dirs) ([]model.Leak, error){claimLeaks, verifiedLeaks}
+	if len(r.Operations) == 0 && !others {
+		looks = append(looks, programLeaks)
+	}
+	for _, look := range looks {
+		found, err := look(d)
 		if err != nil {
 			return nil, err
 		}
@@ -67,31 +74,35 @@ func buildLeaks(d dirs.Dirs, r Rows) ([]Leak, error) {
 	return leaks, nil
 }
 
+// marked says whether a blob bears the mark that its row is about to be written or removed, by this installation.
+func (r Rows) marked(dir string) bool {
+	owner, err := os.ReadFile(filepath.Join(dir, "pending"))
+	return err == nil && (r.Alone || len(owner) == 0 || string(owner) == string(r.Instance))
+}
+
+// strangers says whether a lock was taken by a process that lives and is not this installation's daemon: by another one's.
+// Programs that have outlived the daemon hold a lock that a dead process took.
+func (r Rows) strangers(d dirs.Dirs, lockers []procs.Locker) (bool, error) {
+	daemon, err := procs.LockHolder(d.Lock())
+	if err != nil || r.Alone {
+		return false, err
+	}
+	for _, l := range lockers {
+		if _, err := procs.Of(l.PID); err == nil && l.PID != daemon {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
 }
 
-// buildsLocked says whether somebody makes or removes something under the lock in dir, which many hold at once.
-func buildsLocked(dir string) (bool, error) {
-	lock, err := os.OpenFile(filepath.Join(dir, "builds"), os.O_RDONLY|unix.O_NOFOLLOW, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	defer lock.Close()
-	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return true, nil
-	}
-	return false, err
-}
-
 // claimLeaks looks for claims that nobody holds.
-func claimLeaks(d dirs.Dirs, _ Rows) ([]Leak, error) {
-	var leaks []Leak
+func claimLeaks(d dirs.Dirs) ([]model.Leak, error) {
+	var leaks []model.Leak
 	for dir, isClaim := range map[string]func(name string) bool{
 		filepath.Join(d.Data, "locks"):   func(name string) bool { return strings.HasPrefix(name, "name-") },
 		filepath.Join(d.Cache, "layers"): isPart,
@@ -106,12 +117,12 @@ func claimLeaks(d dirs.Dirs, _ Rows) ([]Leak, error) {
 			if !isClaim(e.Name()) {
 				continue
 			}
-			held, err := procs.Locked(path)
+			held, err := procs.LockHolder(path)
 			if err != nil {
 				return nil, err
 			}
-			if !held {
-				leaks = append(leaks, Leak{"file", path, "is the claim of somebody who has ended"})
+			if held == 0 {
+				leaks = append(leaks, model.Leak{Kind: "lock", What: path, Why: "is the claim of somebody who has ended"})
 			}
 		}
 	}
@@ -121,27 +132,24 @@ func claimLeaks(d dirs.Dirs, _ Rows) ([]Leak, error) {
 func isPart(name string) bool { return strings.HasSuffix(name, ".part") }
 
 // verifiedLeaks looks for notes about blobs that are gone.
-func verifiedLeaks(d dirs.Dirs, _ Rows) ([]Leak, error) {
+func verifiedLeaks(d dirs.Dirs) ([]model.Leak, error) {
 	dir := filepath.Join(d.Cache, "verified")
 	entries, err := entriesOf(dir)
-	var leaks []Leak
+	var leaks []model.Leak
 	for _, e := range entries {
 		kind, hex, _ := strings.Cut(e.Name(), "-")
 		if !exists(filepath.Join(d.Data, kind, hex)) {
-			leaks = append(leaks, Leak{"file", filepath.Join(dir, e.Name()), "is about an image or kernel that is gone"})
+			leaks = append(leaks, model.Leak{Kind: "file", What: filepath.Join(dir, e.Name()), Why: "is about an image or kernel that is gone"})
 		}
 	}
 	return leaks, err
 }
 
-// programLeaks looks for programs that make something for nobody: they work in a scratch directory or on a draft, and
-// no operation runs.
-func programLeaks(d dirs.Dirs, r Rows) ([]Leak, error) {
-	if len(r.Operations) > 0 {
-		return nil, nil
-	}
+// programLeaks looks for programs that make something for nobody, by whoever asks while nobody makes anything: they work in
+// a scratch directory or on a draft.
+func programLeaks(d dirs.Dirs) ([]model.Leak, error) {
 	processes, err := os.ReadDir("/proc")
-	var leaks []Leak
+	var leaks []model.Leak
 	for _, p := range processes {
 		if _, err := strconv.Atoi(p.Name()); err != nil {
 			continue
@@ -157,7 +165,7 @@ func programLeaks(d dirs.Dirs, r Rows) ([]Leak, error) {
 		words := append(strings.Split(string(argv), "\x00"), dir)
 		for _, parent := range []string{filepath.Join(d.Cache, "downloads"), d.Images(), d.Kernels()} {
 			if worksBelow(words, filepath.Join(parent, draftPrefix)) {
-				leaks = append(leaks, Leak{"process", p.Name(), "works below " + parent + " for nobody"})
+				leaks = append(leaks, model.Leak{Kind: "process", What: p.Name(), Why: "works below " + parent + " for nobody"})
 			}
 		}
 	}

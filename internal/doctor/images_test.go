@@ -8,12 +8,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"banger/internal/dirs"
 	"banger/internal/doctor"
 	"banger/internal/model"
+	"banger/internal/testenv"
 )
 
 func digest(n int) model.Digest { return model.Digest(fmt.Sprintf("sha256:%064x", n)) }
@@ -45,6 +47,7 @@ func library(t *testing.T) (dirs.Dirs, doctor.Rows) {
 		write(t, file)
 	}
 	return d, doctor.Rows{
+		Alone:   true,
 		Images:  []model.Image{{Digest: digest(1), Name: "debian", Tags: []string{"debian", "other"}}},
 		Kernels: []model.Kernel{{Digest: digest(2), Name: "default"}},
 	}
@@ -115,11 +118,11 @@ func TestEachPlantedLeakOfImagesIsNamed(t *testing.T) {
 		"a blob without a row": {func(_ *testing.T, d dirs.Dirs, r *doctor.Rows) string {
 			r.Images = nil
 			return filepath.Join(d.Images(), digest(1).Hex())
-		}, "file"},
+		}, "directory"},
 		"a kernel without a row": {func(_ *testing.T, d dirs.Dirs, r *doctor.Rows) string {
 			r.Kernels = nil
 			return filepath.Join(d.Kernels(), digest(2).Hex())
-		}, "file"},
+		}, "directory"},
 		"a row without a blob": {func(_ *testing.T, _ dirs.Dirs, r *doctor.Rows) string {
 			r.Images = append(r.Images, model.Image{Digest: digest(7)})
 			return string(digest(7))
@@ -142,21 +145,21 @@ func TestEachPlantedLeakOfImagesIsNamed(t *testing.T) {
 		}, "name"},
 		"a draft": {func(t *testing.T, d dirs.Dirs, _ *doctor.Rows) string {
 			return filepath.Dir(planted(t, d.Images()+"/.tmp-1/root.ext4"))
-		}, "file"},
+		}, "directory"},
 		"a draft of a kernel": {func(t *testing.T, d dirs.Dirs, _ *doctor.Rows) string {
 			return filepath.Dir(planted(t, d.Kernels()+"/.tmp-1/vmlinux"))
-		}, "file"},
+		}, "directory"},
 		"a mark": {func(t *testing.T, d dirs.Dirs, _ *doctor.Rows) string {
 			return filepath.Dir(planted(t, filepath.Join(d.Images(), digest(1).Hex(), "pending")))
-		}, "file"},
+		}, "directory"},
 		"a scratch directory": {func(t *testing.T, d dirs.Dirs, _ *doctor.Rows) string {
 			return filepath.Dir(planted(t, d.Cache+"/downloads/.tmp-1/x"))
-		}, "file"},
-		"a claim of a name": {func(t *testing.T, d dirs.Dirs, _ *doctor.Rows) string { return planted(t, d.Data+"/locks/name-1") }, "file"},
-		"half a layer":      {func(t *testing.T, d dirs.Dirs, _ *doctor.Rows) string { return planted(t, d.Cache+"/layers/x.part") }, "file"},
+		}, "directory"},
+		"a claim of a name": {func(t *testing.T, d dirs.Dirs, _ *doctor.Rows) string { return planted(t, d.Data+"/locks/name-1") }, "lock"},
+		"half a layer":      {func(t *testing.T, d dirs.Dirs, _ *doctor.Rows) string { return planted(t, d.Cache+"/layers/x.part") }, "lock"},
 		"half an initramfs": {func(t *testing.T, d dirs.Dirs, _ *doctor.Rows) string {
 			return planted(t, d.Cache+"/initrd/x.cpio.part")
-		}, "file"},
+		}, "lock"},
 		"a note about what is gone": {func(t *testing.T, d dirs.Dirs, _ *doctor.Rows) string {
 			return planted(t, d.Cache+"/verified/images-"+digest(9).Hex())
 		}, "file"},
@@ -192,5 +195,78 @@ func TestTheLedgerSaysWhatItCannotRead(t *testing.T) {
 	}
 	if _, err := doctor.Ledger(t.Context(), d, rows); err == nil {
 		t.Error("a file in place of the images' directory is no error")
+	}
+}
+
+// shared is a library whose directories another installation has, too, with all that it may have there.
+func shared(t *testing.T) (dirs.Dirs, doctor.Rows) {
+	t.Helper()
+	d, rows := library(t)
+	rows.Alone, rows.Instance = false, "aaaaaaaa"
+	theirs := filepath.Join(d.Images(), digest(5).Hex())
+	write(t, filepath.Join(theirs, "root.ext4"))
+	if err := os.WriteFile(filepath.Join(theirs, "pending"), []byte("bbbbbbbb"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return d, rows
+}
+
+func TestWhatAnotherInstallationHasIsNoLeak(t *testing.T) {
+	t.Parallel()
+	d, rows := shared(t)
+	if found := ledger(t, d, rows); len(found) > 0 {
+		t.Errorf("another one's image: %v", found)
+	}
+	for _, dir := range []string{d.Data + "/locks", d.Cache + "/downloads"} {
+		file, err := os.Open(dir + "/builds")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		if err := unix.Flock(int(file.Fd()), unix.LOCK_SH); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, d.Images()+"/.tmp-1/root.ext4")
+	write(t, d.Cache+"/downloads/.tmp-1/x")
+	program(t, d.Cache+"/downloads/.tmp-1", "apt-get")
+	if found := ledger(t, d, rows); len(found) > 0 {
+		t.Errorf("another one's build: %v", found)
+	}
+	lockFile(t, d.Lock()) // and now the build is this installation's daemon's, which is at nothing
+	if found := ledger(t, d, rows); !named(found, "lock", d.Data+"/locks/builds") || !named(found, "process", "") {
+		t.Errorf("ours: %v", found)
+	}
+}
+
+func TestWhatIsSurelyNobodysInSharedDirectories(t *testing.T) {
+	t.Parallel()
+	testenv.NeedTool(t, "flock")
+	d, rows := shared(t)
+	write(t, filepath.Join(d.Images(), digest(1).Hex(), "pending"))
+	write(t, d.Cache+"/downloads/.tmp-1/x")
+	found := ledger(t, d, rows)
+	for _, what := range []string{filepath.Join(d.Images(), digest(1).Hex()), d.Cache + "/downloads/.tmp-1"} {
+		if !named(found, "directory", what) {
+			t.Errorf("%s is not among %v", what, found)
+		}
+	}
+	// A program has the lock of a daemon that is dead.
+	cmd := exec.Command("sh", "-c", `exec 9<"$0"; flock -s 9; exec sleep 600`, d.Cache+"/downloads/builds")
+	cmd.Dir = d.Cache + "/downloads/.tmp-1"
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() })
+	deadline := time.Now().Add(time.Minute)
+	for {
+		found := ledger(t, d, rows)
+		if named(found, "lock", d.Cache+"/downloads/builds") && named(found, "process", fmt.Sprint(cmd.Process.Pid)) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("found %v", found)
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }

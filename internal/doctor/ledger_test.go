@@ -1,11 +1,13 @@
 package doctor_test
 
 import (
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
-	"strings"
 	"testing"
 
 	"banger/internal/dirs"
@@ -29,6 +31,7 @@ func installation(t *testing.T) (dirs.Dirs, []model.VM) {
 	vms := []model.VM{{ID: running, Name: "on", State: model.StateRunning}, {ID: stopped, Name: "off", State: model.StateStopped}}
 	for _, v := range vms {
 		write(t, filepath.Join(d.VM(v.ID), "root.qcow2"))
+		write(t, filepath.Join(d.VM(v.ID), "work.ext4"))
 	}
 	write(t, filepath.Join(d.VM(running), "handles.json"))
 	hold(t, d.VM(running))
@@ -51,7 +54,13 @@ func hold(t *testing.T, dir string) int {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	lock, err := os.Create(filepath.Join(dir, "vmm.lock"))
+	return holdFile(t, filepath.Join(dir, "vmm.lock"))
+}
+
+// holdFile starts a process whose standard input is the file.
+func holdFile(t *testing.T, path string) int {
+	t.Helper()
+	lock, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,14 +79,14 @@ func hold(t *testing.T, dir string) int {
 	return cmd.Process.Pid
 }
 
-func leaks(t *testing.T, d dirs.Dirs, vms []model.VM) []doctor.Leak {
+func leaks(t *testing.T, d dirs.Dirs, vms []model.VM, drivers ...any) []model.Leak {
 	t.Helper()
-	return ledger(t, d, doctor.Rows{VMs: vms})
+	return ledger(t, d, doctor.Rows{VMs: vms}, drivers...)
 }
 
-func ledger(t *testing.T, d dirs.Dirs, r doctor.Rows) []doctor.Leak {
+func ledger(t *testing.T, d dirs.Dirs, r doctor.Rows, drivers ...any) []model.Leak {
 	t.Helper()
-	found, err := doctor.Ledger(t.Context(), d, r)
+	found, err := doctor.Ledger(t.Context(), d, r, drivers...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,9 +96,14 @@ func ledger(t *testing.T, d dirs.Dirs, r doctor.Rows) []doctor.Leak {
 func TestAnInstallationInOrderHasNoLeaks(t *testing.T) {
 	t.Parallel()
 	d, vms := installation(t)
-	// Look-alikes that are not ours: another installation's lock, and a name like a temporary file's that is none.
+	// Look-alikes that are not ours: another installation's lock, whose name even begins like this one's, a name like a
+	// temporary file's that is none, a directory that is no VM's, and a process that only reads a VM's log.
 	hold(t, filepath.Join(t.TempDir(), "vms", string(unknown)))
+	hold(t, filepath.Join(d.State+"-2", "vms", string(unknown)))
 	write(t, filepath.Join(d.Images(), "notes.tmp"))
+	write(t, filepath.Join(d.VMs(), "notes", "root.qcow2"))
+	write(t, filepath.Join(d.State, "notes"))
+	holdFile(t, filepath.Join(d.VM(stopped), "console.log"))
 	if found := leaks(t, d, vms); len(found) > 0 {
 		t.Errorf("found %v", found)
 	}
@@ -106,6 +120,41 @@ func TestEachPlantedLeakIsNamed(t *testing.T) {
 		"a directory without a row": {func(t *testing.T, d dirs.Dirs) string {
 			write(t, filepath.Join(d.VM(unknown), "root.qcow2"))
 			return d.VM(unknown)
+		}, "directory"},
+		"a VMM whose directory was removed": {func(t *testing.T, d dirs.Dirs) string {
+			pid := hold(t, d.VM(unknown))
+			if err := os.RemoveAll(d.VM(unknown)); err != nil {
+				t.Fatal(err)
+			}
+			return strconv.Itoa(pid)
+		}, "process"},
+		"a second VMM": {func(t *testing.T, d dirs.Dirs) string {
+			hold(t, d.VM(running))
+			return ""
+		}, "process"},
+		"a running VM without a VMM": {func(t *testing.T, d dirs.Dirs) string {
+			if err := os.Rename(d.VM(running), d.VM(unknown)); err != nil {
+				t.Fatal(err)
+			}
+			return string(running)
+		}, "row"},
+		"a work disk that is gone": {func(t *testing.T, d dirs.Dirs) string {
+			if err := os.Remove(filepath.Join(d.VM(stopped), "work.ext4")); err != nil {
+				t.Fatal(err)
+			}
+			return string(stopped)
+		}, "row"},
+		"a dead daemon's socket": {func(t *testing.T, d dirs.Dirs) string {
+			listen(t, d.Socket())
+			return d.Socket()
+		}, "socket"},
+		"a dead daemon's work": {func(t *testing.T, d dirs.Dirs) string {
+			write(t, filepath.Join(d.Scratch(), "plan-1", "x"))
+			return filepath.Join(d.Scratch(), "plan-1")
+		}, "directory"},
+		"a database that was being made": {func(t *testing.T, d dirs.Dirs) string {
+			write(t, d.Database()+".new")
+			return d.Database() + ".new"
 		}, "file"},
 		"a socket of a stopped VM": {func(t *testing.T, d dirs.Dirs) string {
 			path := filepath.Join(d.VM(stopped), "qmp")
@@ -125,10 +174,6 @@ func TestEachPlantedLeakIsNamed(t *testing.T) {
 			write(t, filepath.Join(d.VM(stopped), "handles.json"))
 			return string(stopped)
 		}, "handles"},
-		"a netd that hides": {func(t *testing.T, d dirs.Dirs) string {
-			lockFile(t, d.NetdLock())
-			return d.NetdSocket()
-		}, "socket"},
 		"a row without a directory": {func(t *testing.T, d dirs.Dirs) string {
 			if err := os.RemoveAll(d.VM(stopped)); err != nil {
 				t.Fatal(err)
@@ -140,14 +185,15 @@ func TestEachPlantedLeakIsNamed(t *testing.T) {
 			t.Parallel()
 			d, vms := installation(t)
 			what := c.plant(t, d)
-			for _, l := range leaks(t, d, vms) {
-				if l.Kind == c.kind && strings.Contains(l.What, what) {
-					return
-				}
+			if found := leaks(t, d, vms); !named(found, c.kind, what) {
+				t.Errorf("the ledger does not name %s %s: %v", c.kind, what, found)
 			}
-			t.Errorf("the ledger does not name %s %s", c.kind, what)
 		})
 	}
+}
+
+func named(found []model.Leak, kind, what string) bool {
+	return slices.ContainsFunc(found, func(l model.Leak) bool { return l.Kind == kind && (l.What == what || what == "") })
 }
 
 // lockFile holds the flock of a file until the test ends.
@@ -172,24 +218,61 @@ func listen(t *testing.T, path string) {
 	t.Cleanup(func() { l.Close() })
 }
 
-func TestANetdIsNeededByVMsOrADaemon(t *testing.T) {
+func TestWhatADaemonHasWhileItLives(t *testing.T) {
 	t.Parallel()
 	d, vms := installation(t)
-	lockFile(t, d.NetdLock())
-	listen(t, d.NetdSocket())
-	listen(t, d.NetdTaps())
-	if found := leaks(t, d, vms); len(found) > 0 {
-		t.Errorf("a VM needs it: %v", found)
-	}
-	d.State = t.TempDir()
-	lockFile(t, d.NetdLock())
-	listen(t, d.NetdSocket())
-	listen(t, d.NetdTaps())
-	if found := leaks(t, d, nil); len(found) != 1 || found[0].What != "banger-netd" {
-		t.Errorf("nobody needs it: %v", found)
-	}
+	lockFile(t, d.Lock())
 	listen(t, d.Socket())
-	if found := leaks(t, d, nil); len(found) > 0 {
-		t.Errorf("the daemon keeps it: %v", found)
+	write(t, filepath.Join(d.Scratch(), "plan-1", "x"))
+	if found := leaks(t, d, vms); len(found) > 0 {
+		t.Errorf("found %v", found)
+	}
+}
+
+func TestAStateDirectoryByALink(t *testing.T) {
+	t.Parallel()
+	d, vms := installation(t)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(filepath.Dir(d.State), link); err != nil {
+		t.Fatal(err)
+	}
+	d.State = filepath.Join(link, "state")
+	if found := leaks(t, d, vms); len(found) > 0 {
+		t.Errorf("found %v", found)
+	}
+	pid := hold(t, d.VM(unknown))
+	if found := leaks(t, d, vms); !named(found, "process", strconv.Itoa(pid)) {
+		t.Errorf("found %v, and not process %d", found, pid)
+	}
+}
+
+func TestVMsThatAreBeingChanged(t *testing.T) {
+	t.Parallel()
+	d, vms := installation(t)
+	for id, state := range map[model.VMID]model.State{"dddddddddddddddd": model.StateCreating, "eeeeeeeeeeeeeeee": model.StateStarting, "ffffffffffffffff": model.StateDeleting} {
+		write(t, filepath.Join(d.VM(id), ".root.qcow2.123.tmp"))
+		vms = append(vms, model.VM{ID: id, Name: state.String(), State: state})
+	}
+	if found := leaks(t, d, vms); len(found) > 0 {
+		t.Errorf("found %v", found)
+	}
+}
+
+// witness is a driver that tells of a leak of its own.
+type witness struct{ err error }
+
+func (w witness) Leaks(_ context.Context, vms []model.VM) ([]model.Leak, error) {
+	return []model.Leak{{Kind: "port", What: strconv.Itoa(len(vms))}}, w.err
+}
+
+func TestDriversTellTheirOwn(t *testing.T) {
+	t.Parallel()
+	d, vms := installation(t)
+	if found := leaks(t, d, vms, "silent", witness{}); len(found) != 1 || !named(found, "port", "2") {
+		t.Errorf("found %v", found)
+	}
+	broken := errors.New("broken")
+	if _, err := doctor.Ledger(t.Context(), d, doctor.Rows{VMs: vms}, witness{broken}); !errors.Is(err, broken) {
+		t.Errorf("one that cannot look: %v", err)
 	}
 }

@@ -57,3 +57,18 @@ func Forgotten(vms string, keep map[model.VMID]Keep) ([]model.VMID, error) {
 	}
 	return ids, nil
 }
+
+// Missing tells of VMs at rest whose disk, of the driver of that name, is not where path says. A disk without a VM lies in
+// a directory without one.
+func Missing(vms []model.VM, driver string, path func(model.VMID) string) []model.Leak {
+	var leaks []model.Leak
+	for _, v := range vms {
+		if v.RootDisk != driver || !v.State.AtRest() || v.State == model.StateFailed { // what it failed for may be this
+			continue
+		}
+		if _, err := os.Lstat(path(v.ID)); err != nil {
+			leaks = append(leaks, model.Leak{Kind: "row", What: string(v.ID), Why: "is of " + v.Name + ", whose " + path(v.ID) + " is gone"})
+		}
+	}
+	return leaks
+}

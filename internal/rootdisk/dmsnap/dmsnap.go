@@ -8,8 +8,10 @@
 package dmsnap
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -252,4 +254,31 @@ func (d *Driver) sweepDevices(ctx context.Context, keep map[model.VMID]rootdisk.
 		errs = append(errs, d.o.Verbs.Detach(ctx, s.ID))
 	}
 	return errors.Join(errs...)
+}
+
+// Leaks tells of devices whose VM does not run, of VMs that run without theirs, and of VMs whose changes are gone.
+func (d *Driver) Leaks(ctx context.Context, vms []model.VM) ([]model.Leak, error) {
+	leaks := rootdisk.Missing(vms, d.Name(), func(id model.VMID) string { return d.path(id, File) })
+	if d.o.Verbs.Problem() != "" {
+		return leaks, nil // there can be none
+	}
+	there, err := d.o.Verbs.List(ctx)
+	if err != nil {
+		return nil, model.HostErrorf(err, "cannot look for the devices of root disks")
+	}
+	attached, lives := map[model.VMID]bool{}, map[model.VMID]bool{}
+	for _, v := range vms {
+		lives[v.ID] = v.State.Lives()
+	}
+	for _, s := range there {
+		if attached[s.ID] = true; !lives[s.ID] {
+			leaks = append(leaks, model.Leak{Kind: "device", What: cmp.Or(s.Name, s.COWLoop, s.BaseLoop), Why: fmt.Sprintf("is of the VM %s, which does not run; its devices are %q, %q and %q", s.ID, s.Name, s.COWLoop, s.BaseLoop)})
+		}
+	}
+	for _, v := range vms {
+		if v.RootDisk == d.Name() && v.State == model.StateRunning && !attached[v.ID] {
+			leaks = append(leaks, model.Leak{Kind: "row", What: string(v.ID), Why: "is of " + v.Name + ", which runs without the device of its root disk"})
+		}
+	}
+	return leaks, nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -168,5 +169,36 @@ func TestAnOrdinaryUsersSweepAsksForNothing(t *testing.T) {
 	}
 	if _, err := os.Lstat(data(vms, id)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a forgotten VM's file is there: %v", err)
+	}
+}
+
+func TestLeaksOfDevices(t *testing.T) {
+	t.Parallel()
+	_, d, id, _, _ := made(t, model.GiB)
+	tell := func(state model.State) string {
+		t.Helper()
+		found, err := d.Leaks(t.Context(), []model.VM{{ID: id, Name: "box", RootDisk: d.Name(), State: state}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(found)
+	}
+	if got := tell(model.StateRunning); got != "[]" {
+		t.Errorf("in order: %s", got)
+	}
+	if got := tell(model.StateStopped); !strings.HasPrefix(got, "[device ") || !strings.Contains(got, string(id)) {
+		t.Errorf("devices of a VM that does not run: %s", got)
+	}
+	if found, err := d.Leaks(t.Context(), nil); err != nil || len(found) != 1 || found[0].Kind != "device" {
+		t.Errorf("devices of nobody: %v, %v", found, err)
+	}
+	if err := d.Deactivate(t.Context(), id, model.DiskHandles{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := tell(model.StateStopped); got != "[]" {
+		t.Errorf("at rest: %s", got)
+	}
+	if got := tell(model.StateRunning); !strings.HasPrefix(got, "[row "+string(id)) {
+		t.Errorf("running without devices: %s", got)
 	}
 }

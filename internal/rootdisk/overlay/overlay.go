@@ -176,3 +176,8 @@ func (d *Driver) Sweep(ctx context.Context, keep map[model.VMID]rootdisk.Keep) e
 	}
 	return errors.Join(errs...)
 }
+
+// Leaks tells of VMs whose layer is gone.
+func (d *Driver) Leaks(_ context.Context, vms []model.VM) ([]model.Leak, error) {
+	return rootdisk.Missing(vms, d.Name(), func(id model.VMID) string { return d.path(id, File) }), nil
+}

@@ -161,3 +161,8 @@ func (d *Driver) Sweep(ctx context.Context, keep map[model.VMID]rootdisk.Keep) e
 	}
 	return errors.Join(errs...)
 }
+
+// Leaks tells of VMs whose overlay is gone.
+func (d *Driver) Leaks(_ context.Context, vms []model.VM) ([]model.Leak, error) {
+	return rootdisk.Missing(vms, d.Name(), d.path), nil
+}

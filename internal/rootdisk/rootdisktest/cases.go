@@ -2,10 +2,13 @@ package rootdisktest
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"banger/internal/model"
@@ -283,5 +286,43 @@ func fullDisk(t *testing.T, w *world) {
 	w.wantNothing(t, id)
 	if err := w.Remove(t.Context(), id, model.DiskHandles{}); err != nil {
 		t.Errorf("Remove on a full disk: %v", err)
+	}
+}
+
+// leaks is for drivers that tell what of a VM's disk is gone.
+func leaks(t *testing.T, w *world) {
+	teller, ok := w.Driver.(interface {
+		Leaks(ctx context.Context, vms []model.VM) ([]model.Leak, error)
+	})
+	if !ok {
+		return
+	}
+	id := w.created(t)
+	vm := func(state model.State, driver string) model.VM {
+		return model.VM{ID: id, Name: "box", State: state, RootDisk: driver}
+	}
+	tell := func(v model.VM) string {
+		t.Helper()
+		found, err := teller.Leaks(t.Context(), []model.VM{v})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(found)
+	}
+	if got := tell(vm(model.StateStopped, w.Name())); got != "[]" {
+		t.Errorf("the disk is there: %s", got)
+	}
+	if err := w.Remove(t.Context(), id, model.DiskHandles{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, state := range []model.State{model.StateStopped, model.StateRunning} {
+		if got := tell(vm(state, w.Name())); !strings.Contains(got, "row "+string(id)) {
+			t.Errorf("the disk of a VM that is %s is gone: %s", state, got)
+		}
+	}
+	for _, v := range []model.VM{vm(model.StateCreating, w.Name()), vm(model.StateDeleting, w.Name()), vm(model.StateFailed, w.Name()), vm(model.StateStopped, "another")} {
+		if got := tell(v); got != "[]" {
+			t.Errorf("nothing is promised of %+v: %s", v, got)
+		}
 	}
 }

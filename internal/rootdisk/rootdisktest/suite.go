@@ -46,6 +46,7 @@ func Run(t *testing.T, h Harness) {
 		{"Canceled", canceled},
 		{"LyingHint", lyingHint},
 		{"FindAfterACrash", find},
+		{"Leaks", leaks},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
