@@ -7,4 +7,4 @@ import (
 	"banger/internal/daemon"
 )
 
-func main() { os.Exit(daemon.Main()) }
+func main() { os.Exit(daemon.Main(os.Args[1:])) }

@@ -1,19 +1,29 @@
 package firecracker
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"banger/internal/model"
 )
 
 // checkFilters tells the log when the VMM's threads run without system call filters. They are never turned off here; a
 // build for a C library that Firecracker ships none for has none.
 func (m *machine) checkFilters() {
-	pid := strconv.Itoa(m.Process().PID)
-	threads, err := filepath.Glob("/proc/" + pid + "/task/*/status")
+	if thread := unfiltered(m.Process().PID); thread != "" {
+		m.Log().Warn("Firecracker runs without system call filters; use a release build", "thread", thread)
+	}
+}
+
+// unfiltered returns a thread of a process that has no filter, "" for none.
+func unfiltered(pid int) string {
+	threads, err := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/status")
 	if err != nil {
-		return
+		return ""
 	}
 	for _, t := range threads {
 		status, err := os.ReadFile(t)
@@ -21,10 +31,49 @@ func (m *machine) checkFilters() {
 			continue // the thread ended
 		}
 		if !filtered(string(status)) {
-			m.Log().Warn("Firecracker runs without system call filters; use a release build", "thread", filepath.Dir(t))
-			return
+			return filepath.Dir(t)
 		}
 	}
+	return ""
+}
+
+// CheckHost says whether the VMMs that run have their filters, where there are any: what a build has shows only then.
+func (d *Driver) CheckHost(ctx context.Context) []model.Check {
+	f, binary := d.features(ctx)
+	if f.Version == "" {
+		return nil // it is not here
+	}
+	c := model.Check{Name: "firecracker-filters", Status: model.CheckOK, Detail: "no Firecracker runs now, so it does not show whether this build has system call filters"}
+	for _, pid := range running(binary) {
+		if thread := unfiltered(pid); thread != "" {
+			c.Status, c.Detail = model.CheckWarning, fmt.Sprintf("%s runs without system call filters, in process %d; use a release build", binary, pid)
+			break
+		}
+		c.Detail = fmt.Sprintf("%s has system call filters", binary)
+	}
+	return []model.Check{c}
+}
+
+// running are the processes that run the program at path.
+func running(path string) []int {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	var pids []int
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if exe, err := os.Readlink("/proc/" + e.Name() + "/exe"); err == nil && exe == path {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // filtered says whether a thread with that /proc status has a filter (proc(5): mode 2).

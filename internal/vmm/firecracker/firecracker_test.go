@@ -127,3 +127,32 @@ func TestNotInstalled(t *testing.T) {
 		t.Errorf("the problem does not say where to look: %q", f.Problem)
 	}
 }
+
+// TestCheckHostLooksAtFilters takes the tests' own process for a Firecracker that runs.
+func TestCheckHostLooksAtFilters(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := model.CheckOK
+	if unfiltered(os.Getpid()) != "" {
+		want = model.CheckWarning
+	}
+	for name, c := range map[string]struct {
+		binary string
+		want   model.CheckStatus
+		says   string
+	}{
+		"runs":     {self, want, "filters"},
+		"does not": {script(t, "echo 'Firecracker v1.16.1'"), model.CheckOK, "no Firecracker runs"},
+	} {
+		checks := New(Options{Binary: c.binary, KVM: anyKVM(t)}).CheckHost(t.Context())
+		if len(checks) != 1 || checks[0].Status != c.want || !strings.Contains(checks[0].Detail, c.says) {
+			t.Errorf("%s: %+v, want %s and %q", name, checks, c.want, c.says)
+		}
+	}
+	if checks := New(Options{Binary: filepath.Join(t.TempDir(), "absent")}).CheckHost(t.Context()); len(checks) != 0 {
+		t.Errorf("it is not installed: %+v", checks)
+	}
+}
