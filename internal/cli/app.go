@@ -25,6 +25,8 @@ type app struct {
 	Streams
 	env  func(name string) (value string, set bool)
 	dial func(ctx context.Context, autostart bool) (*client.Client, error)
+	// doctor looks at the host, without a daemon.
+	doctor func(ctx context.Context, r client.DoctorRequest) (client.Diagnosis, error)
 	// catch has the process's signals sent to a channel until stop is called.
 	catch func(c chan<- os.Signal, signals ...os.Signal) (stop func())
 
@@ -36,6 +38,9 @@ func newApp(s Streams) *app {
 	a := &app{Streams: s, env: os.LookupEnv}
 	a.dial = func(ctx context.Context, autostart bool) (*client.Client, error) {
 		return client.Dial(ctx, client.Options{Autostart: autostart, Log: a.warn})
+	}
+	a.doctor = func(ctx context.Context, r client.DoctorRequest) (client.Diagnosis, error) {
+		return client.Doctor(ctx, client.Options{}, r)
 	}
 	a.catch = func(c chan<- os.Signal, signals ...os.Signal) func() {
 		signal.Notify(c, signals...)
