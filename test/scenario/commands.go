@@ -17,6 +17,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
+
+	"banger/internal/procs"
 )
 
 // commandTimeout ends a scripted command that hangs; far above what any takes.
@@ -310,7 +312,9 @@ func cmdNetdPID(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	var pid int
 	for end := time.Now().Add(patient(time.Minute)); pid == 0 && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		pid = lockHolder(filepath.Join(ts.Getenv("STATE"), "netd.lock"))
+		var err error
+		pid, err = procs.LockHolder(filepath.Join(ts.Getenv("STATE"), "netd.lock"))
+		ts.Check(err)
 	}
 	if pid == 0 {
 		ts.Fatalf("no netd runs")

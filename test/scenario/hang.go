@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"banger/internal/procs"
+	"banger/internal/vmm"
 )
 
 // tellOfVMs logs what the script's VMs are at, for a command that hangs: that is seldom, and seen once. It asks of each
@@ -17,16 +19,18 @@ import (
 // files, for which an image needs no program.
 func tellOfVMs(ts *testscript.TestScript) {
 	state := ts.Getenv("STATE")
-	for _, p := range processesOf(ts.Getenv("WORK")) {
-		defer p.close()
-		id := vmOf.FindString(p.cmdline)
-		if id == "" {
-			continue
+	vms, _ := os.ReadDir(filepath.Join(state, "vms"))
+	for _, e := range vms {
+		id := e.Name()
+		p, err := procs.Holder(filepath.Join(state, "vms", id, vmm.LockName))
+		if err != nil {
+			continue // it does not run
 		}
-		id = strings.TrimPrefix(id, "-name banger-")
-		before := threads(p.pid)
+		defer p.Close()
+		pid := p.Process().PID
+		before := threads(pid)
 		time.Sleep(time.Second)
-		ts.Logf("VM %s, VMM %d, threads now and a second ago:\n%s\n%s", id, p.pid, threads(p.pid), before)
+		ts.Logf("VM %s, VMM %d, threads now and a second ago:\n%s\n%s", id, pid, threads(pid), before)
 		for _, file := range []string{"loadavg", "interrupts", "diskstats", "meminfo", "vmstat"} {
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 			out, err := command(ctx, ts, []string{"banger", "cp", id + ":/proc/" + file, "-"}).CombinedOutput()
@@ -40,9 +44,6 @@ func tellOfVMs(ts *testscript.TestScript) {
 	}
 	ts.Logf("the daemon's log:\n%s", lastLines(filepath.Join(state, "bangerd.log")))
 }
-
-// vmOf finds in a VMM's arguments whose it is.
-var vmOf = regexp.MustCompile(`-name banger-[a-z2-7]{16}`)
 
 // threads is a line for each thread of a process: its name, what it waits for in the kernel, and its state and processor
 // times as in proc(5).

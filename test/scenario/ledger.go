@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -22,27 +23,101 @@ func cleanUp(tb testing.TB, h Host, env *testscript.Env, dir string) {
 	for _, bg := range env.Values[backgroundKey{}].(backgrounds) {
 		bg.stop()
 	}
-	if _, err := os.Stat(env.Getenv("STATE")); err == nil {
+	if exists(env.Getenv("STATE")) {
 		if err := deleteAll(h, env.Vars); err != nil {
 			tb.Errorf("cannot clean up: %v\n%s", err, lastLines(filepath.Join(env.Getenv("STATE"), "bangerd.log")))
 		}
 	}
-	for _, p := range processesOf(dir) {
-		if !p.waitGone(patient(10 * time.Second)) {
-			tb.Errorf("left behind: process %d: %s", p.pid, p.cmdline)
+	vars := env.Vars
+	for variable, name := range map[string]string{"XDG_DATA_HOME": "data", "XDG_CACHE_HOME": "cache"} {
+		// By convention these are the homes of a script that has its own.
+		if own := filepath.Join(dir, name); exists(filepath.Join(own, "banger")) {
+			vars = append(vars, variable+"="+own)
+		}
+	}
+	for _, state := range installations(dir) {
+		if err := settle(tb, h, append(vars, "XDG_STATE_HOME="+filepath.Dir(state))); err != nil {
+			tb.Errorf("cannot tell what is left of %s: %v", state, err)
+		}
+	}
+}
+
+// exitLimit is how long a process may take that is about to end: netd, without a VM and a daemon, or a VMM.
+const exitLimit = 30 * time.Second
+
+// settle has an installation's leaks told. A process among them may be about to end; what is left after that is a failure.
+func settle(tb testing.TB, h Host, vars []string) error {
+	found, err := leaks(h, vars)
+	for _, l := range found {
+		pid, _ := strconv.Atoi(l.What)
+		if l.Kind != "process" || pid <= 1 {
+			continue
+		}
+		if p, err := openProcess(pid); err == nil && !p.waitGone(patient(exitLimit)) {
+			tb.Errorf("left behind: %+v", l)
 			p.kill()
 		}
 	}
-	// netd shows neither its environment nor its directory: it is known by its lock.
-	if pid := lockHolder(filepath.Join(env.Getenv("STATE"), "netd.lock")); pid != 0 {
-		if p, err := openProcess(pid); err == nil && !p.waitGone(patient(30*time.Second)) {
-			tb.Errorf("left behind: banger-netd, process %d", pid)
-			p.kill()
+	if err == nil && len(found) > 0 {
+		found, err = leaks(h, vars)
+	}
+	for _, l := range found {
+		tb.Errorf("left behind: %+v", l)
+	}
+	return err
+}
+
+// leak is what the command tells of one.
+type leak struct{ Kind, What, Why string }
+
+// leaks asks the command.
+func leaks(h Host, vars []string) ([]leak, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout())
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(h.Bin, "banger"), "doctor", "--leaks", "--format", "json")
+	cmd.Env = vars
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return nil, err
+	}
+	var diagnosis struct {
+		Checks []struct{ Name, Detail string }
+		Leaks  []leak
+	}
+	if err := json.Unmarshal(out, &diagnosis); err != nil {
+		return nil, fmt.Errorf("banger doctor: %w", err)
+	}
+	for _, c := range diagnosis.Checks {
+		if c.Name == "leaks" {
+			return nil, errors.New(c.Detail)
 		}
 	}
-	for _, file := range vmFiles(dir) {
-		tb.Errorf("left behind: %s", file)
-	}
+	return diagnosis.Leaks, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// installations lists the state directories under dir in which a daemon has been.
+func installations(dir string) []string {
+	var found []string
+	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return nil //nolint:nilerr // what cannot be read is nobody's state
+		}
+		if !e.IsDir() || e.Name() != "banger" {
+			return nil
+		}
+		if !exists(filepath.Join(path, "instance")) {
+			return nil // no daemon was there
+		}
+		found = append(found, path)
+		return filepath.SkipDir
+	})
+	return found
 }
 
 func deleteAll(h Host, vars []string) error {
@@ -85,54 +160,4 @@ func lastLines(path string) string {
 		return err.Error()
 	}
 	return string(data[max(0, len(data)-4000):])
-}
-
-// processesOf lists the processes, other than our own children, that were started for the script in dir: it stands in
-// their arguments, environment or working directory.
-func processesOf(dir string) []process {
-	var found []process
-	entries, _ := os.ReadDir("/proc")
-	for _, entry := range entries {
-		pid, err := strconv.Atoi(entry.Name())
-		if err != nil || pid == os.Getpid() || parentOf(pid) == os.Getpid() {
-			continue
-		}
-		proc := filepath.Join("/proc", entry.Name())
-		cmdline, _ := os.ReadFile(filepath.Join(proc, "cmdline"))
-		environ, _ := os.ReadFile(filepath.Join(proc, "environ"))
-		cwd, _ := os.Readlink(filepath.Join(proc, "cwd"))
-		all := string(cmdline) + "\x00" + string(environ) + "\x00" + cwd + "\x00"
-		if !strings.Contains(all, dir+"/") && !strings.Contains(all, dir+"\x00") { // another's may begin with the same name
-			continue
-		}
-		if p, err := openProcess(pid); err == nil {
-			p.cmdline = strings.ReplaceAll(string(cmdline), "\x00", " ")
-			found = append(found, p)
-		}
-	}
-	return found
-}
-
-func parentOf(pid int) int {
-	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	_, rest, _ := strings.Cut(string(stat), ") ")
-	fields := strings.Fields(rest)
-	if len(fields) < 2 {
-		return 0
-	}
-	ppid, _ := strconv.Atoi(fields[1])
-	return ppid
-}
-
-// vmFiles lists what lies in the VMs' directories of any state directory under dir.
-func vmFiles(dir string) []string {
-	var found []string
-	_ = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
-		if vms := filepath.Dir(path); err == nil && filepath.Base(vms) == "vms" && filepath.Base(filepath.Dir(vms)) == "banger" {
-			found = append(found, path)
-			return filepath.SkipDir
-		}
-		return nil // what cannot be read is no file of a VM
-	})
-	return found
 }

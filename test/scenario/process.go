@@ -10,9 +10,8 @@ import (
 
 // process is one process of this host, held by a descriptor, so that its number cannot come to mean another.
 type process struct {
-	pid     int
-	fd      int
-	cmdline string
+	pid int
+	fd  int
 }
 
 func openProcess(pid int) (process, error) {
