@@ -56,8 +56,8 @@ func (d *Driver) CheckHost(ctx context.Context) []model.Check {
 
 // running are the processes that run the program at path.
 func running(path string) []int {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
+	if resolved, err := filepath.EvalSymlinks(path); err == nil {
+		path = resolved
 	}
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
