@@ -87,6 +87,7 @@ func (s *script) got() []int {
 type scripted struct{ next *script }
 
 func (scripted) BootID() string                          { return "boot" }
+func (scripted) TimerRate() float64                      { return 1 }
 func (scripted) Configure(context.Context, Config) error { return nil }
 func (scripted) WatchListeners(context.Context, func() bool, func([]uint16) error) error {
 	return nil

@@ -19,6 +19,7 @@ const (
 func (a *Agent) Hello(context.Context, *agentv1.HelloRequest) (*agentv1.HelloResponse, error) {
 	return &agentv1.HelloResponse{
 		Protocol: Protocol, AgentVersion: a.version, BootId: a.sys.BootID(), Generation: a.current().Generation,
+		TimerRate: a.sys.TimerRate(),
 	}, nil
 }
 

@@ -14,6 +14,9 @@ import (
 type System interface {
 	// BootID is the same for one boot and differs from every other's.
 	BootID() string
+	// TimerRate is what the kernel takes its processor's timer to run at, over the true rate: 1 where it is right, more
+	// where timers are late by as much, 0 when that cannot be told.
+	TimerRate() float64
 	// Configure makes the system what c says and returns when commands can run in its root. It is called once per
 	// generation, never concurrently; after the first time only the identity changes (name, clock, entropy).
 	Configure(ctx context.Context, c Config) error

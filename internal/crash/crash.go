@@ -97,6 +97,7 @@ func Points() []string {
 		"set.after",
 		"set.intent.after",
 		"set.intent.before",
+		"start.again",
 		"start.disk.after",
 		"start.handles.after",
 		"start.intent.after",

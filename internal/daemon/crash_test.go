@@ -69,7 +69,7 @@ func elsewhere(point string) bool {
 		strings.HasPrefix(point, "workspace.") || // package workspace walks its own
 		strings.HasPrefix(point, "storage.") || // its own, where the kernel has snapshots
 		strings.HasPrefix(point, "store.") || // a new database, walked below
-		point == "start.undone" || point == "reconcile.undo.after"
+		point == "start.undone" || point == "start.again" || point == "reconcile.undo.after"
 }
 
 func TestADaemonKilledAtAnyPointOfALifeLeaksNothing(t *testing.T) {
@@ -101,6 +101,7 @@ func TestADaemonKilledElsewhereLeaksNothing(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ first, behaviour, second string }{
 		"after a start was undone":           {first: "start.undone", behaviour: string(vmmtest.ExitAtOnce)},
+		"while a guest is booted again":      {first: "start.again", behaviour: string(vmmtest.LateTimer)},
 		"while a creation is being undone":   {first: "create.disk.after", second: "reconcile.undo.after"},
 		"before a new database has its name": {first: "store.create.before"},
 		"after a new database has its name":  {first: "store.create.after"},

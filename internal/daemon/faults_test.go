@@ -2,6 +2,7 @@ package daemon_test
 
 import (
 	"context"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -157,4 +158,54 @@ func TestVMsLiveThroughAKilledDaemon(t *testing.T) {
 	}
 	h.stop(cmd)
 	h.noLeaks(nil)
+}
+
+func TestAGuestThatMeasuredItsTimerWrongIsBootedAgain(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]struct {
+		behaviour string
+		boots     int
+		warning   string // what one says
+		fails     string // what the error says
+	}{
+		"once":              {behaviour: "first " + string(vmmtest.LateTimer), boots: 2},
+		"no timer once":     {behaviour: "first " + string(vmmtest.NoTimer), boots: 2},
+		"again and again":   {behaviour: string(vmmtest.LateTimer), boots: 4, warning: "timers in box take 2.00 times as long"},
+		"no timer whenever": {behaviour: string(vmmtest.NoTimer), boots: 4, fails: "finds no timer; try again"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHost(t)
+			cmd := h.start(behaviourVariable + "=" + want.behaviour)
+			c := h.dial()
+			op, err := c.Create(t.Context(), client.CreateRequest{Name: "box", DiskBytes: model.MinDiskBytes, Start: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			warned := false
+			_, err = op.Wait(func(e client.Event) {
+				warned = warned || want.warning != "" && strings.Contains(e.Warning, want.warning)
+			})
+			if want.fails == "" && err != nil || want.fails != "" && (err == nil || !strings.Contains(err.Error(), want.fails)) {
+				t.Errorf("the start ended with %v", err)
+			}
+			if warned != (want.warning != "") {
+				t.Errorf("warned: %t", warned)
+			}
+			vms := h.settled(c)
+			h.noLeaks(vms)
+			if len(vms) != 1 {
+				t.Fatalf("%d VMs are there", len(vms))
+			}
+			console, err := os.ReadFile(h.dirs.VM(vms[0].ID) + "/console.log")
+			if boots := strings.Count(string(console), "boots, boot id"); err != nil || boots != want.boots {
+				t.Errorf("the guest was booted %d times, not %d (%v)", boots, want.boots, err)
+			}
+			if _, err := finish(c.Delete(t.Context(), string(vms[0].ID))); err != nil {
+				t.Error(err)
+			}
+			h.stop(cmd)
+			h.noLeaks(nil)
+		})
+	}
 }

@@ -30,6 +30,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -37,7 +39,7 @@ import (
 // Environment of the test program run again as a daemon.
 const (
 	daemonVariable    = "BANGER_TEST_DAEMON"    // the root of its directories
-	behaviourVariable = "BANGER_TEST_BEHAVIOUR" // of its fake VMMs
+	behaviourVariable = "BANGER_TEST_BEHAVIOUR" // of its fake VMMs, or "first " and that of the first boot only
 	bootVariable      = "BANGER_TEST_BOOT"      // its limit for a boot, as a duration
 	toolsVariable     = "BANGER_TEST_TOOLS"     // the directory of the programs that it makes images with
 )
@@ -61,7 +63,14 @@ func dirsBelow(root string) dirs.Dirs {
 func runDaemon(root string) int {
 	ready := os.NewFile(3, "ready")
 	d := dirsBelow(root)
-	behaviour := vmmtest.Behaviour(os.Getenv(behaviourVariable))
+	first, onlyFirst := strings.CutPrefix(os.Getenv(behaviourVariable), "first ")
+	var boots atomic.Int32
+	behaviour := func(vmm.Config) vmmtest.Behaviour {
+		if boots.Add(1) > 1 && onlyFirst {
+			return vmmtest.Normal
+		}
+		return vmmtest.Behaviour(first)
+	}
 	limits := vm.DefaultLimits
 	if limit, err := time.ParseDuration(os.Getenv(bootVariable)); err == nil {
 		limits.Boot = limit
@@ -70,7 +79,7 @@ func runDaemon(root string) int {
 		Dirs: d, Agent: os.Args[0], Limits: limits, Tools: toolsIn(os.Getenv(toolsVariable)),
 		Drivers: func(h daemon.Host) daemon.Drivers {
 			return daemon.Drivers{
-				VMMs: []vmm.Driver{vmmtest.NewFake(vmmtest.FakeOptions{Behaviour: func(vmm.Config) vmmtest.Behaviour { return behaviour }})},
+				VMMs: []vmm.Driver{vmmtest.NewFake(vmmtest.FakeOptions{Behaviour: behaviour})},
 				RootDisks: []rootdisk.Driver{
 					qcow2.New(qcow2.Options{VMs: d.VMs(), Log: h.Log}), overlay.New(overlay.Options{VMs: d.VMs(), Log: h.Log}),
 					dmsnap.New(dmsnap.Options{VMs: d.VMs(), Verbs: dmsnaptest.New(root + "/devices"), Log: h.Log}),

@@ -45,6 +45,7 @@ type Hello struct {
 	Generation   int64  // of the last Configure applied; 0 for none
 	AgentVersion string
 	Protocol     int
+	TimerRate    float64 // what its kernel takes its processor's timer to run at, over the true rate; 0 when it cannot tell
 }
 
 // Guest is one connection to a guest's agent. It is safe for concurrent use. Commands in the guest outlive it.
@@ -102,6 +103,7 @@ func connect1(ctx context.Context, conn net.Conn) (*Guest, error) {
 	g.hello = Hello{
 		BootID: plain(answer.GetBootId(), 64), Generation: answer.GetGeneration(),
 		AgentVersion: plain(answer.GetAgentVersion(), 64), Protocol: int(answer.GetProtocol()),
+		TimerRate: answer.GetTimerRate(),
 	}
 	if g.hello.Protocol != Protocol {
 		g.Close()

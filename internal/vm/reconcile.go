@@ -121,7 +121,7 @@ func (s *Service) resume(e *entry, v model.VM, h model.Handles) {
 	var err error
 	switch v.State {
 	case model.StateStarting:
-		err = s.finishStart(ctx, e, v)
+		err = s.finishStart(ctx, e, v, lenient)
 	case model.StateStopping:
 		s.askGuest(ctx, e, s.Limits.Stop)
 		err = s.finishStop(ctx, e, v, "")

@@ -39,54 +39,47 @@ func (s *Service) Start(ctx context.Context, id model.VMID) (*operation.Operatio
 // start takes a VM from stopped or failed to running, or leaves it failed with the reason and nothing on the host.
 func (s *Service) start(ctx context.Context, id model.VMID, op *operation.Operation) error {
 	e := s.entry(id)
-	v, err := s.launch(ctx, e, op)
-	if err != nil || v.State == model.StateRunning {
+	b, err := s.launch(ctx, e, op)
+	if err != nil || b.vm.State == model.StateRunning {
 		return err
 	}
 	op.Report(model.Progress{Stage: "wait for the guest"})
-	return s.finishStart(ctx, e, v)
+	return s.ready(ctx, e, b, op)
 }
 
 // launch does the part of a start that changes the host, under the VM's lock: afterwards the VMM runs and its state is
 // still starting. A VM that runs is returned as it is.
-func (s *Service) launch(ctx context.Context, e *entry, op *operation.Operation) (model.VM, error) {
+func (s *Service) launch(ctx context.Context, e *entry, op *operation.Operation) (boot, error) {
 	if err := e.acquire(ctx); err != nil {
-		return model.VM{}, err
+		return boot{}, err
 	}
 	defer e.unlock()
 	v, err := s.Store.VM(ctx, e.id)
 	if err != nil {
-		return v, err
+		return boot{}, err
 	}
 	switch v.State {
 	case model.StateStopped, model.StateFailed:
 	case model.StateRunning:
-		return v, nil
+		return boot{vm: v}, nil
 	default:
-		return v, stateError("start", v)
+		return boot{}, stateError("start", v)
 	}
 	op.Report(model.Progress{Stage: "start the VM"})
 	b, err := s.prepareBoot(ctx, v)
 	if err != nil {
-		return v, err
+		return b, err
 	}
 	if warning := b.features.Warning(); warning != "" {
 		op.Warn(warning)
 	}
 	crash.At("start.intent.before")
-	if v, err = s.setState(ctx, e, model.StateStarting, store.Transition{LastError: new(string)}); err != nil {
-		return v, err
+	if b.vm, err = s.setState(ctx, e, model.StateStarting, store.Transition{LastError: new(string)}); err != nil {
+		return b, err
 	}
 	crash.At("start.intent.after")
-	if v.Generation, err = s.Store.NextGeneration(ctx, e.id); err != nil {
-		return v, s.failStart(ctx, e, err, &undo{})
-	}
-	b.vm = v
-	var u undo
-	if err := s.boot(ctx, e, b, &u); err != nil {
-		return v, s.failStart(ctx, e, err, &u)
-	}
-	return v, nil
+	b.vm, err = s.bootNext(ctx, e, b)
+	return b, err
 }
 
 // boot is what a start needs to know before it changes anything.
@@ -260,16 +253,18 @@ func (s *Service) drainConsole(l *live) {
 }
 
 // finishStart waits until the guest can run commands and publishes that it does. It holds no lock while it waits: a stop
-// or delete meanwhile ends the VMM, and with it the wait.
-func (s *Service) finishStart(ctx context.Context, e *entry, v model.VM) error {
-	boot, err := s.configure(ctx, e, v)
+// or delete meanwhile ends the VMM, and with it the wait. A mistimedError of accept leaves the guest to the caller.
+func (s *Service) finishStart(ctx context.Context, e *entry, v model.VM, accept func(timerRate float64) error) error {
+	boot, err := s.configure(ctx, e, v, accept)
 	if lockErr := e.acquire(context.WithoutCancel(ctx)); lockErr != nil {
 		return lockErr
 	}
 	defer e.unlock()
-	row, rowErr := s.Store.VM(context.WithoutCancel(ctx), e.id)
-	if rowErr != nil || row.State != model.StateStarting || row.Generation != v.Generation {
-		return model.Errorf(model.ErrState, "%s was stopped or deleted while it started", v.Name)
+	if gone := s.stillStarts(ctx, e, v); gone != nil {
+		return gone
+	}
+	if errors.As(err, new(mistimedError)) {
+		return err
 	}
 	if err != nil {
 		return s.failStart(ctx, e, err, nil)
@@ -289,8 +284,9 @@ func (s *Service) finishStart(ctx context.Context, e *entry, v model.VM) error {
 	return nil
 }
 
-// configure waits for the agent, tells it who it is and returns the guest's boot id once commands can run.
-func (s *Service) configure(ctx context.Context, e *entry, v model.VM) (string, error) {
+// configure waits for the agent, tells it who it is and returns the guest's boot id once commands can run. A guest that
+// accept refuses is told nothing.
+func (s *Service) configure(ctx context.Context, e *entry, v model.VM, accept func(timerRate float64) error) (string, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.Limits.Boot, model.Errorf(model.ErrTimeout,
 		"cannot start %s: the guest was not ready after %s; see: banger vm logs %s", v.Name, s.Limits.Boot, v.Name))
 	defer cancel()
@@ -301,6 +297,9 @@ func (s *Service) configure(ctx context.Context, e *entry, v model.VM) (string, 
 	g, err := l.connect(ctx)
 	if err != nil {
 		return "", bootError(v, l.why(causeOf(ctx, err)))
+	}
+	if err := accept(g.Hello().TimerRate); err != nil {
+		return "", bootError(v, err)
 	}
 	config, err := s.guestConfig(ctx, v, e.currentLink())
 	if err != nil {

@@ -114,17 +114,11 @@ func (h Host) CleanUpIn(env *testscript.Env, dir string) {
 	env.Defer(func() { cleanUp(tb, h, env, dir) })
 }
 
-// Condition answers [root], [kvm] and [unshare] in scripts; the last is whether a user and mount namespace can be had.
+// Condition answers [root] and [unshare] in scripts; the last is whether a user and mount namespace can be had.
 func Condition(name string) (bool, error) {
 	switch name {
 	case "root":
 		return os.Geteuid() == 0, nil
-	case "kvm":
-		f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
-		if err == nil {
-			f.Close()
-		}
-		return err == nil, nil
 	case "unshare":
 		return exec.Command("unshare", "--user", "--map-root-user", "--mount", "true").Run() == nil, nil
 	}

@@ -160,7 +160,8 @@ type HelloResponse struct {
 	Protocol      uint32                 `protobuf:"varint,1,opt,name=protocol" json:"protocol,omitempty"`
 	AgentVersion  string                 `protobuf:"bytes,2,opt,name=agent_version,json=agentVersion" json:"agent_version,omitempty"`
 	BootId        string                 `protobuf:"bytes,3,opt,name=boot_id,json=bootId" json:"boot_id,omitempty"`
-	Generation    int64                  `protobuf:"varint,4,opt,name=generation" json:"generation,omitempty"` // of the last Configure applied; 0 for none
+	Generation    int64                  `protobuf:"varint,4,opt,name=generation" json:"generation,omitempty"`                 // of the last Configure applied; 0 for none
+	TimerRate     float64                `protobuf:"fixed64,5,opt,name=timer_rate,json=timerRate" json:"timer_rate,omitempty"` // what its kernel takes its processor's timer to run at, over the true rate; 0 when it cannot tell
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -219,6 +220,13 @@ func (x *HelloResponse) GetBootId() string {
 func (x *HelloResponse) GetGeneration() int64 {
 	if x != nil {
 		return x.Generation
+	}
+	return 0
+}
+
+func (x *HelloResponse) GetTimerRate() float64 {
+	if x != nil {
+		return x.TimerRate
 	}
 	return 0
 }
@@ -1484,14 +1492,16 @@ var File_agent_v1_agent_proto protoreflect.FileDescriptor
 const file_agent_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"\x14agent/v1/agent.proto\x12\bagent.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0e\n" +
-	"\fHelloRequest\"\x89\x01\n" +
+	"\fHelloRequest\"\xa8\x01\n" +
 	"\rHelloResponse\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12#\n" +
 	"\ragent_version\x18\x02 \x01(\tR\fagentVersion\x12\x17\n" +
 	"\aboot_id\x18\x03 \x01(\tR\x06bootId\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x04 \x01(\x03R\n" +
-	"generation\"\xff\x03\n" +
+	"generation\x12\x1d\n" +
+	"\n" +
+	"timer_rate\x18\x05 \x01(\x01R\ttimerRate\"\xff\x03\n" +
 	"\x10ConfigureRequest\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x03R\n" +

@@ -23,6 +23,7 @@ import (
 type here struct{ System }
 
 func (*here) BootID() string                                { return "here" }
+func (*here) TimerRate() float64                            { return 1 }
 func (*here) Configure(context.Context, agent.Config) error { return nil }
 func (*here) Stop(time.Duration) error                      { return nil }
 

@@ -19,6 +19,8 @@ type System struct {
 	bootID  string
 	started chan struct{} // holds one when a command was started
 
+	timerRate float64
+
 	forking sync.Mutex // held while a command is started
 	head    headStart
 
@@ -34,11 +36,17 @@ func newSystem(first *os.File) (*System, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the boot id: %w", err)
 	}
-	return &System{first: first, bootID: strings.TrimSpace(string(id)), started: make(chan struct{}, 1)}, nil
+	return &System{
+		first: first, bootID: strings.TrimSpace(string(id)), timerRate: timerRate("/proc/timer_list"),
+		started: make(chan struct{}, 1),
+	}, nil
 }
 
 // BootID is the kernel's.
 func (s *System) BootID() string { return s.bootID }
+
+// TimerRate is as the kernel measured it in its boot.
+func (s *System) TimerRate() float64 { return s.timerRate }
 
 // Configure gives the guest its identity and, the first time, its root.
 func (s *System) Configure(_ context.Context, c agent.Config) error {

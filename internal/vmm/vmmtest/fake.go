@@ -32,6 +32,8 @@ const (
 	PanicAtBoot Behaviour = "panic"        // the guest kernel panics before the agent is there
 	ResetAtBoot Behaviour = "reset"        // the guest reboots before the agent is there
 	Flood       Behaviour = "flood"        // the console and the agent never stop talking
+	LateTimer   Behaviour = "late-timer"   // the guest kernel's timers take twice as long as asked for
+	NoTimer     Behaviour = "no-timer"     // it has none
 )
 
 // FakeOptions shape a Fake.

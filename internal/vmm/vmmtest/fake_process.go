@@ -86,7 +86,10 @@ func (v *fakeVMM) run() int {
 		v.tell("failed it was told to")
 		return 1
 	}
-	system, err := NewSystem(SystemOptions{Disk: v.orders.Disk, Files: filepath.Join(filepath.Dir(v.orders.Disk), fakeFiles), PowerOff: func() { v.finish("poweroff") }})
+	system, err := NewSystem(SystemOptions{
+		Disk: v.orders.Disk, Files: filepath.Join(filepath.Dir(v.orders.Disk), fakeFiles), PowerOff: func() { v.finish("poweroff") },
+		TimerRate: map[Behaviour]float64{LateTimer: 2, NoTimer: 1e-4}[v.orders.Behaviour],
+	})
 	if err != nil {
 		return 1
 	}

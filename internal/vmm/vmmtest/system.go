@@ -21,6 +21,8 @@ type SystemOptions struct {
 	Disk     string // a file that keeps what was synced, for a restart; "" for none
 	Files    string // a directory that is its root for copies, made when it is missing; "" for none
 	PowerOff func() // called once when the guest has powered off; nil for nothing
+
+	TimerRate float64 // what it says of its processor's timer; 0 for nothing
 }
 
 // System is a guest's operating system that is none: its commands are built in, run as goroutines over pipes, and touch
@@ -69,6 +71,9 @@ func NewSystem(o SystemOptions) (*System, error) {
 
 // BootID names this boot.
 func (s *System) BootID() string { return s.options.BootID }
+
+// TimerRate is that of the options.
+func (s *System) TimerRate() float64 { return s.options.TimerRate }
 
 // Configure remembers the configuration.
 func (s *System) Configure(_ context.Context, c agent.Config) error {
