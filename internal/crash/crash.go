@@ -30,6 +30,8 @@ func Points() []string {
 		"dmsnap.remove.after",
 		"dmsnap.remove.before",
 		"dmsnap.remove.detached",
+		"helper.call.after",
+		"helper.call.before",
 		"image.adopt.after-row",
 		"image.adopt.before-row",
 		"image.bootstrap.after",

@@ -10,6 +10,8 @@ import (
 
 	"banger/internal/dirs"
 	"banger/internal/doctor"
+	"banger/internal/helper/storagecall"
+	"banger/internal/helper/wire"
 	"banger/internal/image"
 	"banger/internal/model"
 	"banger/internal/procs"
@@ -36,7 +38,8 @@ func Doctor(ctx context.Context, c DoctorConfig) model.Diagnosis {
 	if err == nil {
 		_, err = loadLimits(c.Dirs.ConfigFile())
 	}
-	drivers := c.Drivers(Host{Dirs: c.Dirs, Log: slog.New(slog.DiscardHandler), ReadOnly: true})
+	instance, _ := c.Dirs.FindInstance() // none before the first daemon; one that cannot be read is told of below
+	drivers := c.Drivers(Host{Dirs: c.Dirs, Instance: instance, Log: slog.New(slog.DiscardHandler), ReadOnly: true})
 	rootDisk := ""
 	if err == nil {
 		rootDisk, err = loadRootDisk(c.Dirs.ConfigFile(), drivers.RootDisks)
@@ -52,7 +55,7 @@ func Doctor(ctx context.Context, c DoctorConfig) model.Diagnosis {
 
 	d := model.Diagnosis{Version: version.Version}
 	d.Checks = append(d.Checks, doctor.Host(defaults.MemoryBytes)...)
-	d.Checks = append(d.Checks, doctor.Privileges(), doctor.Namespaces(), doctor.Programs(ctx, c.Client, c.Programs...))
+	d.Checks = append(d.Checks, doctor.Privileges(), doctor.Helper(ctx, wire.Socket(storagecall.Service)), doctor.Namespaces(), doctor.Programs(ctx, c.Client, c.Programs...))
 	d.Checks = append(d.Checks, doctor.Directories(c.Dirs)...)
 	d.Checks = append(d.Checks, config, database)
 	d.Checks = append(d.Checks, doctor.Choice(choose(ctx, c.Dirs, drivers, defaults, rootDisk))...)

@@ -5,6 +5,9 @@ import (
 	"path/filepath"
 
 	"banger/internal/helper/storage"
+	"banger/internal/helper/storagecall"
+	"banger/internal/helper/wire"
+	"banger/internal/model"
 	"banger/internal/network"
 	"banger/internal/network/none"
 	"banger/internal/network/user"
@@ -32,10 +35,9 @@ func Shipped(h Host) Drivers {
 		},
 		RootDisks: []rootdisk.Driver{
 			qcow2.New(qcow2.Options{VMs: h.Dirs.VMs(), Log: h.Log}),
-			// For any VMM, where root has device-mapper.
+			// For any VMM, where root has device-mapper, or a helper that is root.
 			dmsnap.New(dmsnap.Options{
-				VMs: h.Dirs.VMs(), Log: h.Log,
-				Verbs: storage.New(storage.Options{Instance: h.Instance, UID: os.Geteuid(), GID: os.Getegid()}),
+				VMs: h.Dirs.VMs(), Log: h.Log, Verbs: snapshots(h.Instance),
 			}),
 			// For any VMM, but what a guest sees is not quite an ordinary file system.
 			overlay.New(overlay.Options{VMs: h.Dirs.VMs(), Log: h.Log}),
@@ -44,6 +46,14 @@ func Shipped(h Host) Drivers {
 		Networks: []network.Driver{none.New(), packets},
 		Close:    packets.Close,
 	}
+}
+
+// snapshots are root's own, or an ordinary user's by the helper.
+func snapshots(instance model.InstanceID) dmsnap.Verbs {
+	if os.Geteuid() == 0 {
+		return storage.New(storage.Options{Instance: instance, UID: 0, GID: os.Getegid()})
+	}
+	return storagecall.New(wire.Socket(storagecall.Service), instance)
 }
 
 // driverNames are what users call the drivers.

@@ -74,23 +74,29 @@ func short(path string, use func(addr string) error) error {
 // PeerCred returns who is at the other end of a Unix connection: for a client the process that called listen last, for a
 // server the one that called connect. The pid may be dead or another's by now; who acts on it checks first.
 func PeerCred(conn net.Conn) (uid uint32, pid int, err error) {
+	cred, err := PeerUcred(conn)
+	return cred.Uid, int(cred.Pid), err
+}
+
+// PeerUcred is PeerCred with all that the kernel tells.
+func PeerUcred(conn net.Conn) (unix.Ucred, error) {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
-		return 0, 0, fmt.Errorf("cannot tell who is at the other end of a %T", conn)
+		return unix.Ucred{}, fmt.Errorf("cannot tell who is at the other end of a %T", conn)
 	}
 	raw, err := sc.SyscallConn()
 	if err != nil {
-		return 0, 0, err
+		return unix.Ucred{}, err
 	}
 	var cred *unix.Ucred
 	var got error
 	if err := raw.Control(func(fd uintptr) {
 		cred, got = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	}); err != nil {
-		return 0, 0, err
+		return unix.Ucred{}, err
 	}
 	if got != nil {
-		return 0, 0, fmt.Errorf("cannot tell who is at the other end of a socket: %w", got)
+		return unix.Ucred{}, fmt.Errorf("cannot tell who is at the other end of a socket: %w", got)
 	}
-	return cred.Uid, int(cred.Pid), nil
+	return *cred, nil
 }

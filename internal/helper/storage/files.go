@@ -40,9 +40,13 @@ func (h *Host) checkFile(f *os.File, access int) (stat unix.Stat_t, err error) {
 		return stat, err
 	}
 	var flags int
+	var system unix.Statfs_t
 	cerr := conn.Control(func(fd uintptr) {
 		if err = unix.Fstat(int(fd), &stat); err == nil {
 			flags, err = unix.FcntlInt(fd, unix.F_GETFL, 0)
+		}
+		if err == nil {
+			err = unix.Fstatfs(int(fd), &system)
 		}
 	})
 	switch {
@@ -54,6 +58,9 @@ func (h *Host) checkFile(f *os.File, access int) (stat unix.Stat_t, err error) {
 		return stat, model.Errorf(model.ErrInvalid, "it is not a regular file")
 	case int(stat.Uid) != h.o.UID:
 		return stat, model.Errorf(model.ErrDenied, "it belongs to the user %d, not to %d", stat.Uid, h.o.UID)
+	case system.Type == unix.FUSE_SUPER_MAGIC:
+		// Its user answers for it, and whoever reads the device, udev to begin with, would wait for that.
+		return stat, model.Errorf(model.ErrInvalid, "it is in a file system that a program serves (FUSE)")
 	case flags&(unix.O_ACCMODE|unix.O_PATH|unix.O_APPEND) != access:
 		return stat, model.Errorf(model.ErrInvalid, "it is open in the wrong way (flags %#x)", flags)
 	}

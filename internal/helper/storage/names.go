@@ -3,6 +3,7 @@ package storage
 import (
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -19,10 +20,19 @@ const (
 // name is that of the VM's mapped device, and all else is named after it.
 func (h *Host) name(id model.VMID) string { return h.prefix() + string(id) }
 
-func (h *Host) prefix() string { return "banger-" + string(h.o.Instance) + "-" }
+func (h *Host) prefix() string { return "banger-" + h.owner() + "-" }
+
+// owner is the installation, behind the uid of the ordinary user whose it is: anybody can learn the id of an installation,
+// and it is the caller who names it, but nobody gets at the devices of another user's by it.
+func (h *Host) owner() string {
+	if h.o.UID == 0 {
+		return string(h.o.Instance)
+	}
+	return strconv.Itoa(h.o.UID) + "-" + string(h.o.Instance)
+}
 
 // uuid is the mapped device's: unlike a name it cannot be changed, so a device with it is ours.
-func (h *Host) uuid(id model.VMID) string { return "BANGER-" + string(h.o.Instance) + "-" + string(id) }
+func (h *Host) uuid(id model.VMID) string { return "BANGER-" + h.owner() + "-" + string(id) }
 
 // label is what a loop device of the VM says of itself (lo_file_name, at most 63 bytes; `losetup -O NAME,REF` shows it).
 func (h *Host) label(id model.VMID, part string) string { return h.name(id) + "." + part }
@@ -42,7 +52,7 @@ func (h *Host) ownerOfLabel(label string) (id model.VMID, part string, ok bool) 
 }
 
 // dir is the installation's own among the devices. What a node is called in it owes nothing to udev.
-func (h *Host) dir() string { return filepath.Join("/dev", "banger-"+string(h.o.Instance)) }
+func (h *Host) dir() string { return filepath.Join("/dev", "banger-"+h.owner()) }
 
 func (h *Host) node(id model.VMID) string { return filepath.Join(h.dir(), string(id)) }
 

@@ -17,14 +17,14 @@ func (h *Host) Problem() string {
 	case errors.Is(err, fs.ErrNotExist):
 		return "this host has no device-mapper; try: modprobe dm-mod"
 	case errors.Is(err, fs.ErrPermission):
-		return "only root can make snapshots; run bangerd as root"
+		return "only root can make snapshots"
 	case err != nil:
 		return fmt.Sprintf("the device-mapper cannot be used: %v", err)
 	}
 	defer dm.close()
 	switch err := dm.hasTarget(); {
 	case errors.Is(err, fs.ErrPermission):
-		return "only root can make snapshots; run bangerd as root"
+		return "only root can make snapshots"
 	case err != nil:
 		return fmt.Sprintf("the device-mapper has no snapshots (%v); try: modprobe dm-snapshot", err)
 	}

@@ -3,6 +3,7 @@ package storage
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,8 +42,29 @@ func TestNamesAreOursOnlyWhole(t *testing.T) {
 	if _, _, ok := h.ownerOfLabel(h.name(id) + ".other"); ok {
 		t.Error("any part is ours")
 	}
-	if n := len(h.label(id, partBase)); n > 63 {
+	longest := New(Options{Instance: instance, UID: math.MaxUint32})
+	if n := len(longest.label(id, partBase)); n > 63 {
 		t.Errorf("a label of %d bytes is cut", n)
+	}
+}
+
+// TestAnotherUsersInstallationIsNotOurs has callers who name an installation that is not theirs.
+func TestAnotherUsersInstallationIsNotOurs(t *testing.T) {
+	t.Parallel()
+	id := model.NewVMID()
+	var hosts []*Host
+	for _, uid := range []int{0, 1, 1000, 1001, 22222222} {
+		for _, i := range []model.InstanceID{instance, "22222222"} {
+			hosts = append(hosts, New(Options{Instance: i, UID: uid}))
+		}
+	}
+	for a, h := range hosts {
+		for b, other := range hosts {
+			got, ours := h.ownerOfName(other.name(id))
+			if a == b && (!ours || got != id) || a != b && (ours || h.uuid(id) == other.uuid(id) || h.node(id) == other.node(id)) {
+				t.Errorf("%+v and %+v: %q is of %q, %t", h.o, other.o, other.name(id), got, ours)
+			}
+		}
 	}
 }
 

@@ -58,7 +58,12 @@ func (h *Host) Attach(ctx context.Context, id model.VMID, base, cow *os.File) (s
 	if h.Lost != nil && h.Lost(id) {
 		return storage.Snapshot{}, model.Errorf(model.ErrCorrupt, "the changes could not be written")
 	}
-	for part, target := range map[string]string{"base": base.Name(), "cow": cow.Name(), "node": cow.Name()} {
+	belowPath, err := pathOf(base)
+	abovePath, aerr := pathOf(cow)
+	if err := errors.Join(err, aerr); err != nil {
+		return storage.Snapshot{}, err
+	}
+	for part, target := range map[string]string{"base": belowPath, "cow": abovePath, "node": abovePath} {
 		path := h.path(id, part)
 		if is, err := os.Readlink(path); err == nil && is == target {
 			continue
@@ -70,6 +75,9 @@ func (h *Host) Attach(ctx context.Context, id model.VMID, base, cow *os.File) (s
 	}
 	return h.snapshot(id), nil
 }
+
+// pathOf is a file's, whoever opened it and handed it over.
+func pathOf(f *os.File) (string, error) { return os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd())) }
 
 func (h *Host) snapshot(id model.VMID) storage.Snapshot {
 	return storage.Snapshot{

@@ -1,0 +1,72 @@
+// Package storagecall carries the verbs of package storage from an ordinary user's daemon to the privileged helper.
+package storagecall
+
+import (
+	"context"
+	"os"
+	"time"
+
+	helperv1 "banger/api/helper/v1"
+	"banger/internal/helper/storage"
+	"banger/internal/helper/wire"
+	"banger/internal/model"
+)
+
+// Service is the name of the helper's service that answers.
+const Service = "storage"
+
+// startLimit is how long the helper may take to say whether it can do anything: systemd starts it for that.
+const startLimit = 20 * time.Second
+
+// Client has the verbs of a storage.Host, done by the helper.
+type Client struct{ wire wire.Client }
+
+// New returns a client for the helper that listens at socket. It touches nothing.
+func New(socket string, instance model.InstanceID) *Client {
+	return &Client{wire.Client{Socket: socket, Instance: instance}}
+}
+
+// Problem says why there are no snapshots here, with what would help, or is "".
+func (c *Client) Problem() string {
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	var answer helperv1.CheckStorageResponse
+	host := c.wire
+	if !host.Instance.Valid() { // before the first daemon there is none, and it is the host that is asked about
+		host.Instance = model.NewInstanceID()
+	}
+	if err := host.Call(ctx, &helperv1.CheckStorageRequest{}, &answer); err != nil {
+		return "only root can make snapshots, and " + err.Error()
+	}
+	return answer.GetProblem()
+}
+
+// Attach is storage.Host's.
+func (c *Client) Attach(ctx context.Context, id model.VMID, base, cow *os.File) (storage.Snapshot, error) {
+	var answer helperv1.AttachResponse
+	err := c.wire.Call(ctx, &helperv1.AttachRequest{Vm: string(id)}, &answer, base, cow)
+	return fromWire(answer.GetSnapshot()), err
+}
+
+// Detach is storage.Host's.
+func (c *Client) Detach(ctx context.Context, id model.VMID) error {
+	return c.wire.Call(ctx, &helperv1.DetachRequest{Vm: string(id)}, &helperv1.DetachResponse{})
+}
+
+// List is storage.Host's.
+func (c *Client) List(ctx context.Context) ([]storage.Snapshot, error) {
+	var all []storage.Snapshot
+	after := ""
+	for {
+		var answer helperv1.ListSnapshotsResponse
+		if err := c.wire.Call(ctx, &helperv1.ListSnapshotsRequest{After: after}, &answer); err != nil {
+			return nil, err
+		}
+		for _, s := range answer.GetSnapshots() {
+			all, after = append(all, fromWire(s)), s.GetVm()
+		}
+		if !answer.GetMore() || len(answer.GetSnapshots()) == 0 {
+			return all, nil
+		}
+	}
+}

@@ -1,0 +1,330 @@
+package storagecall_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	helperv1 "banger/api/helper/v1"
+	"banger/internal/helper/serve"
+	"banger/internal/helper/storage"
+	"banger/internal/helper/storagecall"
+	"banger/internal/helper/wire"
+	"banger/internal/model"
+)
+
+// guarded is the real host, of which nothing may come to be used: its checks of descriptors run, and what passes them, as
+// what asks for a Detach, is an effect.
+type guarded struct {
+	*storage.Host
+	effects *atomic.Int64
+}
+
+func (g guarded) Attach(ctx context.Context, id model.VMID, base, cow *os.File) (storage.Snapshot, error) {
+	s, err := g.Host.Attach(ctx, id, base, cow)
+	if !errors.Is(err, model.ErrInvalid) && !errors.Is(err, model.ErrDenied) {
+		g.effects.Add(1)
+	}
+	return s, err
+}
+
+func (g guarded) Detach(context.Context, model.VMID) error {
+	g.effects.Add(1)
+	return nil
+}
+
+// call is one that somebody hostile makes: bytes, with descriptors.
+type call struct {
+	name  string
+	data  []byte
+	files []*os.File
+	kind  error // of the answer; nil for none that must come
+}
+
+func encode(t *testing.T, m proto.Message) []byte {
+	t.Helper()
+	data, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+const someVM = "aaaaaaaaaaaaaaaa"
+
+func detach(t *testing.T, change func(*helperv1.Call)) []byte {
+	t.Helper()
+	c := &helperv1.Call{
+		Instance: string(instance), Verb: serve.Name(&helperv1.DetachRequest{}), Request: encode(t, &helperv1.DetachRequest{Vm: someVM}),
+	}
+	change(c)
+	return encode(t, c)
+}
+
+func attach(t *testing.T, descriptors uint32) []byte {
+	t.Helper()
+	return encode(t, &helperv1.Call{
+		Instance: string(instance), Verb: serve.Name(&helperv1.AttachRequest{}), Request: encode(t, &helperv1.AttachRequest{Vm: someVM}),
+		Descriptors: descriptors,
+	})
+}
+
+// malformed are messages that are torn, huge or not known.
+func malformed(t *testing.T) []call {
+	whole := detach(t, func(*helperv1.Call) {})
+	nothing := func(*helperv1.Call) {}
+	calls := []call{
+		{"a byte", []byte{0xff}, nil, model.ErrInvalid},
+		{"zeros", make([]byte, 512), nil, model.ErrInvalid},
+		{"a length beyond the end", []byte{0x0a, 0x7f}, nil, model.ErrInvalid},
+		{"a length without end", bytes.Repeat([]byte{0xff}, 64), nil, model.ErrInvalid},
+		{"text", []byte("GET / HTTP/1.1\r\n\r\n"), nil, model.ErrInvalid},
+		{"one byte too many", append(detach(t, nothing), make([]byte, wire.Most)...), nil, model.ErrInvalid},
+		{"a huge one", bytes.Repeat(whole, 150<<10/len(whole)), nil, model.ErrInvalid},
+		{"a field too many", protowire.AppendString(protowire.AppendTag(detach(t, nothing), 9, protowire.BytesType), "x"), nil, model.ErrInvalid},
+		{"a number for the verb", protowire.AppendVarint(protowire.AppendTag(nil, 2, protowire.VarintType), 7), nil, model.ErrInvalid},
+		{"a group", protowire.AppendTag(detach(t, nothing), 5, protowire.StartGroupType), nil, model.ErrInvalid},
+		{"no verb", detach(t, func(c *helperv1.Call) { c.Verb = "" }), nil, model.ErrUnsupported},
+		{"an unknown verb", detach(t, func(c *helperv1.Call) { c.Verb = "helper.v1.RunRequest" }), nil, model.ErrUnsupported},
+		{"a verb in capitals", detach(t, func(c *helperv1.Call) { c.Verb = strings.ToUpper(c.Verb) }), nil, model.ErrUnsupported},
+		{"a response for a verb", detach(t, func(c *helperv1.Call) { c.Verb = "helper.v1.DetachResponse" }), nil, model.ErrUnsupported},
+		{"a verb and more", detach(t, func(c *helperv1.Call) { c.Verb += "\x00" }), nil, model.ErrUnsupported},
+		{"a long verb", detach(t, func(c *helperv1.Call) { c.Verb = strings.Repeat("v", 60<<10) }), nil, model.ErrUnsupported},
+		{"a request that is none", detach(t, func(c *helperv1.Call) { c.Request = []byte{0xff, 0xff} }), nil, model.ErrInvalid},
+		{"a request of another verb", detach(t, func(c *helperv1.Call) {
+			c.Request = encode(t, &helperv1.HelloResponse{Owner: 1})
+		}), nil, model.ErrInvalid},
+		{"a request with a field too many", detach(t, func(c *helperv1.Call) {
+			c.Request = protowire.AppendVarint(protowire.AppendTag(c.GetRequest(), 2, protowire.VarintType), 1)
+		}), nil, model.ErrInvalid},
+		{"text that is not UTF-8", []byte("\x0a\x02\xff\xfe"), nil, model.ErrInvalid},
+	}
+	for _, n := range []int{1, 5, 9, 11, 20, len(whole) / 2, len(whole) - 5, len(whole) - 1} {
+		calls = append(calls, call{fmt.Sprintf("torn after %d of %d bytes", n, len(whole)), whole[:n], nil, nil})
+	}
+	return calls
+}
+
+// misnamed are ids that are none.
+func misnamed(t *testing.T) []call {
+	var calls []call
+	for _, id := range []string{"", "..", "aaaaaaa", "aaaaaaaaa", "AAAAAAAA", "aaaa/aaa", "../../..", "aaaaaaa\x00", "aaaaaaa\n", "aaaaaaa1"} {
+		calls = append(calls, call{fmt.Sprintf("the installation %q", id), detach(t, func(c *helperv1.Call) { c.Instance = id }), nil, model.ErrInvalid})
+	}
+	for _, id := range []string{"", ".", "..", "../../dev/sda", "/dev/null/aaaaaa", "aaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaaaa", "AAAAAAAAAAAAAAAA", "aaaaaaaaaaaaaaa\x00", "aaaaaaaaaaaaa.co", "aaaaaaaa-aaaaaaa", strings.Repeat("a", 50<<10)} {
+		calls = append(calls, call{fmt.Sprintf("the VM %.20q", id), detach(t, func(c *helperv1.Call) {
+			c.Request = encode(t, &helperv1.DetachRequest{Vm: id})
+		}), nil, model.ErrInvalid})
+	}
+	return calls
+}
+
+// misfitted are descriptors that are not what may become a snapshot.
+func misfitted(t *testing.T) []call {
+	base, cow := pair(t)
+	const size = 1 << 20
+	dir := t.TempDir()
+	link, fifo := filepath.Join(dir, "link"), filepath.Join(dir, "fifo")
+	if err := errors.Join(os.Symlink("/etc/shadow", link), unix.Mkfifo(fifo, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	pidfd, perr := unix.PidfdOpen(os.Getpid(), 0)
+	epoll, eerr := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	sockets, serr := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err := errors.Join(err, perr, eerr, serr); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []*os.File{r, w} {
+		t.Cleanup(func() { _ = f.Close() })
+	}
+	of := func(fd int) *os.File {
+		f := os.NewFile(uintptr(fd), "descriptor")
+		t.Cleanup(func() { _ = f.Close() })
+		return f
+	}
+	_ = of(sockets[1])
+	calls := []call{}
+	for name, f := range map[string]*os.File{
+		"open for writing, too": file(t, size, os.O_RDWR),
+		"open for writing only": file(t, size, os.O_WRONLY),
+		"a path alone":          open(t, base.Name(), unix.O_PATH),
+		"a symbolic link":       open(t, link, unix.O_PATH|unix.O_NOFOLLOW),
+		"a directory":           open(t, dir, os.O_RDONLY),
+		"a device":              open(t, "/dev/zero", os.O_RDONLY),
+		"a FIFO":                open(t, fifo, os.O_RDONLY|unix.O_NONBLOCK),
+		"a pipe":                r,
+		"a socket":              of(sockets[0]),
+		"a process":             of(pidfd),
+		"an epoll":              of(epoll),
+		"a process's memory":    open(t, "/proc/self/mem", os.O_RDONLY),
+		"a file of the kernel":  open(t, "/proc/self/maps", os.O_RDONLY),
+		"an empty file":         file(t, 0, os.O_RDONLY),
+		"half a sector":         file(t, 256, os.O_RDONLY),
+		"another user's file":   anothers(t, size),
+		"the changes, too":      open(t, cow.Name(), os.O_RDONLY),
+	} {
+		calls = append(calls, call{"as the base: " + name, attach(t, 2), []*os.File{f, cow}, nil})
+	}
+	for name, f := range map[string]*os.File{
+		"open for reading":   file(t, storage.COWBytes(size), os.O_RDONLY),
+		"open for appending": file(t, storage.COWBytes(size), os.O_RDWR|os.O_APPEND),
+		"too small":          file(t, storage.COWBytes(size)-1, os.O_RDWR),
+		"a directory":        open(t, dir, os.O_RDONLY),
+		"a device":           open(t, "/dev/null", os.O_RDWR),
+		"a pipe's end":       w,
+		"the base":           base,
+	} {
+		calls = append(calls, call{"for the changes: " + name, attach(t, 2), []*os.File{base, f}, nil})
+	}
+	calls = append(calls,
+		call{"no descriptors", attach(t, 2), nil, model.ErrInvalid},
+		call{"one descriptor", attach(t, 2), []*os.File{base}, model.ErrInvalid},
+		call{"three descriptors", attach(t, 3), []*os.File{base, cow, cow}, model.ErrInvalid},
+		call{"another number than said", attach(t, 0), []*os.File{base, cow}, model.ErrInvalid},
+		call{"too many descriptors", attach(t, 5), []*os.File{base, cow, cow, cow, cow}, model.ErrInvalid},
+		call{"a hundred descriptors", attach(t, 100), many(base, 100), model.ErrInvalid},
+		call{"descriptors for what takes none", detach(t, func(c *helperv1.Call) { c.Descriptors = 1 }), []*os.File{base}, model.ErrInvalid},
+	)
+	for i, c := range calls {
+		if c.kind == nil {
+			calls[i].kind = model.ErrInvalid
+			if strings.Contains(c.name, "another user's") {
+				calls[i].kind = model.ErrDenied
+			}
+		}
+	}
+	return calls
+}
+
+func many(f *os.File, n int) []*os.File {
+	all := make([]*os.File, n)
+	for i := range all {
+		all[i] = f
+	}
+	return all
+}
+
+// anothers is a file that fits in all but its owner.
+func anothers(t *testing.T, size int64) *os.File {
+	t.Helper()
+	if os.Getuid() != 0 {
+		return open(t, "/etc/passwd", os.O_RDONLY)
+	}
+	f := file(t, size, os.O_RDONLY)
+	if err := os.Chown(f.Name(), 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// send makes the call and returns the error that is answered; answered is false when the connection ends without one.
+func (c call) send(t *testing.T, socket string) (err error, answered bool) { //nolint:revive // the error is the result here
+	t.Helper()
+	conn, derr := net.DialUnix(wire.Network, nil, &net.UnixAddr{Name: socket, Net: wire.Network})
+	if derr != nil {
+		t.Fatal(derr)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	var rights []byte
+	if len(c.files) > 0 {
+		fds := make([]int, len(c.files))
+		for i, f := range c.files {
+			fds[i] = int(f.Fd())
+		}
+		rights = unix.UnixRights(fds...)
+	}
+	if _, _, err := conn.WriteMsgUnix(c.data, rights, nil); err != nil && !wire.Gone(err) {
+		t.Fatalf("%s: %v", c.name, err)
+	}
+	var answer helperv1.Answer
+	if _, err := wire.Receive(conn, &answer); err != nil {
+		if !wire.Gone(err) {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		return nil, false
+	}
+	if answer.GetFailure() == nil {
+		return nil, true
+	}
+	return wire.FromFailure(answer.GetFailure()), true
+}
+
+// descriptors counts those of this process.
+func descriptors(t *testing.T) int {
+	t.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
+}
+
+// devicesOfHost are what this host has of loop devices that stand for something, mapped devices and nodes of banger's.
+func devicesOfHost(t *testing.T) string {
+	t.Helper()
+	var all []string
+	for _, pattern := range []string{"/sys/block/loop*/loop/backing_file", "/sys/block/dm-*/dm/name", "/dev/banger-*/*"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, found...)
+	}
+	return strings.Join(all, "\n")
+}
+
+// TestHostileCallsHaveNoEffect is not parallel: it counts descriptors.
+func TestHostileCallsHaveNoEffect(t *testing.T) { //nolint:tparallel,paralleltest // see above
+	var effects atomic.Int64
+	socket := here(t, service(func(c serve.Caller) storagecall.Host {
+		return guarded{storage.New(storage.Options{Instance: c.Instance, UID: c.UID, GID: c.GID}), &effects}
+	}))
+	calls := append(append(malformed(t), misnamed(t)...), misfitted(t)...)
+	calls = append(calls, call{"an empty message", nil, nil, nil})
+	before, devices := descriptors(t), devicesOfHost(t)
+	for _, c := range calls {
+		err, answered := c.send(t, socket)
+		switch {
+		case answered && err == nil:
+			t.Errorf("%s: was done", c.name)
+		case c.kind != nil && !errors.Is(err, c.kind):
+			t.Errorf("%s: got %v, want %v", c.name, err, c.kind)
+		}
+	}
+	if n := effects.Load(); n != 0 {
+		t.Errorf("%d of %d calls had an effect", n, len(calls))
+	}
+	if after := devicesOfHost(t); after != devices {
+		t.Errorf("the host's devices are\n%s\nand were\n%s", after, devices)
+	}
+	// The last connection's end is being seen to.
+	for end := time.Now().Add(10 * time.Second); descriptors(t) > before && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	}
+	if after := descriptors(t); after > before {
+		t.Errorf("%d descriptors are open, before the calls there were %d", after, before)
+	}
+	// The service is as it was.
+	if err, answered := (call{"a fair one", detach(t, func(*helperv1.Call) {}), nil, nil}).send(t, socket); err != nil || !answered || effects.Load() != 1 {
+		t.Errorf("a fair call: %v, answered %t, %d effects", err, answered, effects.Load())
+	}
+	t.Logf("%d hostile calls", len(calls))
+	if len(calls) < 60 {
+		t.Errorf("only %d hostile calls", len(calls))
+	}
+}

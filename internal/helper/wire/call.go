@@ -1,0 +1,87 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	helperv1 "banger/api/helper/v1"
+	"banger/internal/model"
+)
+
+// The commands that mend a helper.
+const (
+	FixInstall = "sudo banger system install"
+	FixRestart = "sudo banger system restart"
+)
+
+// Client asks one service of the helper, for one installation.
+type Client struct {
+	Socket   string // where it listens
+	Instance model.InstanceID
+}
+
+// Call asks for the verb that is named after request, with files, and fills response. It ends with ctx, and then so does
+// what the helper does, unless that has to be finished. ErrUnsupported where no helper is installed for this user,
+// ErrUnavailable where one does not answer.
+func (c Client) Call(ctx context.Context, request, response proto.Message, files ...*os.File) error {
+	data, err := proto.Marshal(request)
+	if err != nil {
+		return err
+	}
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // what is read then fails
+	defer stop()
+	call := &helperv1.Call{
+		Instance: string(c.Instance), Verb: string(request.ProtoReflect().Descriptor().FullName()), Request: data,
+		Descriptors: uint32(len(files)),
+	}
+	var answer helperv1.Answer
+	if err = Send(conn, call, files...); err == nil || Gone(err) { // whoever refuses us says why and is gone
+		var unasked []*os.File
+		unasked, err = Receive(conn, &answer)
+		Close(unasked)
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return model.HostErrorf(ctx.Err(), "banger's helper was not waited for")
+	case err != nil && !errors.Is(err, model.ErrInvalid):
+		return model.Fixable(model.ErrUnavailable, FixRestart, "banger's helper ended before it answered (%w)", err)
+	case err != nil:
+		return err
+	case answer.GetFailure() != nil:
+		return FromFailure(answer.GetFailure())
+	}
+	return Decode(answer.GetResponse(), response)
+}
+
+func (c Client) dial(ctx context.Context) (*net.UnixConn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, Network, c.Socket)
+	switch {
+	case err == nil:
+		return conn.(*net.UnixConn), nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, model.Fixable(model.ErrUnsupported, FixInstall, "this takes banger's helper, which is not installed")
+	case errors.Is(err, fs.ErrPermission):
+		return nil, model.Fixable(model.ErrUnsupported, FixInstall, "banger's helper is installed for another user")
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return nil, model.Fixable(model.ErrUnavailable, FixRestart, "banger's helper does not listen")
+	}
+	return nil, model.HostErrorf(err, "banger's helper cannot be reached")
+}
+
+// Hello asks who answers.
+func (c Client) Hello(ctx context.Context) (*helperv1.HelloResponse, error) {
+	var answer helperv1.HelloResponse
+	return &answer, c.Call(ctx, &helperv1.HelloRequest{}, &answer)
+}
