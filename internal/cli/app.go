@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"banger/client"
+	"banger/internal/system"
 )
 
 // Streams are the standard streams of a run of the command line.
@@ -27,6 +28,8 @@ type app struct {
 	dial func(ctx context.Context, autostart bool) (*client.Client, error)
 	// doctor looks at the host, without a daemon.
 	doctor func(ctx context.Context, r client.DoctorRequest) (client.Diagnosis, error)
+	// system is this machine, as far as root changes it.
+	system func() host
 	// catch has the process's signals sent to a channel until stop is called.
 	catch func(c chan<- os.Signal, signals ...os.Signal) (stop func())
 
@@ -42,6 +45,7 @@ func newApp(s Streams) *app {
 	a.doctor = func(ctx context.Context, r client.DoctorRequest) (client.Diagnosis, error) {
 		return client.Doctor(ctx, client.Options{}, r)
 	}
+	a.system = func() host { return system.New() }
 	a.catch = func(c chan<- os.Signal, signals ...os.Signal) func() {
 		signal.Notify(c, signals...)
 		return func() { signal.Stop(c) }

@@ -11,7 +11,7 @@ import (
 
 func newRoot(a *app) *cobra.Command {
 	root := group("banger", "Disposable Linux machines in one command",
-		newVM(a), newPS(a), newCP(a), newImage(a), newKernel(a), newDaemon(a), newDoctor(a), newVersion(a), newCompletion(a),
+		newVM(a), newPS(a), newCP(a), newImage(a), newKernel(a), newDaemon(a), newDoctor(a), newSystem(a), newVersion(a), newCompletion(a),
 	)
 	root.Long = `A fresh microVM for a command, a shell or an agent: the guest sees none of your files,
 and nothing of it is left when it is deleted.`

@@ -41,6 +41,7 @@ type mapped struct {
 	dev        uint64
 	active     bool   // it has a table and runs
 	removing   bool   // it goes with the last close
+	open       bool   // something has it open
 	params     string // of its only target: its line, or its state
 }
 
@@ -146,7 +147,7 @@ func describe(head *unix.DmIoctl) mapped {
 	return mapped{
 		name: unix.ByteSliceToString(head.Name[:]), uuid: unix.ByteSliceToString(head.Uuid[:]), dev: head.Dev,
 		active:   head.Flags&unix.DM_ACTIVE_PRESENT_FLAG != 0 && head.Flags&unix.DM_SUSPEND_FLAG == 0,
-		removing: head.Flags&unix.DM_DEFERRED_REMOVE != 0,
+		removing: head.Flags&unix.DM_DEFERRED_REMOVE != 0, open: head.Open_count > 0,
 	}
 }
 

@@ -68,6 +68,30 @@ func TestAnotherUsersInstallationIsNotOurs(t *testing.T) {
 	}
 }
 
+// TestUsersAreToldByTheMark has names of ordinary users' snapshots, and of others.
+func TestUsersAreToldByTheMark(t *testing.T) {
+	t.Parallel()
+	id := model.NewVMID()
+	h := New(Options{Instance: instance, UID: 1000})
+	for _, name := range []string{h.name(id), h.label(id, partBase), h.label(id, partCOW), filepath.Base(h.dir()) + "-" + string(id)} {
+		if o, ok := userOf(name); !ok || o != h.o {
+			t.Errorf("%q is of %+v, %t", name, o, ok)
+		}
+	}
+	for _, name := range []string{
+		"", "banger", ours().name(id), New(Options{Instance: instance}).name(id), "banger-01000-aaaaaaaa-" + string(id), "banger--1-aaaaaaaa-" + string(id),
+		"banger-1000-aaaaaaaa-x", "banger-1000-AAAAAAAA-" + string(id), "notes-1000-aaaaaaaa-" + string(id), "banger-4294967296-aaaaaaaa-" + string(id),
+		h.name(id) + "-x",
+	} {
+		if os.Getuid() != 0 && name == ours().name(id) {
+			continue // that is an ordinary user's
+		}
+		if o, ok := userOf(name); ok {
+			t.Errorf("%q is of %+v", name, o)
+		}
+	}
+}
+
 // TestAllChangesFit counts what the kernel needs when every chunk is changed.
 func TestAllChangesFit(t *testing.T) {
 	t.Parallel()

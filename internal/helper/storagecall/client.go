@@ -3,6 +3,7 @@ package storagecall
 
 import (
 	"context"
+	"errors"
 	"os"
 	"time"
 
@@ -19,11 +20,20 @@ const Service = "storage"
 const startLimit = 20 * time.Second
 
 // Client has the verbs of a storage.Host, done by the helper.
-type Client struct{ wire wire.Client }
+//
+// Whoever takes the helper away has it take its devices along, those in use at their last close. So that there is none any
+// more means that nothing is there but what is about to end, and anybody can see that: VMs can be stopped and deleted.
+type Client struct {
+	wire wire.Client
+	seen *storage.Host // asked for what needs no rights
+}
 
 // New returns a client for the helper that listens at socket. It touches nothing.
 func New(socket string, instance model.InstanceID) *Client {
-	return &Client{wire.Client{Socket: socket, Instance: instance}}
+	return &Client{
+		wire: wire.Client{Socket: socket, Instance: instance},
+		seen: storage.New(storage.Options{Instance: instance, UID: os.Geteuid()}),
+	}
 }
 
 // Problem says why there are no snapshots here, with what would help, or is "".
@@ -50,7 +60,14 @@ func (c *Client) Attach(ctx context.Context, id model.VMID, base, cow *os.File) 
 
 // Detach is storage.Host's.
 func (c *Client) Detach(ctx context.Context, id model.VMID) error {
-	return c.wire.Call(ctx, &helperv1.DetachRequest{Vm: string(id)}, &helperv1.DetachResponse{})
+	err := c.wire.Call(ctx, &helperv1.DetachRequest{Vm: string(id)}, &helperv1.DetachResponse{})
+	if errors.Is(err, wire.ErrAbsent) {
+		if gone := c.seen.Gone(ctx, id); gone != nil {
+			return model.Fixable(model.ErrUnsupported, wire.FixInstall, "cannot take it away without banger's helper: %w", gone)
+		}
+		return nil
+	}
+	return err
 }
 
 // List is storage.Host's.
@@ -59,7 +76,9 @@ func (c *Client) List(ctx context.Context) ([]storage.Snapshot, error) {
 	after := ""
 	for {
 		var answer helperv1.ListSnapshotsResponse
-		if err := c.wire.Call(ctx, &helperv1.ListSnapshotsRequest{After: after}, &answer); err != nil {
+		if err := c.wire.Call(ctx, &helperv1.ListSnapshotsRequest{After: after}, &answer); errors.Is(err, wire.ErrAbsent) {
+			return c.seen.Visible()
+		} else if err != nil {
 			return nil, err
 		}
 		for _, s := range answer.GetSnapshots() {

@@ -135,12 +135,23 @@ func TestProblemsNameTheCommand(t *testing.T) {
 	if got := absent.Problem(); !strings.Contains(got, "not installed; run: sudo banger system install") {
 		t.Errorf("without a helper: %q", got)
 	}
-	if err := absent.Detach(t.Context(), model.NewVMID()); !errors.Is(err, model.ErrUnsupported) {
-		t.Errorf("without a helper: %v", err)
+	base, cow := pair(t)
+	if _, err := absent.Attach(t.Context(), model.NewVMID(), base, cow); !errors.Is(err, model.ErrUnsupported) {
+		t.Errorf("attach without a helper: %v", err)
+	}
+	// Who took it away took the devices along.
+	if err := absent.Detach(t.Context(), model.NewVMID()); err != nil {
+		t.Errorf("detach without a helper: %v", err)
+	}
+	if all, err := absent.List(t.Context()); err != nil || len(all) != 0 {
+		t.Errorf("list without a helper: %v, %v", all, err)
 	}
 	l, deaf := listen(t)
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
+	}
+	if err := storagecall.New(deaf, instance).Detach(t.Context(), model.NewVMID()); !errors.Is(err, model.ErrUnavailable) {
+		t.Errorf("detach by a dead helper: %v", err)
 	}
 	if got := storagecall.New(deaf, instance).Problem(); !strings.Contains(got, "sudo banger system restart") {
 		t.Errorf("of a dead helper: %q", got)

@@ -15,6 +15,9 @@ import (
 	"banger/internal/model"
 )
 
+// ErrAbsent is the cause of an ErrUnsupported for a helper that is not installed, or not for this user.
+var ErrAbsent = errors.New("no helper is installed for this user")
+
 // The commands that mend a helper.
 const (
 	FixInstall = "sudo banger system install"
@@ -71,13 +74,17 @@ func (c Client) dial(ctx context.Context) (*net.UnixConn, error) {
 	case err == nil:
 		return conn.(*net.UnixConn), nil
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, model.Fixable(model.ErrUnsupported, FixInstall, "this takes banger's helper, which is not installed")
+		return nil, absent("this takes banger's helper, which is not installed")
 	case errors.Is(err, fs.ErrPermission):
-		return nil, model.Fixable(model.ErrUnsupported, FixInstall, "banger's helper is installed for another user")
+		return nil, absent("banger's helper is installed for another user")
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return nil, model.Fixable(model.ErrUnavailable, FixRestart, "banger's helper does not listen")
 	}
 	return nil, model.HostErrorf(err, "banger's helper cannot be reached")
+}
+
+func absent(what string) error {
+	return &model.Error{Kind: model.ErrUnsupported, Msg: model.Advise(what, FixInstall), Fix: FixInstall, Cause: ErrAbsent}
 }
 
 // Hello asks who answers.

@@ -1,0 +1,198 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"banger/internal/atomicfile"
+	"banger/internal/helper/wire"
+	"banger/internal/model"
+	"banger/internal/version"
+)
+
+// helloLimit is how long a service may take from its first call to its answer.
+const helloLimit = time.Minute
+
+// Install installs the helper, or this version of it in place of another, for the user who is named, by name or uid, or
+// else called sudo. It returns the uid when every service answers. Machines go on.
+func (s *System) Install(ctx context.Context, named string) (owner int, err error) {
+	if err := s.ready("install"); err != nil {
+		return 0, err
+	}
+	if owner, err = findOwner(named, s.o.Getenv); err != nil {
+		return 0, err
+	}
+	return owner, s.install(ctx, owner)
+}
+
+func (s *System) install(ctx context.Context, owner int) error {
+	switch other, err := s.owner(); {
+	case err == nil && other != owner:
+		return model.Fixable(model.ErrExists, "sudo banger system uninstall", "cannot install banger's helper for uid %d: it is installed for uid %d", owner, other)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if err := s.write(owner); err != nil {
+		return model.Fixable(kindOf(err), "sudo banger system uninstall", "cannot install banger's helper: %w; to take away what is there of it", err)
+	}
+	if err := s.start(ctx); err != nil {
+		return model.Fixable(kindOf(err), "sudo banger system uninstall", "cannot start banger's helper: %w; see: journalctl --unit='banger-*'; to take it away", err)
+	}
+	return nil
+}
+
+// kindOf is an error's kind for one that wraps it.
+func kindOf(err error) error {
+	if kind := model.KindOf(model.HostErrorf(err, "cannot do it")); kind != nil {
+		return kind
+	}
+	return model.ErrUnavailable
+}
+
+// write writes every file.
+func (s *System) write(owner int) error {
+	from, err := s.o.Program()
+	if err != nil {
+		return err
+	}
+	if err := s.directory(programDir); err != nil {
+		return err
+	}
+	if err := s.directory(unitDir); err != nil {
+		return err
+	}
+	if err := copyProgram(from, s.path(filepath.Join(programDir, program))); err != nil {
+		return err
+	}
+	for _, v := range services() {
+		files, err := v.units(owner)
+		if err != nil {
+			return err
+		}
+		for name, text := range files {
+			if err := atomicfile.Write(s.path(filepath.Join(unitDir, name)), []byte(text), 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// directory makes a directory of root's if it is not there, and refuses one, or one above it, that others can change.
+func (s *System) directory(path string) error {
+	full := s.path(path)
+	if err := os.Mkdir(full, 0o755); err == nil {
+		if err := os.Chmod(full, 0o755); err != nil { // whatever the umask took
+			return err
+		}
+	} else if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	for at := path; at != "/"; at = filepath.Dir(at) {
+		info, err := os.Stat(s.path(at))
+		if err != nil {
+			return err
+		}
+		stat, ok := info.Sys().(*syscall.Stat_t)
+		if !ok || !info.IsDir() || int(stat.Uid) != os.Geteuid() || info.Mode().Perm()&0o002 != 0 {
+			return model.Errorf(model.ErrDenied, "what is in %s would run as root, and others can change it: it has to be a directory of root's that nobody else may write to", s.path(at))
+		}
+	}
+	return nil
+}
+
+// copyProgram copies a program aside and puts it in its place: one that runs goes on with its own.
+func copyProgram(from, to string) error {
+	source, err := os.OpenFile(from, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	if info, err := source.Stat(); err != nil || !info.Mode().IsRegular() {
+		return errors.Join(err, fmt.Errorf("%s is not a program", from))
+	}
+	target, err := atomicfile.Create(to, 0o755)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(target, source); err != nil {
+		return errors.Join(err, target.Abort())
+	}
+	return target.Commit()
+}
+
+// start has systemd read the units, listen, and start what was written with the next call.
+func (s *System) start(ctx context.Context) error {
+	if _, err := s.o.Systemctl(ctx, "daemon-reload"); err != nil {
+		return err
+	}
+	sockets := []string{}
+	for _, v := range services() {
+		sockets = append(sockets, v.socketName())
+	}
+	if _, err := s.o.Systemctl(ctx, append([]string{"enable", "--quiet"}, sockets...)...); err != nil {
+		return err
+	}
+	return s.renew(ctx)
+}
+
+// Restart ends the helper's processes, listens anew and returns when every service answers. Machines go on.
+func (s *System) Restart(ctx context.Context) error {
+	if err := s.ready("restart"); err != nil {
+		return err
+	}
+	if _, err := s.owner(); errors.Is(err, fs.ErrNotExist) {
+		return model.Fixable(model.ErrNotFound, wire.FixInstall, "cannot restart banger's helper: it is not installed")
+	}
+	if err := s.renew(ctx); err != nil {
+		return model.Fixable(kindOf(err), wire.FixInstall, "cannot restart banger's helper: %w; see: journalctl --unit='banger-*'; to install it again", err)
+	}
+	return nil
+}
+
+// renew ends the services, which end with their sockets, listens again and asks each.
+func (s *System) renew(ctx context.Context) error {
+	for _, v := range services() {
+		// Which have failed too often start again only after this; that none has is no error of ours.
+		_, _ = s.o.Systemctl(ctx, "reset-failed", v.serviceName(), v.socketName())
+		if _, err := s.o.Systemctl(ctx, "stop", v.serviceName(), v.socketName()); err != nil {
+			return err
+		}
+		if _, err := s.o.Systemctl(ctx, "start", v.socketName()); err != nil {
+			return err
+		}
+	}
+	for _, v := range services() {
+		if err := s.answers(ctx, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// answers says whether a service answers, with this version. That systemd calls it active says less.
+func (s *System) answers(ctx context.Context, v service) error {
+	ctx, cancel := context.WithTimeout(ctx, helloLimit)
+	defer cancel()
+	got, err := s.o.Hello(ctx, s.path(wire.Socket(v.name)))
+	if err != nil {
+		return fmt.Errorf("%s: %w", v.serviceName(), err)
+	}
+	if got != version.Version {
+		return fmt.Errorf("%s answers with version %s, not %s", v.serviceName(), got, version.Version)
+	}
+	return nil
+}
+
+// hello asks the service that listens at socket for its version.
+func hello(ctx context.Context, socket string) (string, error) {
+	answer, err := wire.Client{Socket: socket}.Hello(ctx)
+	return answer.GetVersion(), err
+}

@@ -1,0 +1,87 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"banger/internal/atomicfile"
+	"banger/internal/helper/wire"
+	"banger/internal/model"
+)
+
+// Uninstall takes away everything that Install and the helper have made. That there is nothing is fine. While machines run
+// on devices that the helper made it changes nothing, and says so; with purge these devices go when their machines end.
+func (s *System) Uninstall(ctx context.Context, purge bool) error {
+	if err := s.ready("uninstall"); err != nil {
+		return err
+	}
+	left, err := s.o.Snapshots.Foreign(ctx)
+	if err != nil {
+		return model.HostErrorf(err, "cannot tell what banger's helper has made")
+	}
+	used := 0
+	for _, f := range left {
+		if f.InUse {
+			used++
+		}
+	}
+	if used > 0 && !purge {
+		return model.Fixable(model.ErrState, "sudo banger system uninstall --purge", "cannot uninstall banger's helper: %d of the machines that run have devices of its making; stop them, with banger vm stop, or have the devices go when the machines end", used)
+	}
+	errs := []error{s.forget(ctx)}
+	// After the helper is gone, nobody makes new ones.
+	if left, err = s.o.Snapshots.Foreign(ctx); err != nil {
+		errs = append(errs, err)
+	}
+	for _, f := range left {
+		errs = append(errs, s.o.Snapshots.Release(ctx, f))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return model.Fixable(kindOf(err), "sudo banger system uninstall", "cannot take all of banger's helper away: %w; to go on", err)
+	}
+	return nil
+}
+
+// forget has systemd end the services, and removes the files. Every step runs, whatever the others did.
+func (s *System) forget(ctx context.Context) error {
+	var errs []error
+	for _, v := range services() {
+		if _, err := s.o.Systemctl(ctx, "disable", "--now", "--quiet", v.socketName()); err != nil && s.exists(v.socketName()) {
+			errs = append(errs, err)
+		}
+		if _, err := s.o.Systemctl(ctx, "stop", v.serviceName()); err != nil && s.exists(v.serviceName()) {
+			errs = append(errs, err)
+		}
+	}
+	for _, v := range services() {
+		for _, name := range []string{v.socketName(), v.serviceName()} {
+			path := s.path(filepath.Join(unitDir, name))
+			errs = append(errs, atomicfile.Remove(path), atomicfile.Sweep(path))
+		}
+		errs = append(errs, atomicfile.Remove(s.path(wire.Socket(v.name))))
+	}
+	if _, err := s.o.Systemctl(ctx, "daemon-reload"); err != nil {
+		errs = append(errs, err)
+	}
+	for _, v := range services() { // one that failed is remembered otherwise; that none is no error
+		_, _ = s.o.Systemctl(ctx, "reset-failed", v.serviceName(), v.socketName())
+	}
+	path := s.path(filepath.Join(programDir, program))
+	errs = append(errs, atomicfile.Remove(path), atomicfile.Sweep(path))
+	for _, dir := range []string{programDir, wire.Dir} {
+		if err := os.Remove(s.path(dir)); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
+			errs = append(errs, fmt.Errorf("cannot remove %s: %w", dir, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *System) exists(unit string) bool {
+	_, err := os.Lstat(s.path(filepath.Join(unitDir, unit)))
+	return err == nil
+}

@@ -1,0 +1,78 @@
+package system
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"banger/internal/testenv"
+)
+
+func unitsOf(t *testing.T, name string) (socket, unit string) {
+	t.Helper()
+	for _, v := range services() {
+		if v.name == name {
+			files, err := v.units(1000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return files[v.socketName()], files[v.serviceName()]
+		}
+	}
+	t.Fatalf("there is no service %s", name)
+	return "", ""
+}
+
+// TestARestartEndsNoVM pins what systemd would otherwise do to what a helper has started and written down: it kills a
+// stopped service's whole control group, and empties its runtime directory, in which the sockets lie, too.
+func TestARestartEndsNoVM(t *testing.T) {
+	t.Parallel()
+	for _, v := range services() {
+		socket, unit := unitsOf(t, v.name)
+		for _, line := range []string{
+			"KillMode=process", "RuntimeDirectory=banger", "RuntimeDirectoryPreserve=yes", "NoNewPrivileges=yes",
+			"ExecStart=/usr/local/lib/banger/banger-helper " + v.name + " --owner 1000",
+		} {
+			if !strings.Contains("\n"+unit, "\n"+line+"\n") {
+				t.Errorf("%s: no line %q", v.serviceName(), line)
+			}
+		}
+		for _, line := range []string{"ListenSequentialPacket=/run/banger/" + v.name + ".sock", "SocketUser=1000", "SocketMode=0600"} {
+			if !strings.Contains("\n"+socket, "\n"+line+"\n") {
+				t.Errorf("%s: no line %q", v.socketName(), line)
+			}
+		}
+		if owner, ok := ownerIn(socket); !ok || owner != 1000 {
+			t.Errorf("%s is for %d, %t", v.socketName(), owner, ok)
+		}
+	}
+}
+
+func TestTheExposureOfTheServices(t *testing.T) {
+	t.Parallel()
+	testenv.NeedTool(t, "systemd-analyze")
+	for name, most := range map[string]float64{"storage": 5.0, "network": 2.5} {
+		_, unit := unitsOf(t, name)
+		path := filepath.Join(t.TempDir(), "banger-"+name+".service")
+		if err := os.WriteFile(path, []byte(unit), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", path).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		found := regexp.MustCompile(`exposure level for \S+: ([0-9.]+)`).FindSubmatch(out)
+		if found == nil {
+			t.Fatalf("no figure: %s", out)
+		}
+		if level, err := strconv.ParseFloat(string(found[1]), 64); err != nil || level >= most {
+			t.Errorf("%s: %s, want less than %v", name, found[1], most)
+		} else {
+			t.Logf("%s: %s", name, found[1])
+		}
+	}
+}
