@@ -23,10 +23,14 @@ import (
 // idle is how long a helper that nobody asks goes on; systemd starts another for the next call.
 const idle = time.Minute
 
-// services are what a banger-helper can be.
-func services() map[string][]serve.Verb {
+// NetworkService is the service that is for networks. It has no verbs yet.
+const NetworkService = "network"
+
+// Services are what a banger-helper can be, with the verbs of each.
+func Services() map[string][]serve.Verb {
 	return map[string][]serve.Verb{
 		storagecall.Service: storagecall.Verbs(storagecall.OnHost),
+		NetworkService:      nil,
 	}
 }
 
@@ -53,7 +57,7 @@ func Main(args []string) int {
 }
 
 func run(service string, owner int) error {
-	verbs, known := services()[service]
+	verbs, known := Services()[service]
 	switch {
 	case !known:
 		return model.Errorf(model.ErrInvalid, "cannot be the service %q", service)

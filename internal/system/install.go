@@ -40,10 +40,10 @@ func (s *System) install(ctx context.Context, owner int) error {
 		return err
 	}
 	if err := s.write(owner); err != nil {
-		return model.Fixable(kindOf(err), "sudo banger system uninstall", "cannot install banger's helper: %w; to take away what is there of it", err)
+		return model.Fixable(kindOf(err), "sudo banger system uninstall", "cannot install banger's helper: %w; some of it may be there, to take it away", err)
 	}
 	if err := s.start(ctx); err != nil {
-		return model.Fixable(kindOf(err), "sudo banger system uninstall", "cannot start banger's helper: %w; see: journalctl --unit='banger-*'; to take it away", err)
+		return model.Fixable(kindOf(err), "sudo banger system uninstall", "cannot start banger's helper: %w; see journalctl --unit='banger-*', or take it away", err)
 	}
 	return nil
 }
@@ -152,7 +152,7 @@ func (s *System) Restart(ctx context.Context) error {
 		return model.Fixable(model.ErrNotFound, wire.FixInstall, "cannot restart banger's helper: it is not installed")
 	}
 	if err := s.renew(ctx); err != nil {
-		return model.Fixable(kindOf(err), wire.FixInstall, "cannot restart banger's helper: %w; see: journalctl --unit='banger-*'; to install it again", err)
+		return model.Fixable(kindOf(err), wire.FixInstall, "cannot restart banger's helper: %w; see journalctl --unit='banger-*', or install it again", err)
 	}
 	return nil
 }
@@ -183,7 +183,8 @@ func (s *System) answers(ctx context.Context, v service) error {
 	defer cancel()
 	got, err := s.o.Hello(ctx, s.path(wire.Socket(v.name)))
 	if err != nil {
-		return fmt.Errorf("%s: %w", v.serviceName(), err)
+		what, _ := model.Remedy(err) // the caller knows a better one
+		return model.Errorf(kindOf(err), "%s: %s", v.serviceName(), what)
 	}
 	if got != version.Version {
 		return fmt.Errorf("%s answers with version %s, not %s", v.serviceName(), got, version.Version)

@@ -42,7 +42,7 @@ func (s *System) Uninstall(ctx context.Context, purge bool) error {
 		errs = append(errs, s.o.Snapshots.Release(ctx, f))
 	}
 	if err := errors.Join(errs...); err != nil {
-		return model.Fixable(kindOf(err), "sudo banger system uninstall", "cannot take all of banger's helper away: %w; to go on", err)
+		return model.Fixable(kindOf(err), "sudo banger system uninstall", "cannot take all of banger's helper away: %w; once that is mended", err)
 	}
 	return nil
 }

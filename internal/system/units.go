@@ -7,6 +7,7 @@ import (
 	"strings"
 	"text/template"
 
+	"banger/internal/helper"
 	"banger/internal/helper/storagecall"
 	"banger/internal/helper/wire"
 )
@@ -17,9 +18,6 @@ const (
 	programDir = "/usr/local/lib/banger"
 	program    = "banger-helper"
 )
-
-// networkService is the helper's service for networks.
-const networkService = "network"
 
 // service is one of the helper's as systemd runs it.
 type service struct {
@@ -40,7 +38,7 @@ var (
 func services() []service {
 	return []service{
 		{storagecall.Service, template.Must(template.New("").Parse(storageUnit))},
-		{networkService, template.Must(template.New("").Parse(networkUnit))},
+		{helper.NetworkService, template.Must(template.New("").Parse(networkUnit))},
 	}
 }
 

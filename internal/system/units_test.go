@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"banger/internal/helper"
 	"banger/internal/testenv"
 )
 
@@ -49,6 +50,19 @@ func TestARestartEndsNoVM(t *testing.T) {
 		if owner, ok := ownerIn(socket); !ok || owner != 1000 {
 			t.Errorf("%s is for %d, %t", v.socketName(), owner, ok)
 		}
+	}
+}
+
+func TestTheHelperIsWhatIsInstalled(t *testing.T) {
+	t.Parallel()
+	known, installed := helper.Services(), services()
+	for _, v := range installed {
+		if _, ok := known[v.name]; !ok {
+			t.Errorf("the helper cannot be the service %s", v.name)
+		}
+	}
+	if len(known) != len(installed) {
+		t.Errorf("of %d services %d are installed", len(known), len(installed))
 	}
 }
 

@@ -3,6 +3,7 @@ package storage
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -34,6 +35,10 @@ func (h *Host) checkFiles(base, cow *os.File) (sectors uint64, err error) {
 	return uint64(below.Size / sectorBytes), nil
 }
 
+// stalling are the file systems of which an ordinary user can make one that never answers: a program of his serves it, or
+// what lies below it in a namespace of his. Whoever reads the device, udev to begin with, would wait for ever.
+var stalling = []int64{unix.FUSE_SUPER_MAGIC, unix.OVERLAYFS_SUPER_MAGIC}
+
 func (h *Host) checkFile(f *os.File, access int) (stat unix.Stat_t, err error) {
 	conn, err := f.SyscallConn()
 	if err != nil {
@@ -58,9 +63,8 @@ func (h *Host) checkFile(f *os.File, access int) (stat unix.Stat_t, err error) {
 		return stat, model.Errorf(model.ErrInvalid, "it is not a regular file")
 	case int(stat.Uid) != h.o.UID:
 		return stat, model.Errorf(model.ErrDenied, "it belongs to the user %d, not to %d", stat.Uid, h.o.UID)
-	case system.Type == unix.FUSE_SUPER_MAGIC:
-		// Its user answers for it, and whoever reads the device, udev to begin with, would wait for that.
-		return stat, model.Errorf(model.ErrInvalid, "it is in a file system that a program serves (FUSE)")
+	case h.o.UID != 0 && slices.Contains(stalling, int64(system.Type)):
+		return stat, model.Errorf(model.ErrInvalid, "it is in a file system whose user may have to answer for it (FUSE or overlayfs)")
 	case flags&(unix.O_ACCMODE|unix.O_PATH|unix.O_APPEND) != access:
 		return stat, model.Errorf(model.ErrInvalid, "it is open in the wrong way (flags %#x)", flags)
 	}
