@@ -3,6 +3,7 @@ package storage
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/model"
+	"banger/internal/testenv"
 )
 
 const instance = model.InstanceID("aaaaaaaa")
@@ -185,6 +187,37 @@ func TestDescriptorsAreChecked(t *testing.T) {
 	foreign := New(Options{Instance: instance, UID: os.Getuid() + 1})
 	if _, err := foreign.checkFiles(base, cow); !errors.Is(err, model.ErrDenied) {
 		t.Errorf("of another user: got %v, want ErrDenied", err)
+	}
+}
+
+// TestAFileThatCanBeKeptFromAnswering is one of an ordinary user's in an overlay, of which root may have as many as it likes.
+func TestAFileThatCanBeKeptFromAnswering(t *testing.T) {
+	t.Parallel()
+	testenv.NeedRoot(t)
+	dir := testenv.SmallDisk(t, 4<<20)
+	at := filepath.Join(dir, "at")
+	for _, name := range []string{"lower", "upper", "work", "at"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Mount("banger-test", at, "overlay", 0, fmt.Sprintf("lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", dir)); err != nil {
+		t.Skipf("not run: needs to mount an overlay: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(at, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	for uid, refused := range map[int]bool{0: false, 1000: true} {
+		path := filepath.Join(at, fmt.Sprint(uid))
+		if err := errors.Join(os.WriteFile(path, make([]byte, 512), 0o600), os.Chown(path, uid, uid)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := New(Options{Instance: instance, UID: uid}).checkFile(open(t, path, os.O_RDONLY), os.O_RDONLY)
+		if refused != errors.Is(err, model.ErrInvalid) || !refused && err != nil {
+			t.Errorf("uid %d: %v", uid, err)
+		}
 	}
 }
 
