@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -84,6 +85,9 @@ func attach(t *testing.T, descriptors uint32) []byte {
 // malformed are messages that are torn, huge or not known.
 func malformed(t *testing.T) []call {
 	whole := detach(t, func(*helperv1.Call) {})
+	if m := padded(whole, wire.Most); len(m) != wire.Most || wire.Decode(m, &helperv1.Call{}) != nil {
+		t.Errorf("a message padded to %d bytes has %d, or is none", wire.Most, len(m))
+	}
 	nothing := func(*helperv1.Call) {}
 	calls := []call{
 		{"a byte", []byte{0xff}, nil, model.ErrInvalid},
@@ -93,6 +97,7 @@ func malformed(t *testing.T) []call {
 		{"text", []byte("GET / HTTP/1.1\r\n\r\n"), nil, model.ErrInvalid},
 		{"one byte too many", append(detach(t, nothing), make([]byte, wire.Most)...), nil, model.ErrInvalid},
 		{"a huge one", bytes.Repeat(whole, 150<<10/len(whole)), nil, model.ErrInvalid},
+		{"a whole one in the first part of one too long", append(padded(detach(t, nothing), wire.Most), whole...), nil, model.ErrInvalid},
 		{"a field too many", protowire.AppendString(protowire.AppendTag(detach(t, nothing), 9, protowire.BytesType), "x"), nil, model.ErrInvalid},
 		{"a number for the verb", protowire.AppendVarint(protowire.AppendTag(nil, 2, protowire.VarintType), 7), nil, model.ErrInvalid},
 		{"a group", protowire.AppendTag(detach(t, nothing), 5, protowire.StartGroupType), nil, model.ErrInvalid},
@@ -115,6 +120,13 @@ func malformed(t *testing.T) []call {
 		calls = append(calls, call{fmt.Sprintf("torn after %d of %d bytes", n, len(whole)), whole[:n], nil, nil})
 	}
 	return calls
+}
+
+// padded makes a message as long as that, by an installation in front of the one that counts.
+func padded(data []byte, length int) []byte {
+	rest := length - len(data)
+	pad := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), strings.Repeat("x", rest-4))
+	return append(pad, data...)
 }
 
 // misnamed are ids that are none.
@@ -297,6 +309,7 @@ func TestHostileCallsHaveNoEffect(t *testing.T) { //nolint:tparallel,paralleltes
 	}))
 	calls := append(append(malformed(t), misnamed(t)...), misfitted(t)...)
 	calls = append(calls, call{"an empty message", nil, nil, nil})
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it would close what is forgotten
 	before, devices := descriptors(t), devicesOfHost(t)
 	for _, c := range calls {
 		err, answered := c.send(t, socket)
