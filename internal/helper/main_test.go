@@ -10,6 +10,7 @@ import (
 
 	"banger/internal/helper"
 	"banger/internal/helper/wire"
+	"banger/internal/testenv"
 )
 
 // helperVariable is the environment variable that makes the test program the helper.
@@ -25,10 +26,7 @@ func TestMain(m *testing.M) {
 // started is the helper with a socket, as systemd starts it: the process id is in its environment before it is there.
 func started(t *testing.T, network string, args ...string) (path string, cmd *exec.Cmd) {
 	t.Helper()
-	path = filepath.Join(t.TempDir(), "socket")
-	if len(path) > 100 {
-		t.Skip("not run: the temporary directory's path is too long for a socket")
-	}
+	path = filepath.Join(testenv.QuickDir(t), "socket")
 	l, err := net.ListenUnix(network, &net.UnixAddr{Name: path, Net: network})
 	if err != nil {
 		t.Fatal(err)
@@ -56,9 +54,7 @@ func started(t *testing.T, network string, args ...string) (path string, cmd *ex
 
 func TestSystemdsSocketIsServed(t *testing.T) {
 	t.Parallel()
-	if os.Getuid() != 0 {
-		t.Skip("not run: needs root, for whom the helper says hello whoever its owner is")
-	}
+	testenv.NeedRoot(t) // for whom the helper says hello whoever its owner is
 	path, cmd := started(t, wire.Network, "storage", "--owner", "12345")
 	hello, err := wire.Client{Socket: path}.Hello(t.Context())
 	if err != nil || hello.GetService() != "storage" || hello.GetOwner() != 12345 || hello.GetVersion() == "" {

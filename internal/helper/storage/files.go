@@ -63,7 +63,7 @@ func (h *Host) checkFile(f *os.File, access int) (stat unix.Stat_t, err error) {
 		return stat, model.Errorf(model.ErrInvalid, "it is not a regular file")
 	case int(stat.Uid) != h.o.UID:
 		return stat, model.Errorf(model.ErrDenied, "it belongs to the user %d, not to %d", stat.Uid, h.o.UID)
-	case h.o.UID != 0 && slices.Contains(stalling, int64(system.Type)):
+	case h.o.UID != 0 && slices.Contains(stalling, system.Type):
 		return stat, model.Errorf(model.ErrInvalid, "it is in a file system whose user may have to answer for it (FUSE or overlayfs)")
 	case flags&(unix.O_ACCMODE|unix.O_PATH|unix.O_APPEND) != access:
 		return stat, model.Errorf(model.ErrInvalid, "it is open in the wrong way (flags %#x)", flags)

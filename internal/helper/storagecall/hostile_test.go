@@ -243,7 +243,7 @@ func anothers(t *testing.T, size int64) *os.File {
 }
 
 // send makes the call and returns the error that is answered; answered is false when the connection ends without one.
-func (c call) send(t *testing.T, socket string) (err error, answered bool) { //nolint:revive // the error is the result here
+func (c call) send(t *testing.T, socket string) (err error, answered bool) {
 	t.Helper()
 	conn, derr := net.DialUnix(wire.Network, nil, &net.UnixAddr{Name: socket, Net: wire.Network})
 	if derr != nil {
@@ -302,7 +302,7 @@ func devicesOfHost(t *testing.T) string {
 }
 
 // TestHostileCallsHaveNoEffect is not parallel: it counts descriptors.
-func TestHostileCallsHaveNoEffect(t *testing.T) { //nolint:tparallel,paralleltest // see above
+func TestHostileCallsHaveNoEffect(t *testing.T) {
 	var effects atomic.Int64
 	socket := here(t, service(func(c serve.Caller) storagecall.Host {
 		return guarded{storage.New(storage.Options{Instance: c.Instance, UID: c.UID, GID: c.GID}), &effects}

@@ -15,6 +15,7 @@ import (
 	"banger/internal/helper/wire"
 	"banger/internal/model"
 	"banger/internal/rootdisk/dmsnap/dmsnaptest"
+	"banger/internal/testenv"
 )
 
 // pretendedVariable is the environment variable that makes the test program a helper, whose host is pretended in the
@@ -46,12 +47,7 @@ func service(hosts func(serve.Caller) storagecall.Host) serve.Service {
 // listen makes a socket with a path that fits.
 func listen(t *testing.T) (*net.UnixListener, string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "banger-helper-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	path := filepath.Join(dir, "socket")
+	path := filepath.Join(testenv.QuickDir(t), "socket")
 	l, err := net.ListenUnix(wire.Network, &net.UnixAddr{Name: path, Net: wire.Network})
 	if err != nil {
 		t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 	"banger/internal/model"
 )
 
+// The limits of a message.
 const (
 	Most  = 64 << 10 // bytes of a message
 	Files = 4        // descriptors of one
