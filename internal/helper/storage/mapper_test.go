@@ -204,6 +204,14 @@ func TestMappedDevicesThatAreNotOursStay(t *testing.T) {
 	if _, err := h.Attach(t.Context(), id, base, cow); !errors.Is(err, model.ErrExists) {
 		t.Errorf("over a name that is taken: got %v, want ErrExists", err)
 	}
+	// Another user may name the installation and the VM, and gets at neither.
+	thief := New(Options{Instance: other.o.Instance, UID: other.o.UID + 1})
+	if all, err := thief.List(t.Context()); err != nil || len(all) != 0 {
+		t.Errorf("another user lists %+v, %v", all, err)
+	}
+	if err := thief.Detach(t.Context(), id); err != nil {
+		t.Error(err)
+	}
 	if again, err := other.List(t.Context()); err != nil || len(again) != 1 || again[0] != theirs {
 		t.Errorf("another installation's became %+v, %v", again, err)
 	}
