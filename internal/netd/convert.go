@@ -70,10 +70,10 @@ func identityOf(m *netdv1.Port) (port.Identity, error) {
 		return port.Identity{}, model.Errorf(model.ErrInvalid, "cannot connect to the socket %q: it is no absolute path", m.GetSocket())
 	case len(m.GetMac()) != len(mac) || mac[0]&1 != 0 || mac == link.MAC{} || mac == link.GatewayMAC():
 		return port.Identity{}, model.Errorf(model.ErrInvalid, "cannot use %x as a VM's ethernet address", m.GetMac())
-	case err != nil || !egress.Guests().Contains(address.Addr()):
-		return port.Identity{}, model.Errorf(model.ErrInvalid, "cannot use %q as a VM's address: it is not of %s with a prefix length", m.GetAddress(), egress.Guests())
-	case gatewayErr != nil || !egress.Guests().Contains(gateway) || gateway == address.Addr():
-		return port.Identity{}, model.Errorf(model.ErrInvalid, "cannot use %q as the gateway of %s: it is not another address of %s", m.GetGateway(), address, egress.Guests())
+	case err != nil || !model.GuestRange().Contains(address.Addr()):
+		return port.Identity{}, model.Errorf(model.ErrInvalid, "cannot use %q as a VM's address: it is not of %s with a prefix length", m.GetAddress(), model.GuestRange())
+	case gatewayErr != nil || !model.GuestRange().Contains(gateway) || gateway == address.Addr():
+		return port.Identity{}, model.Errorf(model.ErrInvalid, "cannot use %q as the gateway of %s: it is not another address of %s", m.GetGateway(), address, model.GuestRange())
 	case m.GetMtu() < minMTU || m.GetMtu() > maxMTU:
 		return port.Identity{}, model.Errorf(model.ErrInvalid, "cannot use an MTU of %d: it can be %d to %d", m.GetMtu(), minMTU, maxMTU)
 	}

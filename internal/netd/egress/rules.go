@@ -25,13 +25,13 @@ type OwnAddress func(addr netip.Addr) bool
 type Rules struct {
 	policy      model.Policy
 	own         OwnAddress
-	unreachable []Range
-	notPublic   []Range
+	unreachable []model.Range
+	notPublic   []model.Range
 }
 
 // New returns the rules of a policy.
 func New(policy model.Policy, own OwnAddress) *Rules {
-	return &Rules{policy: policy, own: own, unreachable: unreachable(), notPublic: notPublic()}
+	return &Rules{policy: policy, own: own, unreachable: model.UnreachableRanges(), notPublic: model.PrivateRanges()}
 }
 
 // Policy is what the rules were made of.

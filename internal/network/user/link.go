@@ -2,9 +2,7 @@ package user
 
 import (
 	"bufio"
-	"crypto/sha256"
 	"io"
-	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -36,15 +34,9 @@ func linkOf(instance model.InstanceID, s network.Spec) (network.Link, error) {
 	// The guest is alone in its network, so that whatever it sends goes to the gateway.
 	address := netip.AddrFrom4([4]byte{198, 18 + byte(host>>16), byte(host >> 8), byte(host)})
 	return network.Link{
-		Kind: s.Kind, Socket: socketIn(s.Dir), Tap: tapName, MAC: hardwareAddress(instance, s.Slot), MTU: mtu,
+		Kind: s.Kind, Socket: socketIn(s.Dir), Tap: tapName, MAC: model.HardwareAddress(instance, s.Slot), MTU: mtu,
 		Address: netip.PrefixFrom(address, 32), Gateway: gateway(), DNS: []netip.Addr{gateway()},
 	}, nil
-}
-
-// hardwareAddress is a locally administered address.
-func hardwareAddress(instance model.InstanceID, slot int) net.HardwareAddr {
-	sum := sha256.Sum256([]byte("banger mac " + instance))
-	return net.HardwareAddr{0x02, sum[0], sum[1], byte(slot >> 16), byte(slot >> 8), byte(slot)}
 }
 
 func portOf(id model.VMID, s network.Spec, link network.Link) *netdv1.Port {
