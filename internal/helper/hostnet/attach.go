@@ -1,0 +1,216 @@
+package hostnet
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"banger/internal/crash"
+	"banger/internal/model"
+)
+
+// Attach gives the VM its port, or changes the rules of one that it has, in one transaction: at no moment is there a port
+// without rules, or with weaker ones than before and after. What fails leaves the rules that were, and no port that was
+// not.
+func (h *Host) Attach(ctx context.Context, id model.VMID, slot int, want Rules) (Port, error) {
+	fail := func(err error) (Port, error) {
+		return Port{}, model.HostErrorf(err, "cannot attach %s to the bridge", id)
+	}
+	if err := errors.Join(h.check(id), checkRules(slot, want)); err != nil {
+		return fail(err)
+	}
+	if err := h.lock(ctx); err != nil {
+		return fail(err)
+	}
+	defer h.unlock()
+	links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fail(err)
+	}
+	defer links.Close()
+	had, err := h.has(links, id, slot)
+	if err != nil {
+		return fail(err)
+	}
+	crash.At("hostnet.attach.before")
+	p, err := h.attach(links, id, slot, want)
+	if err != nil {
+		if !had {
+			err = errors.Join(err, h.detach(links, id))
+		}
+		return fail(err)
+	}
+	crash.At("hostnet.attach.after")
+	return p, nil
+}
+
+// checkRules refuses what no VM may be given. The words of a policy are checked again: who calls may be an ordinary user.
+func checkRules(slot int, want Rules) error {
+	if slot < 1 || slot > MaxSlot {
+		return model.Errorf(model.ErrUnsupported, "its number is %d, and a bridge has addresses for %d", slot, MaxSlot)
+	}
+	again, err := model.ParsePolicy(want.Policy.String())
+	if err != nil {
+		return err
+	}
+	for _, e := range again.Entries {
+		if e.Domain != "" {
+			return model.Errorf(model.ErrUnsupported, "its policy has the domain %s, and the kernel's rules know addresses only", e)
+		}
+	}
+	if r := want.Resolver; r.IsValid() && (!r.Is4() || unreachable(r)) {
+		return model.Errorf(model.ErrInvalid, "%s cannot be asked for names", r)
+	}
+	return nil
+}
+
+func unreachable(addr netip.Addr) bool {
+	for _, r := range model.UnreachableRanges() {
+		if r.Prefix.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// has says whether the slot is this VM's already.
+func (h *Host) has(links *netlink.Handle, id model.VMID, slot int) (bool, error) {
+	tap, err := h.findTap(links, slot)
+	return tap != nil && ownerOfAlias(tap.Attrs().Alias) == id && tap.Attrs().Flags&unix.IFF_UP != 0, err
+}
+
+func (h *Host) attach(links *netlink.Handle, id model.VMID, slot int, want Rules) (Port, error) {
+	if err := h.evict(links, id, slot); err != nil {
+		return Port{}, err
+	}
+	br, err := h.findBridge(links)
+	if err != nil {
+		return Port{}, err
+	}
+	r, err := h.newRules()
+	if err != nil {
+		return Port{}, err
+	}
+	t, err := r.look()
+	if err != nil {
+		return Port{}, err
+	}
+	if br == nil && len(t.family) > 0 { // of a bridge that is gone, and perhaps of other addresses
+		r.removeAll(t)
+		if err := r.commit(); err != nil {
+			return Port{}, err
+		}
+		t = tables{}
+	}
+	br, part, err := h.ensureBridge(links)
+	if err != nil {
+		return Port{}, err
+	}
+	if err := h.rule(t, id, slot, part, want); err != nil {
+		return Port{}, err
+	}
+	crash.At("hostnet.attach.rules")
+	tap, err := h.findTap(links, slot)
+	if err != nil {
+		return Port{}, err
+	}
+	if tap == nil {
+		if err := keepTap(h.tap(slot), h.o.UID); err != nil {
+			return Port{}, err
+		}
+		crash.At("hostnet.attach.tap")
+		if tap, err = h.findTap(links, slot); err != nil {
+			return Port{}, err
+		}
+		if tap == nil {
+			return Port{}, model.Errorf(model.ErrUnavailable, "%s went away as it was made", h.tap(slot))
+		}
+	}
+	if err := h.plug(links, tap, br, id, slot, addressIn(part, slot)); err != nil {
+		return Port{}, err
+	}
+	crash.At("hostnet.attach.plugged")
+	if err := links.LinkSetUp(tap); err != nil {
+		return Port{}, err
+	}
+	return h.port(id, slot, part, br.Attrs().MTU), nil
+}
+
+func (h *Host) port(id model.VMID, slot int, part netip.Prefix, mtu int) Port {
+	return Port{
+		ID: id, Slot: slot, Tap: h.tap(slot), Ruled: true, MAC: model.HardwareAddress(h.o.Instance, slot),
+		Address: addressIn(part, slot), Gateway: addressIn(part, 0), MTU: mtu,
+	}
+}
+
+// evict takes away what somebody else has of the slot, or the VM of another: slots are one VM's each, so that is left over.
+func (h *Host) evict(links *netlink.Handle, id model.VMID, slot int) error {
+	found, err := h.found(links)
+	if err != nil {
+		return err
+	}
+	for _, p := range found.Ports {
+		if (p.Slot == slot) == (p.ID == id) {
+			continue // its own, or another's elsewhere
+		}
+		if err := h.remove(links, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rule puts the rules of a VM in force, and those that all share.
+func (h *Host) rule(t tables, id model.VMID, slot int, part netip.Prefix, want Rules) error {
+	r, err := h.newRules()
+	if err != nil {
+		return err
+	}
+	r.shared(part)
+	r.narrow(t, slot, part, want)
+	r.vm(id, slot, part, want)
+	if err := r.commit(); err != nil {
+		return err
+	}
+	return h.dropEmptyGroups()
+}
+
+// Open opens the VM's tap for a VMM, which is to have it alone.
+func (h *Host) Open(ctx context.Context, id model.VMID) (*os.File, error) {
+	fail := func(err error) (*os.File, error) {
+		return nil, model.HostErrorf(err, "cannot open the tap of %s", id)
+	}
+	if err := h.check(id); err != nil {
+		return fail(err)
+	}
+	if err := h.lock(ctx); err != nil {
+		return fail(err)
+	}
+	defer h.unlock()
+	links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fail(err)
+	}
+	defer links.Close()
+	found, err := h.found(links)
+	if err != nil {
+		return fail(err)
+	}
+	for _, p := range found.Ports {
+		if p.ID == id && p.Tap != "" {
+			f, err := openTap(p.Tap)
+			if errors.Is(err, unix.EBUSY) {
+				err = model.Errorf(model.ErrState, "another process has %s open", p.Tap)
+			}
+			if err != nil {
+				return fail(err)
+			}
+			return f, nil
+		}
+	}
+	return fail(model.Errorf(model.ErrNotFound, "it has none"))
+}

@@ -1,0 +1,232 @@
+package hostnet
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"banger/internal/crash"
+	"banger/internal/model"
+)
+
+// What a bridge's alias says: how forwarding was before the first of us came. It is where this is remembered, since it is
+// there exactly as long as it matters.
+const (
+	bridgeAlias  = "banger, ip_forward was "
+	forwardedNot = bridgeAlias + "0"
+	forwarded    = bridgeAlias + "1"
+)
+
+// defaultMTU is that of a host of whose way out nothing is known.
+const defaultMTU = 1500
+
+// ensureBridge makes the bridge where it is not there or not whole, and returns it with its part of the VMs' range.
+func (h *Host) ensureBridge(links *netlink.Handle) (netlink.Link, netip.Prefix, error) {
+	br, err := h.findBridge(links)
+	if err != nil {
+		return nil, netip.Prefix{}, err
+	}
+	if br == nil {
+		off := false
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.MTU, attrs.HardwareAddr = h.bridge(), wayOutMTU(links), model.HardwareAddress(h.o.Instance, 0)
+		// The kernel need not read who listens to what: no multicast is carried.
+		if err := links.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &off}); err != nil {
+			return nil, netip.Prefix{}, err
+		}
+		crash.At("hostnet.bridge.made")
+		if br, err = h.findBridge(links); err != nil {
+			return nil, netip.Prefix{}, err
+		}
+		if br == nil {
+			return nil, netip.Prefix{}, model.Errorf(model.ErrUnavailable, "the bridge %s went away as it was made", h.bridge())
+		}
+	}
+	if err := quiet(h.bridge()); err != nil {
+		return nil, netip.Prefix{}, err
+	}
+	if err := h.forward(links, br); err != nil {
+		return nil, netip.Prefix{}, err
+	}
+	part, err := h.ensureRange(links, br)
+	if err == nil {
+		err = links.LinkSetUp(br)
+	}
+	crash.At("hostnet.bridge.up")
+	return br, part, err
+}
+
+// findBridge returns the bridge, nil when there is none.
+func (h *Host) findBridge(links *netlink.Handle) (netlink.Link, error) {
+	l, err := links.LinkByName(h.bridge())
+	switch {
+	case isNoLink(err):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case l.Type() != "bridge":
+		return nil, model.Errorf(model.ErrExists, "%s is a %s and not banger's", h.bridge(), l.Type())
+	}
+	return l, nil
+}
+
+func isNoLink(err error) bool {
+	var none netlink.LinkNotFoundError
+	return errors.As(err, &none) || errors.Is(err, syscall.ENODEV)
+}
+
+// wayOutMTU is that of the device that packets to the internet leave by.
+func wayOutMTU(links *netlink.Handle) int {
+	routes, err := links.RouteList(nil, unix.AF_INET)
+	if err != nil {
+		return defaultMTU
+	}
+	for _, r := range routes {
+		if r.Dst != nil && !r.Dst.IP.IsUnspecified() {
+			continue
+		}
+		if l, err := links.LinkByIndex(r.LinkIndex); err == nil && l.Attrs().MTU >= 1280 && l.Attrs().MTU <= 9000 {
+			return l.Attrs().MTU
+		}
+	}
+	return defaultMTU
+}
+
+// ensureRange gives the bridge the gateway's address in a part of the VMs' range that nobody else on this host has.
+func (h *Host) ensureRange(links *netlink.Handle, br netlink.Link) (netip.Prefix, error) {
+	part, err := rangeOf(links, br)
+	if err != nil || part.IsValid() {
+		return part, err
+	}
+	routes, err := links.RouteListFiltered(unix.AF_INET, &netlink.Route{}, 0)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	for i := range rangesOfHost {
+		part := rangeAt((h.preferred() + i) % rangesOfHost)
+		if takenBy(routes, part) {
+			continue
+		}
+		gateway := netip.PrefixFrom(addressIn(part, 0), part.Bits())
+		address, err := netlink.ParseAddr(gateway.String())
+		if err != nil {
+			return netip.Prefix{}, err
+		}
+		return part, links.AddrAdd(br, address)
+	}
+	return netip.Prefix{}, model.Errorf(model.ErrUnavailable, "every part of %s is in use on this host", model.GuestRange())
+}
+
+// takenBy says whether a route other than those to larger networks than the VMs' range leads into part.
+func takenBy(routes []netlink.Route, part netip.Prefix) bool {
+	for _, r := range routes {
+		if r.Dst == nil {
+			continue
+		}
+		addr, ok := netip.AddrFromSlice(r.Dst.IP.To4())
+		bits, _ := r.Dst.Mask.Size()
+		if ok && bits >= model.GuestRange().Bits() && netip.PrefixFrom(addr, bits).Overlaps(part) {
+			return true
+		}
+	}
+	return false
+}
+
+// rangeOf is the part that the bridge has; the zero Prefix for none.
+func rangeOf(links *netlink.Handle, br netlink.Link) (netip.Prefix, error) {
+	addresses, err := links.AddrList(br, unix.AF_INET)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	for _, a := range addresses {
+		addr, ok := netip.AddrFromSlice(a.IP.To4())
+		if bits, _ := a.Mask.Size(); ok && bits == rangeBits && model.GuestRange().Contains(addr) {
+			return netip.PrefixFrom(addr, bits).Masked(), nil
+		}
+	}
+	return netip.Prefix{}, nil
+}
+
+// forward has the kernel forward packets, and the bridge remember whether it did so before.
+func (h *Host) forward(links *netlink.Handle, br netlink.Link) error {
+	lock, err := lockForwarding()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if !strings.HasPrefix(br.Attrs().Alias, bridgeAlias) {
+		was, err := getSysctl(forwardIn)
+		if err != nil {
+			return err
+		}
+		before := forwarded
+		others, err := h.others(links)
+		if err != nil {
+			return err
+		}
+		for _, alias := range others {
+			if alias == forwardedNot {
+				was = "0" // it is one of us who switched it on
+			}
+		}
+		if was == "0" {
+			before = forwardedNot
+		}
+		if err := links.LinkSetAlias(br, before); err != nil {
+			return err
+		}
+		crash.At("hostnet.bridge.noted")
+	}
+	if now, err := getSysctl(forwardIn); err != nil || now != "0" {
+		return err
+	}
+	return setSysctl(forwardIn, "1")
+}
+
+// others are the aliases of the bridges of other installations.
+func (h *Host) others(links *netlink.Handle) ([]string, error) {
+	all, err := links.LinkList()
+	if err != nil {
+		return nil, err
+	}
+	var aliases []string
+	for _, l := range all {
+		instance, ours := strings.CutPrefix(l.Attrs().Name, bridgePrefix)
+		if ours && model.InstanceID(instance).Valid() && l.Type() == "bridge" && l.Attrs().Name != h.bridge() &&
+			strings.HasPrefix(l.Attrs().Alias, bridgeAlias) {
+			aliases = append(aliases, l.Attrs().Alias)
+		}
+	}
+	return aliases, nil
+}
+
+// removeBridge gives back what was changed for it, and then removes it. That there is none is success.
+func (h *Host) removeBridge(links *netlink.Handle) error {
+	br, err := h.findBridge(links)
+	if err != nil || br == nil {
+		return err
+	}
+	lock, err := lockForwarding()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	others, err := h.others(links)
+	if err != nil {
+		return err
+	}
+	if br.Attrs().Alias == forwardedNot && len(others) == 0 {
+		if err := setSysctl(forwardIn, "0"); err != nil {
+			return err
+		}
+	}
+	crash.At("hostnet.close.unforwarded")
+	if err := links.LinkDel(br); err != nil && !isNoLink(err) {
+		return err
+	}
+	return nil
+}

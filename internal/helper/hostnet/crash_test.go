@@ -1,0 +1,71 @@
+//go:build crash
+
+package hostnet
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"banger/internal/crash"
+	"banger/internal/model"
+)
+
+// TestKilledAtAnyPoint requires that after a kill nothing that has no rules is up, that a VM can be attached, whatever is
+// there of it, and that afterwards the host is as it was: also when somebody else sweeps what was left.
+func TestKilledAtAnyPoint(t *testing.T) {
+	t.Parallel()
+	for _, point := range crash.Points() {
+		if !strings.HasPrefix(point, "hostnet.") {
+			continue
+		}
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			h := newHost(t)
+			before := h.listing(t)
+			for _, attach := range []bool{true, false} {
+				n, id := New(Options{Instance: model.NewInstanceID()}), model.NewVMID()
+				h.do(func() {
+					cmd := exec.Command("/proc/self/exe")
+					cmd.Env = append(os.Environ(), crash.Env+"="+point, instanceVariable+"="+string(n.o.Instance), vmVariable+"="+string(id))
+					err := cmd.Run()
+					var exit *exec.ExitError
+					if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+						t.Errorf("it was not killed there: %v", err)
+					}
+					found, err := n.List(t.Context())
+					if err != nil {
+						t.Error(err)
+					}
+					for _, p := range found.Ports {
+						if up := exec.Command("sh", "-c", "ip -o link show up dev "+p.Tap+" | grep -q ,UP").Run() == nil; p.Tap != "" && !p.Ruled && up {
+							t.Errorf("%s is up and has no rules", p.Tap)
+						}
+					}
+				})
+				if attach {
+					g := h.attachAs(t, n, id, 1, "public,group:a", internet)
+					if _, err := g.ask("tcp4", internet, port); err != nil {
+						t.Errorf("its network does not work: %v", err)
+					}
+					g.close()
+				}
+				h.do(func() {
+					forget := func() error { return n.Detach(t.Context(), id) }
+					if !attach {
+						forget = func() error { return n.Sweep(t.Context(), nil) }
+					}
+					if err := forget(); err != nil {
+						t.Error(err)
+					}
+				})
+				if after := h.listing(t); after != before {
+					t.Errorf("before:\n%s\nafter:\n%s", before, after)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,85 @@
+// Package hostnet gives VMs taps on a bridge, behind rules of the kernel's: the verbs of networks that only root can do.
+//
+// They are the whole of what a caller can ask of it: Attach, Open, Detach, Sweep and List. Attach takes a VM's id, its slot
+// and what it may reach, never a name. Every name on the host is worked out of the installation's id, the VM's id and its
+// slot, so nothing needs to be remembered: after a crash, what is there is found by its name. What bears another
+// installation's id, or none, is never touched.
+//
+// There are, for an installation that has any VM attached: a bridge with the gateway's address, and two nftables tables,
+// one for frames and one for packets. For each VM: a tap, which is a port of the bridge and isolated from the others, its
+// neighbour entry, and its chains, elements of sets and names of groups in the tables. A VM's rules are there before its
+// tap is up, and its tap is gone before they are; they change in one transaction, which the kernel takes whole or not.
+package hostnet
+
+import (
+	"context"
+	"net"
+	"net/netip"
+
+	"banger/internal/model"
+)
+
+// Options are what a Host needs.
+type Options struct {
+	Instance model.InstanceID
+	UID      int // of whom the taps are, and whose processes on this host may reach the VMs
+}
+
+// Host is this host's kernel, as one installation may use it. It keeps nothing; but the changes of an installation must
+// all be made through one of them, which makes one at a time.
+type Host struct {
+	o    Options
+	busy chan struct{} // held while something is changed
+}
+
+// New returns a Host. It touches nothing.
+func New(o Options) *Host { return &Host{o: o, busy: make(chan struct{}, 1)} }
+
+// Rules are what a VM may send. Only answers reach it from elsewhere, and what comes from those of its groups.
+type Rules struct {
+	Policy model.Policy // without domains
+	// Resolver is who answers what is asked of the gateway's DNS port, an address that is not the loopback; the zero Addr
+	// for nobody.
+	Resolver netip.Addr
+}
+
+// Port is what stands for a VM on this host. Each part may be missing, after a crash.
+type Port struct {
+	ID      model.VMID // "" when nothing tells
+	Slot    int        // 0 when nothing tells
+	Tap     string
+	Ruled   bool             // there are rules
+	MAC     net.HardwareAddr // of the guest's interface
+	Address netip.Addr       // of the guest
+	Gateway netip.Addr
+	MTU     int
+}
+
+// Found is all that there is of an installation.
+type Found struct {
+	Ports  []Port
+	Bridge string   // its name, "" for none
+	Tables []string // "bridge NAME" and "ip NAME"
+}
+
+func (h *Host) check(id model.VMID) error {
+	if !h.o.Instance.Valid() || !id.Valid() {
+		return model.Errorf(model.ErrInvalid, "cannot name the devices of installation %q and VM %q", h.o.Instance, id)
+	}
+	return nil
+}
+
+// lock waits for whatever else is changed.
+func (h *Host) lock(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case h.busy <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (h *Host) unlock() { <-h.busy }

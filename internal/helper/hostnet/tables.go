@@ -1,0 +1,142 @@
+package hostnet
+
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/google/nftables"
+
+	"banger/internal/model"
+)
+
+// tables are what an installation's hold now.
+type tables struct {
+	names  []string // "bridge NAME", "ip NAME"
+	family []*nftables.Table
+	chains []chain
+	sets   []set
+}
+
+// chain is one of a VM.
+type chain struct {
+	*nftables.Chain
+	id   model.VMID
+	slot int
+}
+
+// set is one of groups, or a map.
+type set struct {
+	*nftables.Set
+	elements []nftables.SetElement
+}
+
+// look reads the tables.
+func (r *rules) look() (t tables, err error) {
+	for _, own := range []*nftables.Table{r.frames, r.ip} {
+		all, err := r.ListTablesOfFamily(own.Family)
+		if err != nil {
+			return t, err
+		}
+		if !slices.ContainsFunc(all, func(o *nftables.Table) bool { return o.Name == own.Name }) {
+			continue
+		}
+		kind := "ip "
+		if own == r.frames {
+			kind = "bridge "
+		}
+		t.names, t.family = append(t.names, kind+own.Name), append(t.family, own)
+		chains, err := r.ListChainsOfTableFamily(own.Family)
+		if err != nil {
+			return t, err
+		}
+		for _, c := range chains {
+			if id, slot, ok := ownerOfChain(c.Name); ok && c.Table.Name == own.Name {
+				t.chains = append(t.chains, chain{&nftables.Chain{Name: c.Name, Table: own}, id, slot})
+			}
+		}
+		sets, err := r.GetSets(own)
+		if err != nil {
+			return t, err
+		}
+		for _, s := range sets {
+			elements, err := r.GetSetElements(s)
+			if err != nil {
+				return t, err
+			}
+			t.sets = append(t.sets, set{s, elements})
+		}
+	}
+	return t, nil
+}
+
+// slots are those that a VM has chains by.
+func (t tables) slots(id model.VMID) []int {
+	var slots []int
+	for _, c := range t.chains {
+		if c.id == id && !slices.Contains(slots, c.slot) {
+			slots = append(slots, c.slot)
+		}
+	}
+	return slots
+}
+
+// holders are the VMs that have chains for a slot.
+func (t tables) holders(slot int) []model.VMID {
+	var ids []model.VMID
+	for _, c := range t.chains {
+		if c.slot == slot && !slices.Contains(ids, c.id) {
+			ids = append(ids, c.id)
+		}
+	}
+	return ids
+}
+
+// removeAll takes the tables away.
+func (r *rules) removeAll(t tables) {
+	for _, own := range t.family {
+		r.DelTable(own)
+	}
+}
+
+// forget takes away what leads to a VM's chains, and the chains.
+func (r *rules) forget(t tables, id model.VMID, slot int, part netip.Prefix) {
+	for _, s := range t.sets {
+		r.withdraw(s, r.h.keyOf(s, slot, part))
+	}
+	for _, c := range t.chains {
+		if c.id == id && c.slot == slot {
+			r.FlushChain(c.Chain)
+			r.DelChain(c.Chain)
+		}
+	}
+}
+
+// narrow takes a VM's address out of the sets and maps that its new rules do not have it in.
+func (r *rules) narrow(t tables, slot int, part netip.Prefix, want Rules) {
+	groups := want.Policy.Groups()
+	for _, s := range t.sets {
+		group, is := strings.CutPrefix(s.Name, groupPrefix)
+		if is && !slices.Contains(groups, group) || s.Name == mapResolvers {
+			r.withdraw(s, r.h.keyOf(s, slot, part))
+		}
+	}
+}
+
+// keyOf is what stands for a slot in a set: its tap or its address.
+func (h *Host) keyOf(s set, slot int, part netip.Prefix) []byte {
+	if s.Name == mapPorts {
+		return ifname(h.tap(slot))
+	}
+	return addressIn(part, slot).AsSlice()
+}
+
+// withdraw takes a key out of a set, which goes when it is a group's and had nobody else. Its chains go before.
+func (r *rules) withdraw(s set, key []byte) {
+	for _, e := range s.elements {
+		if bytes.Equal(e.Key, key) {
+			r.note(r.SetDeleteElements(s.Set, []nftables.SetElement{{Key: key}}))
+		}
+	}
+}
