@@ -37,7 +37,7 @@ func (c *Client) Status(ctx context.Context) (DaemonStatus, error) {
 		Socket: m.GetSocket(), StateDir: m.GetStateDir(), DataDir: m.GetDataDir(), Log: m.GetLog(), Instance: m.GetInstance(),
 		AgentVersion: m.GetAgentVersion(), AgentProtocol: int(m.GetAgentProtocol()),
 		VMM: m.GetVmm(), Accel: m.GetAccel(), Slow: m.GetSlow(), Problem: m.GetProblem(),
-		VMMs: list(m.GetVmms()), RootDisks: list(m.GetRootDisks()),
+		VMMs: list(m.GetVmms()), RootDisks: list(m.GetRootDisks()), Networks: list(m.GetNetworks()),
 	}, nil
 }
 

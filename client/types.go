@@ -115,6 +115,7 @@ type DaemonStatus struct {
 
 	VMMs      []string `json:"vmms"`       // the drivers that a VM can be made with, in order of preference
 	RootDisks []string `json:"root_disks"` // likewise
+	Networks  []string `json:"networks"`   // likewise
 }
 
 func vmValue(m *bangerv1.VM) VM {

@@ -20,6 +20,7 @@ type CreateRequest struct {
 	Kernel      string
 	VMM         string
 	RootDisk    string // its driver
+	NetworkBy   string // the driver that carries its packets
 	VCPUs       int
 	MemoryBytes int64
 	DiskBytes   int64
@@ -55,7 +56,7 @@ func (c *Client) Create(ctx context.Context, r CreateRequest) (*Operation, error
 	}
 	stream, err := c.vms.Create(ctx, &bangerv1.CreateVMRequest{
 		Spec: &bangerv1.VMSpec{
-			Name: r.Name, Image: r.Image, Kernel: r.Kernel, Vmm: r.VMM, RootDisk: r.RootDisk, Vcpus: int32(r.VCPUs),
+			Name: r.Name, Image: r.Image, Kernel: r.Kernel, Vmm: r.VMM, RootDisk: r.RootDisk, NetworkDriver: r.NetworkBy, Vcpus: int32(r.VCPUs),
 			MemoryBytes: r.MemoryBytes, DiskBytes: r.DiskBytes, Env: r.Env, Workdir: r.Workdir, User: r.User,
 			Network: r.Network, Ports: portMessages(r.Ports), HostPorts: hostPorts, PortsAuto: r.PortsAuto, Proxy: r.Proxy, Ca: r.CA,
 			Pull: r.Pull, Platform: r.Platform, Insecure: r.Insecure, LeaseMain: r.LeaseMain, StartMain: r.StartMain,

@@ -26,6 +26,7 @@ libc6-dev                /usr/include/stdio.h
 qemu-utils               qemu-img
 procps                   pgrep
 iproute2                 ip
+nftables                 nft
 curl                     curl
 busybox-static           /bin/busybox
 '

@@ -23,6 +23,7 @@ type specFlags struct {
 	kernel  string
 	vmm     string
 	root    string // --root-disk
+	carrier string // --network-driver
 	vcpus   countFlag
 	memory  sizeFlag
 	disk    sizeFlag
@@ -44,6 +45,7 @@ func addSpec(a *app, cmd *cobra.Command, f *specFlags) {
 	fs.StringVar(&f.kernel, "kernel", "", "kernel to boot (default "+model.DefaultKernel+")")
 	fs.StringVar(&f.vmm, "vmm", "", "what runs it (default: the best this host has)")
 	fs.StringVar(&f.root, "root-disk", "", "how its root disk is made (default: the configured way, or the best that goes with what runs it)")
+	fs.StringVar(&f.carrier, "network-driver", "", "what carries its packets (default: the configured driver where it carries the policy, or the best that goes with what runs it)")
 	fs.Var(&f.vcpus, "vcpu", "virtual processors")
 	fs.Var(&f.vcpus, "cpus", "the same as --vcpu")
 	cmd.MarkFlagsMutuallyExclusive("vcpu", "cpus")
@@ -57,6 +59,7 @@ func addSpec(a *app, cmd *cobra.Command, f *specFlags) {
 	complete(cmd, "pull", pullPolicies()...)
 	completeFlag(cmd, "kernel", a.completeKernels)
 	completeFlag(cmd, "vmm", a.completeDrivers(func(s client.DaemonStatus) []string { return s.VMMs }))
+	completeFlag(cmd, "network-driver", a.completeDrivers(func(s client.DaemonStatus) []string { return s.Networks }))
 	completeFlag(cmd, "root-disk", a.completeDrivers(func(s client.DaemonStatus) []string { return s.RootDisks }))
 }
 
@@ -86,8 +89,8 @@ func (f *specFlags) request(a *app, auto bool) (client.CreateRequest, error) {
 	}
 	r := client.CreateRequest{
 		Name: f.name, Image: f.image, Pull: f.pull, Platform: f.platform, Insecure: f.insecure, Kernel: f.kernel, VMM: f.vmm,
-		RootDisk: f.root,
-		VCPUs:    int(f.vcpus), MemoryBytes: int64(f.memory), DiskBytes: int64(f.disk),
+		RootDisk: f.root, NetworkBy: f.carrier,
+		VCPUs: int(f.vcpus), MemoryBytes: int64(f.memory), DiskBytes: int64(f.disk),
 		Env: env, Workdir: f.workdir, User: f.user,
 	}
 	return r, f.network.apply(a, &r, auto)

@@ -12,6 +12,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"banger/internal/model"
+	"banger/internal/network"
 	"banger/internal/rootdisk"
 )
 
@@ -24,6 +25,7 @@ type fileConfig struct {
 	DiskSize string `toml:"disk-size"`
 	Network  string `toml:"network"`
 	RootDisk string `toml:"root-disk"`
+	Carrier  string `toml:"network-driver"`
 
 	Images      imagesConfig      `toml:"images"`
 	Firecracker FirecrackerConfig `toml:"firecracker"`
@@ -72,14 +74,27 @@ func loadDefaults(path string) (model.Spec, error) {
 // loadRootDisk returns the name of the root disk driver that the file at path chooses among those, or "".
 func loadRootDisk(path string, drivers []rootdisk.Driver) (string, error) {
 	file, err := readConfig(path)
-	if err != nil || file.RootDisk == "" {
+	if err != nil {
 		return "", err
 	}
-	known := driverNames(drivers)
-	if !slices.Contains(known, file.RootDisk) {
-		return "", configError(path, model.Errorf(model.ErrInvalid, "root-disk = %q: there are %s", file.RootDisk, strings.Join(known, ", ")))
+	return file.RootDisk, known(path, "root-disk", file.RootDisk, driverNames(drivers))
+}
+
+// loadNetwork returns the name of the network driver that the file at path chooses among those, or "".
+func loadNetwork(path string, drivers []network.Driver) (string, error) {
+	file, err := readConfig(path)
+	if err != nil {
+		return "", err
 	}
-	return file.RootDisk, nil
+	return file.Carrier, known(path, "network-driver", file.Carrier, driverNames(drivers))
+}
+
+// known refuses the name of a driver that is none of those.
+func known(path, key, name string, names []string) error {
+	if name == "" || slices.Contains(names, name) {
+		return nil
+	}
+	return configError(path, model.Errorf(model.ErrInvalid, "%s = %q: there are %s", key, name, strings.Join(names, ", ")))
 }
 
 func readConfig(path string) (fileConfig, error) {

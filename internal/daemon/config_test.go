@@ -84,6 +84,31 @@ func TestLoadRootDisk(t *testing.T) {
 	}
 }
 
+func TestLoadNetwork(t *testing.T) {
+	t.Parallel()
+	drivers := Shipped(Host{Log: slog.New(slog.DiscardHandler)}).Networks
+	for text, want := range map[string]string{
+		"network = \"public\"":          "",
+		"network-driver = \"bridge\"":   "bridge",
+		"network-driver = \"user\"":     "user",
+		"network-driver = \"br0\"":      "error: none, user, bridge",
+		"network-driver = [\"bridge\"]": "error: line 1",
+	} {
+		path := filepath.Join(t.TempDir(), "config.toml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := loadNetwork(path, drivers)
+		if says, wrong := strings.CutPrefix(want, "error: "); wrong {
+			if err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), path) {
+				t.Errorf("%q: got %v, want an error that names %q and the file", text, err, says)
+			}
+		} else if got != want || err != nil {
+			t.Errorf("%q: got %q, %v; want %q", text, got, err, want)
+		}
+	}
+}
+
 func TestLoadFirecracker(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]FirecrackerConfig{

@@ -40,9 +40,12 @@ func Doctor(ctx context.Context, c DoctorConfig) model.Diagnosis {
 	}
 	instance, _ := c.Dirs.FindInstance() // none before the first daemon; one that cannot be read is told of below
 	drivers := c.Drivers(Host{Dirs: c.Dirs, Instance: instance, Log: slog.New(slog.DiscardHandler), ReadOnly: true})
-	rootDisk := ""
+	rootDisk, carrier := "", ""
 	if err == nil {
 		rootDisk, err = loadRootDisk(c.Dirs.ConfigFile(), drivers.RootDisks)
+	}
+	if err == nil {
+		carrier, err = loadNetwork(c.Dirs.ConfigFile(), drivers.Networks)
 	}
 	config := model.CheckOf("config", err, configDetail(c.Dirs))
 	if drivers.Close != nil {
@@ -58,7 +61,7 @@ func Doctor(ctx context.Context, c DoctorConfig) model.Diagnosis {
 	d.Checks = append(d.Checks, doctor.Privileges(), doctor.Helper(ctx, wire.Socket(storagecall.Service)), doctor.Namespaces(), doctor.Programs(ctx, c.Client, c.Programs...))
 	d.Checks = append(d.Checks, doctor.Directories(c.Dirs)...)
 	d.Checks = append(d.Checks, config, database)
-	d.Checks = append(d.Checks, doctor.Choice(choose(ctx, c.Dirs, drivers, defaults, rootDisk))...)
+	d.Checks = append(d.Checks, doctor.Choice(choose(ctx, c.Dirs, drivers, defaults, rootDisk, carrier))...)
 	d.Checks = append(d.Checks, doctor.Drivers(ctx, drivers.all()...)...)
 	d.Checks = append(d.Checks, checkImages(ctx, c, rows, defaults)...)
 	if c.Leaks {
@@ -95,10 +98,10 @@ func (d Drivers) all() []any {
 }
 
 // choose asks the VM service for what new VMs get.
-func choose(ctx context.Context, d dirs.Dirs, drivers Drivers, defaults model.Spec, rootDisk string) (vm.Choice, error) {
+func choose(ctx context.Context, d dirs.Dirs, drivers Drivers, defaults model.Spec, rootDisk, carrier string) (vm.Choice, error) {
 	vms := vm.New(vm.Options{
 		Dirs: d, VMMs: drivers.VMMs, RootDisks: drivers.RootDisks, Networks: drivers.Networks,
-		Defaults: defaults, RootDisk: rootDisk, Log: slog.New(slog.DiscardHandler),
+		Defaults: defaults, RootDisk: rootDisk, Network: carrier, Log: slog.New(slog.DiscardHandler),
 	})
 	defer vms.Close()
 	return vms.Default(ctx)

@@ -4,11 +4,13 @@ import (
 	"os"
 	"path/filepath"
 
+	"banger/internal/helper/hostnet"
 	"banger/internal/helper/storage"
 	"banger/internal/helper/storagecall"
 	"banger/internal/helper/wire"
 	"banger/internal/model"
 	"banger/internal/network"
+	"banger/internal/network/bridge"
 	"banger/internal/network/none"
 	"banger/internal/network/user"
 	"banger/internal/rootdisk"
@@ -43,8 +45,12 @@ func Shipped(h Host) Drivers {
 			overlay.New(overlay.Options{VMs: h.Dirs.VMs(), Log: h.Log}),
 		},
 		// Without a network there is not even an interface.
-		Networks: []network.Driver{none.New(), packets},
-		Close:    packets.Close,
+		Networks: []network.Driver{
+			none.New(), packets,
+			// Where it is asked for, or nothing else goes with the VMM: root alone has it, and it changes the host's own network.
+			bridge.New(bridge.Options{Log: h.Log, Verbs: hostnet.New(hostnet.Options{Instance: h.Instance, UID: os.Geteuid()})}),
+		},
+		Close: packets.Close,
 	}
 }
 

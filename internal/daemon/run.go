@@ -121,10 +121,14 @@ func Run(ctx context.Context, c Config) (err error) {
 	if err != nil {
 		return err
 	}
+	carrier, err := loadNetwork(c.Dirs.ConfigFile(), drivers.Networks)
+	if err != nil {
+		return err
+	}
 	vms := vm.New(vm.Options{
 		Dirs: c.Dirs, Store: rows, Images: images, Operations: operations,
 		VMMs: drivers.VMMs, RootDisks: drivers.RootDisks, Networks: drivers.Networks,
-		Defaults: defaults, RootDisk: rootDisk, Limits: c.Limits, Log: log,
+		Defaults: defaults, RootDisk: rootDisk, Network: carrier, Limits: c.Limits, Log: log,
 	})
 	defer vms.Close()
 	defer closeOperations(operations, log)
@@ -208,6 +212,7 @@ func closeOperations(operations *operation.Runner, log *slog.Logger) {
 func status(ctx context.Context, c Config, instance model.InstanceID, drivers Drivers, vms *vm.Service) server.Status {
 	s := server.Status{
 		Dirs: c.Dirs, Instance: instance, VMMs: driverNames(drivers.VMMs), RootDisks: driverNames(drivers.RootDisks),
+		Networks: driverNames(drivers.Networks),
 	}
 	choice, err := vms.Default(ctx)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"os"
 
 	"banger/internal/model"
 )
@@ -58,22 +59,34 @@ type Explainer interface {
 	Check(ctx context.Context, id model.VMID, destination string, udp bool) (model.Verdict, error)
 }
 
+// Opener is the optional power to open a VM's tap, which drivers have that make links of kind LinkOpenTap. It is called
+// between Set and the start of the VMM, which inherits what is returned; the caller closes it.
+type Opener interface {
+	Open(ctx context.Context, id model.VMID) (*os.File, error)
+}
+
+// Needer is the optional power to say why the driver cannot be used on this host, with what would help; "" when it can.
+type Needer interface {
+	Problem() string
+}
+
 // LinkKind is how a VMM attaches to a link.
 type LinkKind int
 
 // The link kinds.
 const (
-	LinkNone   LinkKind = iota // no network device at all
-	LinkSocket                 // a Unix stream socket of length-prefixed frames, on which the VMM listens
-	LinkTap                    // a tap device of the host
-	LinkOwnTap                 // a tap that the VMM makes, in a user and network namespace of its own
+	LinkNone    LinkKind = iota // no network device at all
+	LinkSocket                  // a Unix stream socket of length-prefixed frames, on which the VMM listens
+	LinkTap                     // a tap device of the host, which the VMM opens by its name
+	LinkOpenTap                 // a tap device of the host, which the VMM is given open: see Opener
+	LinkOwnTap                  // a tap that the VMM makes, in a user and network namespace of its own
 )
 
 // Link is what the VMM attaches and what the guest is told of it.
 type Link struct {
 	Kind    LinkKind
 	Socket  string           // LinkSocket: the path to listen on
-	Tap     string           // LinkTap and LinkOwnTap: the device
+	Tap     string           // of the kinds with a tap: the device
 	MAC     net.HardwareAddr // of the guest's interface
 	MTU     int
 	Address netip.Prefix // of the guest

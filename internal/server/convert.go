@@ -66,7 +66,7 @@ func createRequest(r *bangerv1.CreateVMRequest) (vm.CreateRequest, error) {
 			Network: spec.GetNetwork(), Ports: ports, HostPorts: open,
 			PortsAuto: spec.GetPortsAuto(), Proxy: spec.GetProxy(), CA: spec.GetCa(),
 		},
-		VMM: spec.GetVmm(), RootDisk: spec.GetRootDisk(), Start: r.GetStart(), Lease: r.GetLease(), Key: r.GetIdempotencyKey(),
+		VMM: spec.GetVmm(), RootDisk: spec.GetRootDisk(), Network: spec.GetNetworkDriver(), Start: r.GetStart(), Lease: r.GetLease(), Key: r.GetIdempotencyKey(),
 		Image:     image.Want{Policy: image.Policy(spec.GetPull()), Platform: spec.GetPlatform(), Insecure: spec.GetInsecure()},
 		LeaseMain: spec.GetLeaseMain(), StartMain: spec.GetStartMain(),
 	}

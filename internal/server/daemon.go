@@ -20,7 +20,7 @@ type Status struct {
 	Slow     string // why VMs are slow here, or ""
 	Problem  string // why none can run here, or ""
 
-	VMMs, RootDisks []string // the drivers that a VM can be made with, in order of preference
+	VMMs, RootDisks, Networks []string // the drivers that a VM can be made with, in order of preference
 }
 
 type daemonService struct {
@@ -35,7 +35,7 @@ func (s *daemonService) Status(ctx context.Context, _ *bangerv1.DaemonStatusRequ
 		Socket: status.Dirs.Socket(), StateDir: status.Dirs.State, DataDir: status.Dirs.Data, Log: status.Dirs.Log(),
 		AgentVersion: version.Version, AgentProtocol: guest.Protocol, // agent and daemon are built as one
 		Vmm: status.VMM, Accel: status.Accel, Slow: status.Slow, Problem: status.Problem, Instance: string(status.Instance),
-		Vmms: status.VMMs, RootDisks: status.RootDisks,
+		Vmms: status.VMMs, RootDisks: status.RootDisks, Networks: status.Networks,
 	}, nil
 }
 

@@ -24,6 +24,7 @@ type CreateRequest struct {
 	Image image.Want // how to come by Spec.Image; its Ref is not used
 
 	RootDisk string // driver, or empty for the configured one, or else the best that goes with the VMM
+	Network  string // driver, or empty for the configured one where that carries Spec.Network, or else the best
 
 	LeaseMain bool   // Lease it when its image has a main command
 	StartMain bool   // once it is started, start its image's main command and leave it to itself

@@ -61,6 +61,11 @@ func (s *Service) namesAreRight(ctx context.Context, r CreateRequest) error {
 			return err
 		}
 	}
+	if r.Network != "" {
+		if _, err := s.network(r.Network); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

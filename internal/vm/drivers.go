@@ -91,22 +91,40 @@ func (s *Service) around(ctx context.Context, d vmm.Driver, f vmm.Features, r Cr
 	if err != nil {
 		return drivers{}, err
 	}
-	n, err := s.pickNetwork(r.Spec, d.Name(), f.Links)
+	n, err := s.pickNetwork(r.Network, s.Network, r.Spec, d.Name(), f.Links)
 	if err != nil {
 		return drivers{}, err
 	}
 	return drivers{vmm: d, features: f, disk: disk, network: n}, nil
 }
 
-// pickNetwork returns the driver for a VM like that on a VMM that takes those links.
-func (s *Service) pickNetwork(spec model.Spec, vmm string, links []network.LinkKind) (network.Driver, error) {
+// pickNetwork returns the driver for a VM like that on a VMM that takes those links: the named one; or else the preferred
+// one, where it carries what needs a network; or else the first that does.
+func (s *Service) pickNetwork(name, preferred string, spec model.Spec, vmm string, links []network.LinkKind) (network.Driver, error) {
+	if name != "" {
+		d, err := s.network(name)
+		if err == nil {
+			err = misfitNetwork(d, spec, vmm, links)
+		}
+		return d, err
+	}
+	isolated := spec.Network == model.PolicyNone && !hasPorts(spec)
+	if preferred != "" && !isolated {
+		d, err := s.network(preferred)
+		if err != nil || d.Carries(spec.Network, hasPorts(spec)) {
+			if err == nil {
+				err = misfitNetwork(d, spec, vmm, links)
+			}
+			return d, err
+		}
+	}
 	carried := false
 	for _, d := range s.Networks {
 		if !d.Carries(spec.Network, hasPorts(spec)) {
 			continue
 		}
 		carried = true
-		if _, ok := common(d, links); ok {
+		if misfitNetwork(d, spec, vmm, links) == nil {
 			return d, nil
 		}
 	}
@@ -114,6 +132,29 @@ func (s *Service) pickNetwork(spec model.Spec, vmm string, links []network.LinkK
 		return nil, model.Errorf(model.ErrUnsupported, "cannot give a VM that %s runs the network policy %q: no network driver here makes a link that it takes; choose another --vmm, or --network none", vmm, spec.Network)
 	}
 	return nil, model.Errorf(model.ErrUnsupported, "cannot give a VM the network policy %q: no network driver of this banger carries it", spec.Network)
+}
+
+// misfitNetwork says why a driver cannot give such a VM its network on this host; nil when it can.
+func misfitNetwork(d network.Driver, spec model.Spec, vmm string, links []network.LinkKind) error {
+	if !d.Carries(spec.Network, hasPorts(spec)) {
+		return model.Errorf(model.ErrUnsupported, "cannot use the network driver %s: it does not carry the policy %q%s", d.Name(), spec.Network, withPorts(spec))
+	}
+	if n, ok := d.(network.Needer); ok {
+		if problem := n.Problem(); problem != "" {
+			return model.Errorf(model.ErrUnsupported, "cannot use the network driver %s: %s", d.Name(), problem)
+		}
+	}
+	if _, ok := common(d, links); !ok {
+		return model.Errorf(model.ErrUnsupported, "cannot use the network driver %s: %s takes no link that it makes", d.Name(), vmm)
+	}
+	return nil
+}
+
+func withPorts(spec model.Spec) string {
+	if hasPorts(spec) {
+		return " with ports"
+	}
+	return ""
 }
 
 // common returns the first kind of link that a driver makes and a VMM takes.

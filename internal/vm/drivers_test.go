@@ -184,3 +184,52 @@ func TestWhatKeepsEveryVMMIsSaidWithItsRemedy(t *testing.T) {
 		}
 	}
 }
+
+// neederStub cannot be used on this host, for a reason.
+type neederStub struct {
+	networkStub
+	problem string
+}
+
+func (d neederStub) Problem() string { return d.problem }
+
+func TestPickNetwork(t *testing.T) {
+	t.Parallel()
+	tap, socket := network.LinkOpenTap, network.LinkSocket
+	all := func(problem string) []network.Driver {
+		return []network.Driver{
+			networkStub{name: "nothing", policy: "none", kind: network.LinkNone},
+			networkStub{name: "socket", policy: "public", kind: socket},
+			networkStub{name: "names", policy: "example.org", kind: socket},
+			neederStub{networkStub{name: "tap", policy: "public", kind: tap}, problem},
+		}
+	}
+	for _, c := range []struct {
+		name, asked, preferred, policy, problem string
+		links                                   []network.LinkKind
+		want                                    string
+		says                                    string // of the error, in place of want
+	}{
+		{name: "the first that fits", policy: "public", links: []network.LinkKind{tap, socket}, want: "socket"},
+		{name: "the first whose link the VMM takes", policy: "public", links: []network.LinkKind{tap}, want: "tap"},
+		{name: "none that this host has", policy: "public", problem: "only root can", links: []network.LinkKind{tap}, says: "no network driver here"},
+		{name: "preferred", preferred: "tap", policy: "public", links: []network.LinkKind{tap, socket}, want: "tap"},
+		{name: "preferred, for what it does not carry", preferred: "tap", policy: "example.org", links: []network.LinkKind{tap, socket}, want: "names"},
+		{name: "preferred, for what needs no network", preferred: "tap", policy: "none", links: []network.LinkKind{network.LinkNone, tap}, want: "nothing"},
+		{name: "preferred and not to be had", preferred: "tap", policy: "public", problem: "only root can", links: []network.LinkKind{tap, socket}, says: "only root can"},
+		{name: "preferred and unknown", preferred: "br0", policy: "public", links: []network.LinkKind{tap}, says: "has nothing, socket, names, tap"},
+		{name: "asked for", asked: "tap", preferred: "socket", policy: "public", links: []network.LinkKind{tap, socket}, want: "tap"},
+		{name: "asked for what it does not carry", asked: "tap", policy: "example.org", links: []network.LinkKind{tap}, says: `does not carry the policy "example.org"`},
+		{name: "asked for and not for this VMM", asked: "tap", policy: "public", links: []network.LinkKind{socket}, says: "no link that it makes"},
+		{name: "asked for and not to be had", asked: "tap", policy: "public", problem: "only root can", links: []network.LinkKind{tap}, says: "only root can"},
+	} {
+		s := &Service{Options: Options{Networks: all(c.problem)}}
+		d, err := s.pickNetwork(c.asked, c.preferred, model.Spec{Network: c.policy}, "light", c.links)
+		switch {
+		case c.says == "" && (err != nil || d.Name() != c.want):
+			t.Errorf("%s: got %v, %v; want %s", c.name, d, err, c.want)
+		case c.says != "" && (!errors.Is(err, model.ErrUnsupported) || !strings.Contains(err.Error(), c.says)):
+			t.Errorf("%s: got %v, want an ErrUnsupported that says %q", c.name, err, c.says)
+		}
+	}
+}

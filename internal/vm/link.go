@@ -2,6 +2,7 @@ package vm
 
 import (
 	"context"
+	"os"
 	"slices"
 	"strings"
 
@@ -56,6 +57,18 @@ func (s *Service) linkKind(ctx context.Context, d network.Driver, v model.VM) (n
 		return kind, model.Errorf(model.ErrUnsupported, "cannot attach %s to the network %s: %s takes no link of that kind", v.Name, d.Name(), v.VMM)
 	}
 	return kind, nil
+}
+
+// openTap opens the tap of a link whose VMM is to inherit it; it is nil for every other link.
+func openTap(ctx context.Context, d network.Driver, id model.VMID, link network.Link) (*os.File, error) {
+	if link.Kind != network.LinkOpenTap {
+		return nil, nil
+	}
+	o, ok := d.(network.Opener)
+	if !ok {
+		return nil, model.Errorf(model.ErrUnsupported, "cannot open the tap of %s: the network driver %s does not", id, d.Name())
+	}
+	return o.Open(ctx, id)
 }
 
 func (e *entry) setLink(link network.Link, ports []model.Port) {

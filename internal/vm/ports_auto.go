@@ -24,6 +24,9 @@ func (s *Service) followPorts(e *entry, v model.VM) {
 	if !v.Spec.PortsAuto || l == nil || !e.currentLink().Address.IsValid() {
 		return
 	}
+	if d, err := s.network(v.Network); err != nil || !d.Carries(v.Spec.Network, true) {
+		return // it publishes none
+	}
 	s.wg.Go(func() {
 		for pause := time.Second; ; pause = min(2*pause, maxRetry) {
 			begin := time.Now()

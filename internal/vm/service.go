@@ -39,6 +39,7 @@ type Options struct {
 	Networks   []network.Driver  // in order of preference among those that carry a policy
 	Defaults   model.Spec
 	RootDisk   string // the driver that a VM gets when it names none; "" for the first that goes with its VMM
+	Network    string // the driver that a VM gets when it names none and this one carries its policy; "" for the first
 	Limits     Limits
 	Log        *slog.Logger
 }

@@ -175,9 +175,16 @@ func (s *Service) boot(ctx context.Context, e *entry, b boot, u *undo) error {
 	}
 	crash.At("start.handles.after")
 
+	tap, err := openTap(ctx, b.network, id, link)
+	if err != nil {
+		return err
+	}
+	if tap != nil {
+		defer tap.Close() // the VMM has it from its exec on
+	}
 	machine, err := b.driver.Start(ctx, vmm.Config{
 		ID: id, Slot: b.vm.Slot, Dir: dir, VCPUs: b.vm.Spec.VCPUs, MemoryBytes: b.vm.Spec.MemoryBytes,
-		Kernel: b.vmlinux, Initrd: b.initrd, Drives: s.drives(b, disk), Link: link, Lock: lock,
+		Kernel: b.vmlinux, Initrd: b.initrd, Drives: s.drives(b, disk), Link: link, Tap: tap, Lock: lock,
 	})
 	if err != nil {
 		return err

@@ -88,5 +88,6 @@ type Config struct {
 	Cmdline     []string // more kernel parameters, one each; no spaces, no secrets
 	Drives      []model.Drive
 	Link        network.Link
+	Tap         *os.File // the link's tap, of the kind LinkOpenTap; the driver does not close it
 	Lock        *os.File // becomes the VMM's standard input
 }

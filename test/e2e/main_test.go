@@ -98,10 +98,18 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// condition answers [world] beside what all scenarios can ask: whether the namespaces of a world can be had.
+// condition answers [world] and [tun] beside what all scenarios can ask: whether the namespaces of a world can be had, and
+// whether taps can be made in them.
 func condition(name string) (bool, error) {
-	if name == "world" {
+	switch name {
+	case "world":
 		return mayMakeWorlds(), nil
+	case "tun":
+		f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+		if err == nil {
+			f.Close()
+		}
+		return err == nil, nil
 	}
 	return scenario.Condition(name)
 }

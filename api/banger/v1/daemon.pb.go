@@ -75,6 +75,7 @@ type DaemonStatusResponse struct {
 	Problem       string                 `protobuf:"bytes,14,opt,name=problem,proto3" json:"problem,omitempty"`                      // why no VM can run on this host, or empty
 	Vmms          []string               `protobuf:"bytes,15,rep,name=vmms,proto3" json:"vmms,omitempty"`                            // the drivers that a VM can be made with, in order of preference
 	RootDisks     []string               `protobuf:"bytes,16,rep,name=root_disks,json=rootDisks,proto3" json:"root_disks,omitempty"` // likewise
+	Networks      []string               `protobuf:"bytes,17,rep,name=networks,proto3" json:"networks,omitempty"`                    // likewise
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -217,6 +218,13 @@ func (x *DaemonStatusResponse) GetVmms() []string {
 func (x *DaemonStatusResponse) GetRootDisks() []string {
 	if x != nil {
 		return x.RootDisks
+	}
+	return nil
+}
+
+func (x *DaemonStatusResponse) GetNetworks() []string {
+	if x != nil {
+		return x.Networks
 	}
 	return nil
 }
@@ -370,7 +378,7 @@ var File_banger_v1_daemon_proto protoreflect.FileDescriptor
 const file_banger_v1_daemon_proto_rawDesc = "" +
 	"\n" +
 	"\x16banger/v1/daemon.proto\x12\tbanger.v1\"\x15\n" +
-	"\x13DaemonStatusRequest\"\xb1\x03\n" +
+	"\x13DaemonStatusRequest\"\xcd\x03\n" +
 	"\x14DaemonStatusResponse\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x05R\x03pid\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1a\n" +
@@ -389,7 +397,8 @@ const file_banger_v1_daemon_proto_rawDesc = "" +
 	"\aproblem\x18\x0e \x01(\tR\aproblem\x12\x12\n" +
 	"\x04vmms\x18\x0f \x03(\tR\x04vmms\x12\x1d\n" +
 	"\n" +
-	"root_disks\x18\x10 \x03(\tR\trootDisks\"\x13\n" +
+	"root_disks\x18\x10 \x03(\tR\trootDisks\x12\x1a\n" +
+	"\bnetworks\x18\x11 \x03(\tR\bnetworks\"\x13\n" +
 	"\x11StopDaemonRequest\"\x14\n" +
 	"\x12StopDaemonResponse\"\r\n" +
 	"\vPingRequest\"\x0e\n" +

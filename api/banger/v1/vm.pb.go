@@ -43,13 +43,14 @@ type VMSpec struct {
 	PortsAuto     bool                   `protobuf:"varint,14,opt,name=ports_auto,json=portsAuto" json:"ports_auto,omitempty"`
 	Proxy         bool                   `protobuf:"varint,15,opt,name=proxy" json:"proxy,omitempty"`
 	Ca            bool                   `protobuf:"varint,16,opt,name=ca" json:"ca,omitempty"`
-	Pull          string                 `protobuf:"bytes,20,opt,name=pull" json:"pull,omitempty"`                             // when the image is pulled: missing (the default), always or never
-	Platform      string                 `protobuf:"bytes,21,opt,name=platform" json:"platform,omitempty"`                     // of a pulled image; empty for linux/amd64
-	Insecure      bool                   `protobuf:"varint,22,opt,name=insecure" json:"insecure,omitempty"`                    // the registry may speak plain HTTP or have an unknown certificate
-	LeaseMain     bool                   `protobuf:"varint,23,opt,name=lease_main,json=leaseMain" json:"lease_main,omitempty"` // lease it when the image has a main command; the result's leased tells
-	StartMain     bool                   `protobuf:"varint,24,opt,name=start_main,json=startMain" json:"start_main,omitempty"` // once it is started, start the image's main command and leave it to itself
-	Workspace     *WorkspaceSpec         `protobuf:"bytes,25,opt,name=workspace" json:"workspace,omitempty"`                   // a project to copy in once it runs; only with start
-	RootDisk      string                 `protobuf:"bytes,26,opt,name=root_disk,json=rootDisk" json:"root_disk,omitempty"`     // the driver; empty for the configured one, or else the best that goes with the VMM
+	Pull          string                 `protobuf:"bytes,20,opt,name=pull" json:"pull,omitempty"`                                        // when the image is pulled: missing (the default), always or never
+	Platform      string                 `protobuf:"bytes,21,opt,name=platform" json:"platform,omitempty"`                                // of a pulled image; empty for linux/amd64
+	Insecure      bool                   `protobuf:"varint,22,opt,name=insecure" json:"insecure,omitempty"`                               // the registry may speak plain HTTP or have an unknown certificate
+	LeaseMain     bool                   `protobuf:"varint,23,opt,name=lease_main,json=leaseMain" json:"lease_main,omitempty"`            // lease it when the image has a main command; the result's leased tells
+	StartMain     bool                   `protobuf:"varint,24,opt,name=start_main,json=startMain" json:"start_main,omitempty"`            // once it is started, start the image's main command and leave it to itself
+	Workspace     *WorkspaceSpec         `protobuf:"bytes,25,opt,name=workspace" json:"workspace,omitempty"`                              // a project to copy in once it runs; only with start
+	RootDisk      string                 `protobuf:"bytes,26,opt,name=root_disk,json=rootDisk" json:"root_disk,omitempty"`                // the driver; empty for the configured one, or else the best that goes with the VMM
+	NetworkDriver string                 `protobuf:"bytes,27,opt,name=network_driver,json=networkDriver" json:"network_driver,omitempty"` // what carries its packets; empty for the configured one, where that carries the policy, or else the best
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -241,6 +242,13 @@ func (x *VMSpec) GetWorkspace() *WorkspaceSpec {
 func (x *VMSpec) GetRootDisk() string {
 	if x != nil {
 		return x.RootDisk
+	}
+	return ""
+}
+
+func (x *VMSpec) GetNetworkDriver() string {
+	if x != nil {
+		return x.NetworkDriver
 	}
 	return ""
 }
@@ -1669,7 +1677,7 @@ var File_banger_v1_vm_proto protoreflect.FileDescriptor
 
 const file_banger_v1_vm_proto_rawDesc = "" +
 	"\n" +
-	"\x12banger/v1/vm.proto\x12\tbanger.v1\x1a\x17banger/v1/network.proto\x1a\x19banger/v1/operation.proto\x1a\x15banger/v1/types.proto\x1a\x19banger/v1/workspace.proto\x1a\x1egoogle/protobuf/duration.proto\"\xf8\x04\n" +
+	"\x12banger/v1/vm.proto\x12\tbanger.v1\x1a\x17banger/v1/network.proto\x1a\x19banger/v1/operation.proto\x1a\x15banger/v1/types.proto\x1a\x19banger/v1/workspace.proto\x1a\x1egoogle/protobuf/duration.proto\"\x9f\x05\n" +
 	"\x06VMSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05image\x18\x02 \x01(\tR\x05image\x12\x16\n" +
@@ -1699,7 +1707,8 @@ const file_banger_v1_vm_proto_rawDesc = "" +
 	"\n" +
 	"start_main\x18\x18 \x01(\bR\tstartMain\x126\n" +
 	"\tworkspace\x18\x19 \x01(\v2\x18.banger.v1.WorkspaceSpecR\tworkspace\x12\x1b\n" +
-	"\troot_disk\x18\x1a \x01(\tR\brootDisk\"\x8d\x01\n" +
+	"\troot_disk\x18\x1a \x01(\tR\brootDisk\x12%\n" +
+	"\x0enetwork_driver\x18\x1b \x01(\tR\rnetworkDriver\"\x8d\x01\n" +
 	"\x0fCreateVMRequest\x12%\n" +
 	"\x04spec\x18\x01 \x01(\v2\x11.banger.v1.VMSpecR\x04spec\x12\x14\n" +
 	"\x05start\x18\x02 \x01(\bR\x05start\x12\x14\n" +

@@ -49,6 +49,11 @@ func (h *Host) ensureBridge(links *netlink.Handle) (netlink.Link, netip.Prefix, 
 	if err := quiet(h.bridge()); err != nil {
 		return nil, netip.Prefix{}, err
 	}
+	lock, err := lockForwarding() // and the ranges: others look for a free one, too
+	if err != nil {
+		return nil, netip.Prefix{}, err
+	}
+	defer lock.Close()
 	if err := h.forward(links, br); err != nil {
 		return nil, netip.Prefix{}, err
 	}
@@ -81,7 +86,7 @@ func isNoLink(err error) bool {
 
 // wayOutMTU is that of the device that packets to the internet leave by.
 func wayOutMTU(links *netlink.Handle) int {
-	routes, err := links.RouteList(nil, unix.AF_INET)
+	routes, err := whole(func() ([]netlink.Route, error) { return links.RouteList(nil, unix.AF_INET) })
 	if err != nil {
 		return defaultMTU
 	}
@@ -102,7 +107,7 @@ func (h *Host) ensureRange(links *netlink.Handle, br netlink.Link) (netip.Prefix
 	if err != nil || part.IsValid() {
 		return part, err
 	}
-	routes, err := links.RouteListFiltered(unix.AF_INET, &netlink.Route{}, 0)
+	routes, err := whole(func() ([]netlink.Route, error) { return links.RouteListFiltered(unix.AF_INET, &netlink.Route{}, 0) })
 	if err != nil {
 		return netip.Prefix{}, err
 	}
@@ -138,7 +143,7 @@ func takenBy(routes []netlink.Route, part netip.Prefix) bool {
 
 // rangeOf is the part that the bridge has; the zero Prefix for none.
 func rangeOf(links *netlink.Handle, br netlink.Link) (netip.Prefix, error) {
-	addresses, err := links.AddrList(br, unix.AF_INET)
+	addresses, err := whole(func() ([]netlink.Addr, error) { return links.AddrList(br, unix.AF_INET) })
 	if err != nil {
 		return netip.Prefix{}, err
 	}
@@ -151,13 +156,8 @@ func rangeOf(links *netlink.Handle, br netlink.Link) (netip.Prefix, error) {
 	return netip.Prefix{}, nil
 }
 
-// forward has the kernel forward packets, and the bridge remember whether it did so before.
+// forward has the kernel forward packets, and the bridge remember whether it did so before. The caller holds the lock.
 func (h *Host) forward(links *netlink.Handle, br netlink.Link) error {
-	lock, err := lockForwarding()
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
 	if !strings.HasPrefix(br.Attrs().Alias, bridgeAlias) {
 		was, err := getSysctl(forwardIn)
 		if err != nil {
@@ -189,7 +189,7 @@ func (h *Host) forward(links *netlink.Handle, br netlink.Link) error {
 
 // others are the aliases of the bridges of other installations.
 func (h *Host) others(links *netlink.Handle) ([]string, error) {
-	all, err := links.LinkList()
+	all, err := whole(links.LinkList)
 	if err != nil {
 		return nil, err
 	}

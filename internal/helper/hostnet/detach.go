@@ -125,7 +125,8 @@ func (h *Host) remove(links *netlink.Handle, p Port) error {
 	return errors.Join(append(errs, err)...)
 }
 
-// forgetConnections has the kernel forget the connections of an address, which another VM may get.
+// forgetConnections has the kernel forget the connections of an address, which another VM may get. A kernel that cannot be
+// asked to forgets them by itself, later.
 func forgetConnections(address net.IP) error {
 	tracked, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
 	if err != nil {
@@ -137,7 +138,9 @@ func forgetConnections(address net.IP) error {
 		if err := filter.AddIP(end, address); err != nil {
 			return err
 		}
-		if _, err := tracked.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filter); err != nil {
+		if _, err := whole(func() (uint, error) {
+			return tracked.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filter)
+		}); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EPROTONOSUPPORT) {
 			return err
 		}
 	}

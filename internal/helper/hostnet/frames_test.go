@@ -69,8 +69,8 @@ type frame struct {
 }
 
 func (f frame) bytes(text string) []byte {
-	b := make([]byte, 10) // no header of the device's: nothing is left to it
-	b = append(append(b, f.to...), f.from...)
+	var header [10]byte // of the device's: nothing is left to it
+	b := append(append(append([]byte{}, header[:]...), f.to...), f.from...)
 	b = binary.BigEndian.AppendUint16(append(b, f.tag...), f.kind)
 	udp := 8 + len(text)
 	head := 20 + len(f.options)

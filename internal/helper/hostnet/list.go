@@ -34,7 +34,7 @@ func (h *Host) List(ctx context.Context) (Found, error) {
 
 func (h *Host) found(links *netlink.Handle) (Found, error) {
 	var f Found
-	all, err := links.LinkList()
+	all, err := whole(links.LinkList)
 	if err != nil {
 		return f, err
 	}

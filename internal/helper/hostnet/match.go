@@ -69,21 +69,21 @@ func protocol(number uint16) []expr.Any {
 }
 
 // inRange: ip saddr PREFIX or ip daddr PREFIX.
-func inRange(offset uint32, op expr.CmpOp, p netip.Prefix) []expr.Any {
+func inRange(offset uint32, p netip.Prefix) []expr.Any {
 	addr := p.Masked().Addr().AsSlice()
 	if p.IsSingleIP() {
-		return packet(op, offset, addr)
+		return packet(expr.CmpOpEq, offset, addr)
 	}
 	return []expr.Any{
 		field(expr.PayloadBaseNetworkHeader, offset, 4),
 		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: 4, Mask: net.CIDRMask(p.Bits(), 32), Xor: make([]byte, 4)},
-		compare(op, addr),
+		compare(expr.CmpOpEq, addr),
 	}
 }
 
 // transport: meta l4proto NUMBER.
-func transport(op expr.CmpOp, number byte) []expr.Any {
-	return []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register}, compare(op, []byte{number})}
+func transport(number byte) []expr.Any {
+	return []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register}, compare(expr.CmpOpEq, []byte{number})}
 }
 
 // toPort: th dport PORT, after transport.

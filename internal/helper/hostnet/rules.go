@@ -65,14 +65,13 @@ func (r *rules) note(err error) {
 	}
 }
 
-func (r *rules) newMap(t *nftables.Table, name string, key, data nftables.SetDatatype) *nftables.Set {
+func (r *rules) newMap(t *nftables.Table, name string, key, data nftables.SetDatatype) {
 	m := &nftables.Set{Table: t, Name: name, IsMap: true, KeyType: key, DataType: data}
 	if key == nftables.TypeIFName {
 		m.KeyByteOrder = binaryutil.NativeEndian // as nft(8) takes it to be
 	}
 	r.note(r.AddSet(m, nil))
 	r.maps[name] = m
-	return m
 }
 
 // chain fills a chain anew.
@@ -137,21 +136,21 @@ func (r *rules) sharedFrames() {
 func (r *rules) sharedKinds() {
 	const echoReply, echoRequest = 0, 8
 	r.chain(r.ip, chainRefuse,
-		rule(transport(expr.CmpOpEq, unix.IPPROTO_TCP), []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}}),
-		rule(transport(expr.CmpOpEq, unix.IPPROTO_UDP), []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: 3}}),
+		rule(transport(unix.IPPROTO_TCP), []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}}),
+		rule(transport(unix.IPPROTO_UDP), []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: 3}}),
 		rule([]expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: 13}}),
 	)
 	r.chain(r.ip, chainKinds,
 		rule(state(expr.CtStateBitINVALID), drop()),
-		rule(transport(expr.CmpOpEq, unix.IPPROTO_TCP), goBack()),
-		rule(transport(expr.CmpOpEq, unix.IPPROTO_UDP), goBack()),
-		rule(transport(expr.CmpOpEq, unix.IPPROTO_ICMP), icmpType(echoRequest), goBack()),
-		rule(transport(expr.CmpOpEq, unix.IPPROTO_ICMP), icmpType(echoReply), state(expr.CtStateBitESTABLISHED), goBack()),
+		rule(transport(unix.IPPROTO_TCP), goBack()),
+		rule(transport(unix.IPPROTO_UDP), goBack()),
+		rule(transport(unix.IPPROTO_ICMP), icmpType(echoRequest), goBack()),
+		rule(transport(unix.IPPROTO_ICMP), icmpType(echoReply), state(expr.CtStateBitESTABLISHED), goBack()),
 		rule(drop()),
 	)
 	var public [][]expr.Any
 	for _, p := range model.PrivateRanges() {
-		public = append(public, rule(inRange(ipDestination, expr.CmpOpEq, p.Prefix), goBack()))
+		public = append(public, rule(inRange(ipDestination, p.Prefix), goBack()))
 	}
 	r.chain(r.ip, chainPublic, append(public, rule(ordinary(), accept()))...)
 }
@@ -162,15 +161,15 @@ func (r *rules) sharedPaths(part netip.Prefix) {
 	answers := state(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED)
 	out := [][]expr.Any{rule(call(chainKinds))}
 	for _, p := range model.UnreachableRanges() {
-		out = append(out, rule(inRange(ipDestination, expr.CmpOpEq, p.Prefix), goTo(chainRefuse)))
+		out = append(out, rule(inRange(ipDestination, p.Prefix), goTo(chainRefuse)))
 	}
 	source := field(expr.PayloadBaseNetworkHeader, ipSource, 4)
 	r.chain(r.ip, chainOut, append(out, rule(by(source, r.maps[mapGuests])), rule(goTo(chainRefuse)))...)
 	r.chain(r.ip, chainBetween, rule(call(chainKinds)), rule(by(source, r.maps[mapPeers])), rule(goTo(chainRefuse)))
 	r.chain(r.ip, chainHost,
 		rule(answering(), answers, accept()),
-		rule(packet(expr.CmpOpEq, ipDestination, gateway), transport(expr.CmpOpEq, unix.IPPROTO_ICMP), call(chainKinds)),
-		rule(packet(expr.CmpOpEq, ipDestination, gateway), transport(expr.CmpOpEq, unix.IPPROTO_ICMP), accept()),
+		rule(packet(expr.CmpOpEq, ipDestination, gateway), transport(unix.IPPROTO_ICMP), call(chainKinds)),
+		rule(packet(expr.CmpOpEq, ipDestination, gateway), transport(unix.IPPROTO_ICMP), accept()),
 		rule(goTo(chainOut)),
 	)
 	r.chain(r.ip, chainIn, rule(answering(), answers, accept()), rule(state(expr.CtStateBitRELATED), accept()), rule(drop()))
@@ -187,15 +186,15 @@ func (r *rules) sharedHooks(part netip.Prefix) {
 		rule(from, to, goTo(chainBetween)),
 		rule(from, goTo(chainOut)),
 		rule(to, goTo(chainIn)),
-		rule(inRange(ipSource, expr.CmpOpEq, part), drop()),
+		rule(inRange(ipSource, part), drop()),
 	)
 	r.hook(r.ip, filter, "input", nftables.ChainHookInput, nftables.ChainPriorityFilter,
 		rule(past, drop()),
 		rule(from, goTo(chainHost)),
-		rule(device(expr.MetaKeyIIFNAME, expr.CmpOpNeq, "lo"), inRange(ipDestination, expr.CmpOpEq, part), drop()),
+		rule(device(expr.MetaKeyIIFNAME, expr.CmpOpNeq, "lo"), inRange(ipDestination, part), drop()),
 	)
 	r.hook(r.ip, filter, "output", nftables.ChainHookOutput, nftables.ChainPriorityFilter,
-		rule(to, transport(expr.CmpOpEq, unix.IPPROTO_ICMP), icmpType(redirect), drop()),
+		rule(to, transport(unix.IPPROTO_ICMP), icmpType(redirect), drop()),
 		rule(to, state(expr.CtStateBitNEW), user(r.h.o.UID), accept()),
 		rule(to, state(expr.CtStateBitNEW), drop()),
 	)
@@ -206,10 +205,10 @@ func (r *rules) sharedHooks(part netip.Prefix) {
 	}
 	asked := packet(expr.CmpOpEq, ipDestination, addressIn(part, 0).AsSlice())
 	r.hook(r.ip, nat, "prerouting", nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest,
-		rule(from, asked, transport(expr.CmpOpEq, unix.IPPROTO_UDP), toPort(dnsPort), resolver),
-		rule(from, asked, transport(expr.CmpOpEq, unix.IPPROTO_TCP), toPort(dnsPort), resolver),
+		rule(from, asked, transport(unix.IPPROTO_UDP), toPort(dnsPort), resolver),
+		rule(from, asked, transport(unix.IPPROTO_TCP), toPort(dnsPort), resolver),
 	)
 	r.hook(r.ip, nat, "postrouting", nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource,
-		rule(inRange(ipSource, expr.CmpOpEq, part), device(expr.MetaKeyOIFNAME, expr.CmpOpNeq, bridge), []expr.Any{&expr.Masq{}}),
+		rule(inRange(ipSource, part), device(expr.MetaKeyOIFNAME, expr.CmpOpNeq, bridge), []expr.Any{&expr.Masq{}}),
 	)
 }

@@ -77,12 +77,12 @@ func (r *rules) policy(want Rules) [][]expr.Any {
 
 // destination accepts what goes to a range, to one port or to any.
 func destination(p netip.Prefix, port uint16) [][]expr.Any {
-	to := inRange(ipDestination, expr.CmpOpEq, p)
+	to := inRange(ipDestination, p)
 	if port == 0 {
 		return [][]expr.Any{rule(to, accept())}
 	}
 	return [][]expr.Any{
-		rule(to, transport(expr.CmpOpEq, unix.IPPROTO_TCP), toPort(port), accept()),
-		rule(to, transport(expr.CmpOpEq, unix.IPPROTO_UDP), toPort(port), accept()),
+		rule(to, transport(unix.IPPROTO_TCP), toPort(port), accept()),
+		rule(to, transport(unix.IPPROTO_UDP), toPort(port), accept()),
 	}
 }

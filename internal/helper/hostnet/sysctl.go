@@ -43,7 +43,8 @@ func quiet(device string) error {
 	)
 }
 
-// lockForwarding keeps other installations from looking at forwarding, and at who wants it, until the file is closed.
+// lockForwarding keeps other installations from looking at what all share, forwarding and the VMs' range, until the file is
+// closed.
 func lockForwarding() (*os.File, error) {
 	f, err := os.Open(filepath.Join(sysctls, forwardIn))
 	if err != nil {

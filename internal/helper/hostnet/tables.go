@@ -82,17 +82,6 @@ func (t tables) slots(id model.VMID) []int {
 	return slots
 }
 
-// holders are the VMs that have chains for a slot.
-func (t tables) holders(slot int) []model.VMID {
-	var ids []model.VMID
-	for _, c := range t.chains {
-		if c.slot == slot && !slices.Contains(ids, c.id) {
-			ids = append(ids, c.id)
-		}
-	}
-	return ids
-}
-
 // removeAll takes the tables away.
 func (r *rules) removeAll(t tables) {
 	for _, own := range t.family {

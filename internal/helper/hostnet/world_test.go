@@ -19,37 +19,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/model"
+	"banger/internal/testenv"
 )
-
-// inside is set for the test program that runs in a network namespace of its own, which is the host of these tests.
-const inside = "BANGER_TEST_INSIDE"
 
 func TestMain(m *testing.M) {
 	if instance := os.Getenv(instanceVariable); instance != "" {
 		os.Exit(attachAndDetach(New(Options{Instance: model.InstanceID(instance)}), model.VMID(os.Getenv(vmVariable))))
 	}
-	if os.Getenv(inside) != "" {
-		os.Exit(m.Run())
-	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), inside+"=1")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-	}
-	err := cmd.Run()
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		os.Exit(0)
-	case errors.As(err, &exit):
-		os.Exit(exit.ExitCode())
-	}
-	// Without namespaces there is nothing that could be tested without touching the host.
-	fmt.Fprintln(os.Stderr, "not run: needs namespaces:", err)
-	os.Exit(0)
+	os.Exit(testenv.OwnNetwork(m))
 }
 
 // Environment of the test program run again as what is killed.

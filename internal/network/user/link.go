@@ -1,15 +1,12 @@
 package user
 
 import (
-	"bufio"
-	"io"
 	"net/netip"
-	"os"
-	"strings"
 
 	netdv1 "banger/api/netd/v1"
 	"banger/internal/model"
 	"banger/internal/network"
+	"banger/internal/resolvconf"
 )
 
 // mtu is the largest that QEMU's stream backend carries, whose frames, with their headers, are at most 68 KiB long; a tap
@@ -69,38 +66,10 @@ func forwardsOf(taken []*netdv1.Forward, asked []model.PortForward) ([]model.Por
 	return ports, nil
 }
 
-// maxSearch is how many search domains the C library takes from a resolv.conf in old releases.
-const maxSearch = 6
-
 // searchDomains are those of the host, for the guest's short names.
 func searchDomains(policy string) []string {
 	if policy == model.PolicyNone {
 		return nil
 	}
-	file, err := os.Open("/etc/resolv.conf")
-	if err != nil {
-		return nil // a host without one has no short names either
-	}
-	defer file.Close()
-	return parseSearch(io.LimitReader(file, 64<<10))
-}
-
-// parseSearch reads resolv.conf(5): the last of its search and domain lines counts.
-func parseSearch(file io.Reader) []string {
-	var found []string
-	lines := bufio.NewScanner(file)
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 2 || fields[0] != "search" && fields[0] != "domain" {
-			continue
-		}
-		found = nil
-		for _, domain := range fields[1:] {
-			plain := strings.Trim(strings.ToLower(domain), "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
-			if plain && domain != "." && len(domain) < 254 && len(found) < maxSearch {
-				found = append(found, domain)
-			}
-		}
-	}
-	return found
+	return resolvconf.Search()
 }

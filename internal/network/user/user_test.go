@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -266,21 +264,6 @@ func TestLinkBySlot(t *testing.T) {
 	for _, slot := range []int{0, -1, maxSlot + 1} {
 		if _, err := linkOf("abcdefgh", spec("/dir", slot)); !errors.Is(err, model.ErrUnsupported) {
 			t.Errorf("slot %d: %v", slot, err)
-		}
-	}
-}
-
-func TestSearchDomains(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string][]string{
-		"nameserver 1.1.1.1\n":                           nil,
-		"domain a.example\nsearch b.example C.example\n": {"b.example", "C.example"},
-		"search .\n":                         nil,
-		"search good b;ad /x\n":              {"good"},
-		"# search x\nsearch a b c d e f g h": {"a", "b", "c", "d", "e", "f"},
-	} {
-		if got := parseSearch(strings.NewReader(text)); !slices.Equal(got, want) {
-			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
 }

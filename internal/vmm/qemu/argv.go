@@ -20,7 +20,7 @@ const (
 	fdConsole
 	fdData
 	fdControl
-	fdLink // only with a socket link
+	fdLink // only with a link: a socket, or a tap
 )
 
 // Host is what the arguments depend on beside the VM.
@@ -31,12 +31,13 @@ type Host struct {
 }
 
 // Argv returns the arguments that run c, the program's name first. It asks nothing of the host. Descriptors 3 to 6 (7
-// with a socket link) are expected to be listening Unix sockets: monitor, console, the agent's data and control port.
+// with a socket link) are expected to be listening Unix sockets: monitor, console, the agent's data and control port. With
+// an open tap 7 is that.
 //
 // Values that come from outside stand in arguments of their own or in JSON; the comma-separated ones hold only numbers
 // and words of this file.
 func Argv(c vmm.Config, h Host) ([]string, error) {
-	if err := errors.Join(c.Validate(), validateLink(c.Link)); err != nil {
+	if err := errors.Join(c.Validate(), validateLink(c)); err != nil {
 		return nil, err
 	}
 	cmdline, err := cmdline(c, h)
@@ -89,6 +90,10 @@ func Argv(c vmm.Config, h Host) ([]string, error) {
 			"type": "stream", "id": "net", "server": true,
 			"addr": object{"type": "fd", "str": strconv.Itoa(fdLink)},
 		}.String())
+		devices = append(devices, object{"driver": "virtio-net-device", "netdev": "net", "mac": c.Link.MAC.String()})
+	}
+	if c.Link.Kind == network.LinkOpenTap {
+		a = append(a, "-netdev", object{"type": "tap", "id": "net", "fd": strconv.Itoa(fdLink)}.String())
 		devices = append(devices, object{"driver": "virtio-net-device", "netdev": "net", "mac": c.Link.MAC.String()})
 	}
 	for _, d := range devices {
@@ -156,13 +161,15 @@ func (o object) String() string {
 	return string(raw)
 }
 
-func validateLink(l network.Link) error {
-	switch {
+func validateLink(c vmm.Config) error {
+	switch l := c.Link; {
 	case l.Kind == network.LinkNone:
 		return nil
-	case l.Kind != network.LinkSocket:
+	case l.Kind != network.LinkSocket && l.Kind != network.LinkOpenTap:
 		return model.Errorf(model.ErrUnsupported, "cannot attach a link of kind %d to QEMU", l.Kind)
-	case !filepath.IsAbs(l.Socket):
+	case l.Kind == network.LinkOpenTap && c.Tap == nil:
+		return model.Errorf(model.ErrInvalid, "cannot attach the tap %q: it is not open", l.Tap)
+	case l.Kind == network.LinkSocket && !filepath.IsAbs(l.Socket):
 		return model.Errorf(model.ErrInvalid, "cannot listen on %q: its path must be absolute", l.Socket)
 	case len(l.MAC) != 6 || (net.HardwareAddr{0, 0, 0, 0, 0, 0}).String() == l.MAC.String():
 		return model.Errorf(model.ErrInvalid, "cannot give a network interface the address %q", l.MAC)

@@ -35,10 +35,13 @@ func TestArgvGolden(t *testing.T) {
 	linked := sample()
 	linked.VCPUs = 1
 	linked.Link = network.Link{Kind: network.LinkSocket, Socket: "/state/net", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
+	tapped := sample()
+	tapped.Link, tapped.Tap = network.Link{Kind: network.LinkOpenTap, Tap: "tap0", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}}, os.Stdin
 	for name, test := range map[string]struct {
 		config vmm.Config
 		host   Host
 	}{
+		"tap":  {tapped, Host{Binary: "/usr/bin/qemu-system-x86_64", Accel: "kvm"}},
 		"tcg":  {sample(), Host{Binary: "/usr/bin/qemu-system-x86_64", Accel: "tcg", TSCKHz: 2_300_000}},
 		"kvm":  {sample(), Host{Binary: "/usr/bin/qemu-system-x86_64", Accel: "kvm"}},
 		"link": {linked, Host{Binary: "/usr/bin/qemu-system-x86_64", Accel: "tcg", TSCKHz: 2_300_000}},
@@ -96,7 +99,10 @@ func TestArgvRefuses(t *testing.T) {
 			c.Link = network.Link{Kind: network.LinkSocket, Socket: "net", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
 		},
 		"link without MAC": func(c *vmm.Config) { c.Link = network.Link{Kind: network.LinkSocket, Socket: "/net"} },
-		"tap":              func(c *vmm.Config) { c.Link = network.Link{Kind: network.LinkTap, Tap: "tap0"} },
+		"tap that is not open": func(c *vmm.Config) {
+			c.Link = network.Link{Kind: network.LinkOpenTap, Tap: "tap0", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
+		},
+		"tap by name": func(c *vmm.Config) { c.Link = network.Link{Kind: network.LinkTap, Tap: "tap0"} },
 	} {
 		c := sample()
 		spoil(&c)

@@ -42,7 +42,7 @@ func (d *Driver) Features(ctx context.Context) vmm.Features {
 
 func (d *Driver) features(ctx context.Context) (vmm.Features, Host) {
 	f := vmm.Features{
-		Links:   []network.LinkKind{network.LinkNone, network.LinkSocket},
+		Links:   []network.LinkKind{network.LinkNone, network.LinkSocket, network.LinkOpenTap},
 		Formats: []string{"raw", "qcow2"},
 		Console: true,
 	}

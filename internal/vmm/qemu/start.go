@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"banger/internal/model"
+	"banger/internal/network"
 	"banger/internal/vmm"
 	"banger/internal/vmm/process"
 )
@@ -75,7 +77,11 @@ func (d *Driver) spawn(ctx context.Context, c vmm.Config, s *sockets, argv []str
 	defer w.Close()
 	m.stderr = process.NewTail(r)
 	// It holds no directory of ours.
-	child, coreErr, err := process.Start(process.Command{Argv: argv, Dir: "/", Lock: c.Lock, Errors: w, Files: s.files})
+	files := s.files
+	if c.Link.Kind == network.LinkOpenTap {
+		files = append(slices.Clip(files), c.Tap)
+	}
+	child, coreErr, err := process.Start(process.Command{Argv: argv, Dir: "/", Lock: c.Lock, Errors: w, Files: files})
 	if err != nil {
 		return nil, err
 	}

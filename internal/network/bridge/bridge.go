@@ -1,0 +1,168 @@
+// Package bridge is the network driver for a daemon that is root: the kernel carries the packets, from a tap of each VM
+// over a bridge of the installation, and its rules decide what a VM reaches. No process is in the way.
+//
+// What needs root is done by verbs, which are given ids, slots and policies. The driver itself keeps nothing.
+//
+// The kernel knows no names, so this driver carries no policy with a domain in it, and it publishes no ports.
+package bridge
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+
+	"banger/internal/helper/hostnet"
+	"banger/internal/model"
+	"banger/internal/network"
+	"banger/internal/resolvconf"
+)
+
+// Verbs are what needs root. Each may be called again after a crash at any point of it.
+type Verbs interface {
+	// Problem says why there are no taps and rules here, with what would help, or is "".
+	Problem() string
+	// Attach makes the VM's port, or changes its rules in one transaction.
+	Attach(ctx context.Context, id model.VMID, slot int, want hostnet.Rules) (hostnet.Port, error)
+	// Open opens the VM's tap, which nobody else may have open.
+	Open(ctx context.Context, id model.VMID) (*os.File, error)
+	// Detach takes the port away; that there is none is success.
+	Detach(ctx context.Context, id model.VMID) error
+	// Sweep takes away all that is of no VM in keep.
+	Sweep(ctx context.Context, keep map[model.VMID]bool) error
+	// List tells what there is of this installation's, whole or not.
+	List(ctx context.Context) (hostnet.Found, error)
+	// Obstacles tells of the rules of others that are in the way.
+	Obstacles(ctx context.Context) ([]string, error)
+}
+
+// Options are what a Driver needs.
+type Options struct {
+	Verbs Verbs
+	// Resolver is who answers the VMs that may ask for names; nil for the host's.
+	Resolver func() netip.Addr
+	Log      *slog.Logger
+}
+
+// Driver implements network.Driver.
+type Driver struct{ o Options }
+
+var (
+	_ network.Driver = (*Driver)(nil)
+	_ network.Opener = (*Driver)(nil)
+	_ network.Needer = (*Driver)(nil)
+)
+
+// New returns a driver. It touches nothing.
+func New(o Options) *Driver {
+	if o.Resolver == nil {
+		o.Resolver = hostResolver
+	}
+	return &Driver{o}
+}
+
+// Name implements network.Driver.
+func (*Driver) Name() string { return "bridge" }
+
+// Problem implements network.Needer.
+func (d *Driver) Problem() string { return d.o.Verbs.Problem() }
+
+// Carries implements network.Driver.
+func (*Driver) Carries(policy string, ports bool) bool {
+	p, err := model.ParsePolicy(policy)
+	return err == nil && !ports && !slices.ContainsFunc(p.Entries, func(e model.PolicyEntry) bool { return e.Domain != "" })
+}
+
+// Links implements network.Driver.
+func (*Driver) Links() []network.LinkKind {
+	return []network.LinkKind{network.LinkOpenTap, network.LinkTap}
+}
+
+// Set implements network.Driver.
+func (d *Driver) Set(ctx context.Context, id model.VMID, s network.Spec) (network.Link, error) {
+	if err := ctx.Err(); err != nil {
+		return network.Link{}, model.HostErrorf(err, "cannot set the network")
+	}
+	policy, err := model.ParsePolicy(s.Policy)
+	if err != nil {
+		return network.Link{}, err
+	}
+	switch {
+	case !slices.Contains(d.Links(), s.Kind):
+		return network.Link{}, model.Errorf(model.ErrInvalid, "cannot make a link of kind %d", s.Kind)
+	case len(s.Ports)+len(s.HostPorts) > 0:
+		return network.Link{}, model.Errorf(model.ErrUnsupported, "cannot publish ports of a VM on the bridge: its owner reaches it by its address; see: banger vm show")
+	case !d.Carries(s.Policy, false):
+		return network.Link{}, model.Errorf(model.ErrUnsupported, "cannot put a VM with the network policy %q on the bridge: the kernel's rules know no domains; name addresses, or use the network driver user", s.Policy)
+	}
+	want := hostnet.Rules{Policy: policy}
+	if asks(policy) {
+		want.Resolver = d.o.Resolver()
+	}
+	port, err := d.o.Verbs.Attach(ctx, id, s.Slot, want)
+	if err != nil {
+		return network.Link{}, err
+	}
+	link := network.Link{
+		Kind: s.Kind, Tap: port.Tap, MAC: port.MAC, MTU: port.MTU,
+		// The guest is alone in its network, so that whatever it sends goes to the gateway.
+		Address: netip.PrefixFrom(port.Address, 32), Gateway: port.Gateway, DNS: []netip.Addr{port.Gateway},
+		Handles: model.NetHandles{Tap: port.Tap},
+	}
+	if want.Resolver.IsValid() {
+		link.Search = resolvconf.Search()
+	}
+	return link, nil
+}
+
+// asks says whether a policy lets a VM ask for any name.
+func asks(p model.Policy) bool {
+	return p.Kind == model.KindOpen || slices.ContainsFunc(p.Entries, func(e model.PolicyEntry) bool { return e.Public })
+}
+
+// hostResolver is the first of the host's resolvers that a packet can be sent on to: not one on the loopback, such as
+// systemd-resolved's, whose own resolvers are in another file. Without one there are no names.
+func hostResolver() netip.Addr {
+	for _, path := range []string{resolvconf.Path, "/run/systemd/resolve/resolv.conf"} {
+		for _, addr := range resolvconf.Servers(path) {
+			if !addr.IsLoopback() && !addr.IsUnspecified() && !addr.IsMulticast() {
+				return addr
+			}
+		}
+	}
+	return netip.Addr{}
+}
+
+// Open implements network.Opener.
+func (d *Driver) Open(ctx context.Context, id model.VMID) (*os.File, error) {
+	return d.o.Verbs.Open(ctx, id)
+}
+
+// Up implements network.Driver: the tap is up before the VMM runs.
+func (*Driver) Up(context.Context, model.VMID, model.Process) error { return nil }
+
+// Clear implements network.Driver. The port is found by the VM's id, whatever the hint says.
+func (d *Driver) Clear(ctx context.Context, id model.VMID, _ model.NetHandles) error {
+	if d.o.Verbs.Problem() != "" {
+		return d.unable(ctx, "cannot take the network away")
+	}
+	return d.o.Verbs.Detach(ctx, id)
+}
+
+// Sweep implements network.Driver.
+func (d *Driver) Sweep(ctx context.Context, keep map[model.VMID]bool) error {
+	if d.o.Verbs.Problem() != "" {
+		return d.unable(ctx, "cannot sweep the bridge")
+	}
+	return d.o.Verbs.Sweep(ctx, keep)
+}
+
+// unable is for a host that makes no taps and rules: then there is nothing, unless root has been here before.
+func (d *Driver) unable(ctx context.Context, doing string) error {
+	found, err := d.o.Verbs.List(ctx)
+	if err == nil && (found.Bridge != "" || len(found.Ports) > 0) {
+		return model.Errorf(model.ErrDenied, "%s: %s", doing, d.o.Verbs.Problem())
+	}
+	return nil // who may not look made nothing
+}

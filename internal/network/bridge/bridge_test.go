@@ -1,0 +1,124 @@
+package bridge
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base32"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"banger/internal/helper/hostnet"
+	"banger/internal/model"
+	"banger/internal/network"
+	"banger/internal/network/networktest"
+	"banger/internal/testenv"
+)
+
+func TestMain(m *testing.M) { os.Exit(testenv.OwnNetwork(m)) }
+
+// verbs are those of the installation that a directory stands for.
+func verbs(t *testing.T, host string) *hostnet.Host {
+	t.Helper()
+	sum := sha256.Sum256([]byte(host))
+	h := hostnet.New(hostnet.Options{Instance: model.InstanceID(strings.ToLower(base32.StdEncoding.EncodeToString(sum[:5])))})
+	if problem := h.Problem(); problem != "" {
+		t.Skip("not run: " + problem)
+	}
+	t.Cleanup(func() {
+		if err := h.Sweep(context.Background(), nil); err != nil { // the test's own context has ended
+			t.Error(err)
+		}
+		if found, err := h.List(context.Background()); err != nil || found.Bridge != "" || len(found.Tables)+len(found.Ports) > 0 {
+			t.Errorf("left: %+v, %v", found, err)
+		}
+	})
+	return h
+}
+
+func newDriver(t *testing.T, host string) *Driver {
+	t.Helper()
+	return New(Options{
+		Verbs: verbs(t, host), Log: slog.New(slog.DiscardHandler),
+		Resolver: func() netip.Addr { return netip.MustParseAddr("11.0.0.2") },
+	})
+}
+
+func TestConformance(t *testing.T) {
+	networktest.Run(t, networktest.Harness{
+		New:    func(t *testing.T, host string) network.Driver { return newDriver(t, host) },
+		Policy: "public",
+		Has: func(t *testing.T, host string, id model.VMID) bool {
+			found, err := verbs(t, host).List(t.Context())
+			if err != nil {
+				t.Error(err)
+			}
+			at := slices.IndexFunc(found.Ports, func(p hostnet.Port) bool { return p.ID == id })
+			if at >= 0 && (found.Ports[at].Tap == "" || !found.Ports[at].Ruled) {
+				t.Errorf("half a port: %+v", found.Ports[at])
+			}
+			return at >= 0
+		},
+	})
+}
+
+func TestWhatItDoesNotCarry(t *testing.T) {
+	t.Parallel()
+	d := newDriver(t, t.TempDir())
+	spec := network.Spec{Slot: 1, Kind: network.LinkOpenTap, Policy: "public"}
+	for name, spoil := range map[string]func(s *network.Spec){
+		"a domain":   func(s *network.Spec) { s.Policy = "10.0.0.0/8,example.org:443" },
+		"a port":     func(s *network.Spec) { s.Ports = []model.PortForward{{HostIP: model.Loopback(), GuestPort: 80}} },
+		"host ports": func(s *network.Spec) { s.HostPorts = []uint16{5432} },
+		"a slot":     func(s *network.Spec) { s.Slot = hostnet.MaxSlot + 1 },
+	} {
+		s := spec
+		spoil(&s)
+		if name != "a slot" && d.Carries(s.Policy, len(s.Ports)+len(s.HostPorts) > 0) {
+			t.Errorf("%s: it says that it carries it", name)
+		}
+		if _, err := d.Set(t.Context(), model.NewVMID(), s); !errors.Is(err, model.ErrUnsupported) {
+			t.Errorf("%s: got %v, want ErrUnsupported", name, err)
+		}
+	}
+}
+
+func TestLeaks(t *testing.T) {
+	t.Parallel()
+	d := newDriver(t, t.TempDir())
+	running := model.VM{ID: model.NewVMID(), Name: "box", Network: "bridge", State: model.StateRunning}
+	look := func(vms ...model.VM) []string {
+		t.Helper()
+		leaks, err := d.Leaks(t.Context(), vms)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var kinds []string
+		for _, l := range leaks {
+			kinds = append(kinds, l.Kind)
+		}
+		return kinds
+	}
+	if got := look(running); !slices.Equal(got, []string{"row"}) {
+		t.Errorf("a VM without its tap: %v", got)
+	}
+	if _, err := d.Set(t.Context(), running.ID, network.Spec{Slot: 1, Kind: network.LinkTap, Policy: "none"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := look(running); len(got) != 0 {
+		t.Errorf("a VM with its tap: %v", got)
+	}
+	if got := look(); !slices.Equal(got, []string{"tap", "bridge", "table", "table"}) {
+		t.Errorf("a tap without its VM: %v", got)
+	}
+	if err := d.Clear(t.Context(), running.ID, model.NetHandles{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := look(); len(got) != 0 {
+		t.Errorf("after all was taken away: %v", got)
+	}
+}

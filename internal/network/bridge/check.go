@@ -1,0 +1,68 @@
+package bridge
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+
+	"banger/internal/model"
+)
+
+// Leaks tells of ports whose VM does not run, of VMs that run without theirs, and of a bridge without VMs.
+func (d *Driver) Leaks(ctx context.Context, vms []model.VM) ([]model.Leak, error) {
+	if d.o.Verbs.Problem() != "" {
+		return nil, nil // who may not look made nothing
+	}
+	found, err := d.o.Verbs.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var leaks []model.Leak
+	whole, busy := map[model.VMID]bool{}, map[model.VMID]bool{}
+	needed := false
+	for _, v := range vms {
+		busy[v.ID] = v.State.Lives() || !v.State.AtRest()
+		needed = needed || busy[v.ID] && v.Network == d.Name()
+	}
+	for _, p := range found.Ports {
+		whole[p.ID] = whole[p.ID] || p.Tap != "" && p.Ruled
+		if !busy[p.ID] {
+			leaks = append(leaks, model.Leak{
+				Kind: "tap", What: cmp.Or(p.Tap, "rules of "+string(p.ID)),
+				Why: fmt.Sprintf("is of the VM %q, which does not run; the next daemon takes it away", p.ID),
+			})
+		}
+	}
+	for _, v := range vms {
+		if v.Network == d.Name() && v.State == model.StateRunning && !whole[v.ID] {
+			leaks = append(leaks, model.Leak{Kind: "row", What: string(v.ID), Why: "is of " + v.Name + ", which runs without its tap or its rules; run: banger daemon restart"})
+		}
+	}
+	if !needed && found.Bridge != "" {
+		leaks = append(leaks, model.Leak{Kind: "bridge", What: found.Bridge, Why: "is there for no VM that runs"})
+	}
+	if !needed {
+		for _, table := range found.Tables {
+			leaks = append(leaks, model.Leak{Kind: "table", What: table, Why: "is there for no VM that runs"})
+		}
+	}
+	return leaks, nil
+}
+
+// CheckHost tells, where the bridge can be used, whether somebody else's rules are in its way.
+func (d *Driver) CheckHost(ctx context.Context) []model.Check {
+	const name = "bridge"
+	if d.o.Verbs.Problem() != "" {
+		return nil // nothing is wrong with a host whose user is not root
+	}
+	obstacles, err := d.o.Verbs.Obstacles(ctx)
+	switch {
+	case err != nil:
+		return []model.Check{model.CheckOf(name, err, "").AtMost(model.CheckWarning)}
+	case len(obstacles) > 0:
+		err := model.Errorf(model.ErrState, "packets of VMs on the bridge may be dropped by %s; let pass there what comes from and goes to interfaces named bb-*", strings.Join(obstacles, ", "))
+		return []model.Check{model.CheckOf(name, err, "").AtMost(model.CheckWarning)}
+	}
+	return []model.Check{{Name: name, Status: model.CheckOK, Detail: `this user can have VMs on it, with network-driver = "bridge" in config.toml`}}
+}
