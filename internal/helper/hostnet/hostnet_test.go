@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -141,6 +143,34 @@ func TestGroups(t *testing.T) {
 	if said, err := h.ask("tcp4", b.port.Address.String(), port); err != nil || said != b.port.Gateway.String() {
 		t.Errorf("from the host: %q, %v", said, err)
 	}
+}
+
+// TestOnlyItsOwnerReachesAGuest has an installation of a user's who is not root: of the host, nobody else gets to a guest.
+func TestOnlyItsOwnerReachesAGuest(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	const owner, other = 65534, 65533
+	n := New(Options{Instance: model.NewInstanceID(), UID: owner})
+	if data, err := os.ReadFile("/proc/self/uid_map"); err != nil || !strings.Contains(string(data), " 4294967295") {
+		t.Skip("not run: needs root, to be other users")
+	}
+	g := h.attach(t, n, 1, "none", "")
+	g.serve(t, g.port.Address.String(), port)
+	for uid, want := range map[uint32]bool{owner: true, other: false, 0: false} {
+		h.do(func() {
+			cmd := exec.Command("timeout", "2", "bash", "-c", fmt.Sprintf("exec 3<>/dev/tcp/%s/%d && read -r line <&3", g.port.Address, port))
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+			if out, err := cmd.CombinedOutput(); (err == nil) != want {
+				t.Errorf("user %d: %v, %s, want %v", uid, err, out, want)
+			}
+		})
+	}
+	g.close()
+	h.do(func() {
+		if err := n.Detach(t.Context(), g.id); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestNames has the gateway's DNS port lead to who answers for the host, and nowhere else.

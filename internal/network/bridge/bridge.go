@@ -92,7 +92,7 @@ func (d *Driver) Set(ctx context.Context, id model.VMID, s network.Spec) (networ
 	case !slices.Contains(d.Links(), s.Kind):
 		return network.Link{}, model.Errorf(model.ErrInvalid, "cannot make a link of kind %d", s.Kind)
 	case len(s.Ports)+len(s.HostPorts) > 0:
-		return network.Link{}, model.Errorf(model.ErrUnsupported, "cannot publish ports of a VM on the bridge: its owner reaches it by its address; see: banger vm show")
+		return network.Link{}, model.Errorf(model.ErrUnsupported, "cannot publish ports of a VM on the bridge: make it with --network-driver user; or reach it by its address, which is in it the one of: ip addr show eth0")
 	case !d.Carries(s.Policy, false):
 		return network.Link{}, model.Errorf(model.ErrUnsupported, "cannot put a VM with the network policy %q on the bridge: the kernel's rules know no domains; name addresses, or use the network driver user", s.Policy)
 	}
