@@ -59,8 +59,8 @@ func link(op expr.CmpOp, offset uint32, data []byte) []expr.Any {
 	return []expr.Any{field(expr.PayloadBaseLLHeader, offset, uint32(len(data))), compare(op, data)}
 }
 
-func packet(op expr.CmpOp, offset uint32, data []byte) []expr.Any {
-	return []expr.Any{field(expr.PayloadBaseNetworkHeader, offset, uint32(len(data))), compare(op, data)}
+func packet(offset uint32, data []byte) []expr.Any {
+	return []expr.Any{field(expr.PayloadBaseNetworkHeader, offset, uint32(len(data))), compare(expr.CmpOpEq, data)}
 }
 
 // protocol: ether type TYPE.
@@ -72,7 +72,7 @@ func protocol(number uint16) []expr.Any {
 func inRange(offset uint32, p netip.Prefix) []expr.Any {
 	addr := p.Masked().Addr().AsSlice()
 	if p.IsSingleIP() {
-		return packet(expr.CmpOpEq, offset, addr)
+		return packet(offset, addr)
 	}
 	return []expr.Any{
 		field(expr.PayloadBaseNetworkHeader, offset, 4),

@@ -168,8 +168,8 @@ func (r *rules) sharedPaths(part netip.Prefix) {
 	r.chain(r.ip, chainBetween, rule(call(chainKinds)), rule(by(source, r.maps[mapPeers])), rule(goTo(chainRefuse)))
 	r.chain(r.ip, chainHost,
 		rule(answering(), answers, accept()),
-		rule(packet(expr.CmpOpEq, ipDestination, gateway), transport(unix.IPPROTO_ICMP), call(chainKinds)),
-		rule(packet(expr.CmpOpEq, ipDestination, gateway), transport(unix.IPPROTO_ICMP), accept()),
+		rule(packet(ipDestination, gateway), transport(unix.IPPROTO_ICMP), call(chainKinds)),
+		rule(packet(ipDestination, gateway), transport(unix.IPPROTO_ICMP), accept()),
 		rule(goTo(chainOut)),
 	)
 	r.chain(r.ip, chainIn, rule(answering(), answers, accept()), rule(state(expr.CtStateBitRELATED), accept()), rule(drop()))
@@ -203,7 +203,7 @@ func (r *rules) sharedHooks(part netip.Prefix) {
 		&expr.Lookup{SourceRegister: register, IsDestRegSet: true, DestRegister: register, SetName: mapResolvers, SetID: r.maps[mapResolvers].ID},
 		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: register},
 	}
-	asked := packet(expr.CmpOpEq, ipDestination, addressIn(part, 0).AsSlice())
+	asked := packet(ipDestination, addressIn(part, 0).AsSlice())
 	r.hook(r.ip, nat, "prerouting", nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest,
 		rule(from, asked, transport(unix.IPPROTO_UDP), toPort(dnsPort), resolver),
 		rule(from, asked, transport(unix.IPPROTO_TCP), toPort(dnsPort), resolver),

@@ -46,10 +46,10 @@ func (h *Host) frameRules(slot int, part netip.Prefix) [][]expr.Any {
 	ethernet := []byte{0, 1, 8, 0, 6, 4} // hardware addresses of Ethernet for IPv4, and their lengths
 	return [][]expr.Any{
 		rule(link(expr.CmpOpNeq, etherSrc, mac), drop()),
-		rule(protocol(unix.ETH_P_ARP), packet(expr.CmpOpEq, arpHeader, ethernet), packet(expr.CmpOpEq, arpOp, []byte{0, 1}),
-			packet(expr.CmpOpEq, arpMAC, mac), packet(expr.CmpOpEq, arpFrom, address), packet(expr.CmpOpEq, arpTo, gateway), accept()),
-		rule(protocol(unix.ETH_P_IP), link(expr.CmpOpEq, etherDst, gatewayMAC), packet(expr.CmpOpEq, ipVersion, []byte{0x45}),
-			packet(expr.CmpOpEq, ipSource, address), accept()),
+		rule(protocol(unix.ETH_P_ARP), packet(arpHeader, ethernet), packet(arpOp, []byte{0, 1}),
+			packet(arpMAC, mac), packet(arpFrom, address), packet(arpTo, gateway), accept()),
+		rule(protocol(unix.ETH_P_IP), link(expr.CmpOpEq, etherDst, gatewayMAC), packet(ipVersion, []byte{0x45}),
+			packet(ipSource, address), accept()),
 		rule(drop()),
 	}
 }
