@@ -120,9 +120,9 @@ func TestDirectoriesOfAFullDisk(t *testing.T) {
 func TestChoice(t *testing.T) {
 	t.Parallel()
 	testenv.NeedTool(t, "mke2fs")
-	fast := vm.Choice{VMM: "fast", RootDisk: "thin", Features: vmm.Features{Version: "1.2", Accel: "kvm"}, Passed: []string{"Better is not installed"}}
+	fast := vm.Choice{VMM: "fast", RootDisk: "thin", Network: "wire", Features: vmm.Features{Version: "1.2", Accel: "kvm"}, Passed: []string{"Better is not installed"}}
 	checks := doctor.Choice(fast, nil)
-	if c := one(t, checks, "vmm"); c.Status != model.CheckOK || c.Detail != "fast 1.2, with kvm; Better is not installed" {
+	if c := one(t, checks, "vmm"); c.Status != model.CheckOK || c.Detail != "fast 1.2, with kvm, on the network wire; Better is not installed" {
 		t.Errorf("%+v", c)
 	}
 	if c := one(t, checks, "kvm"); c.Status != model.CheckOK {

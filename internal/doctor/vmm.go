@@ -14,7 +14,7 @@ func Choice(c vm.Choice, err error) []model.Check {
 	if err != nil {
 		return []model.Check{model.CheckOf("vmm", err, ""), checkDisks("")}
 	}
-	chosen := append([]string{fmt.Sprintf("%s %s, with %s", c.VMM, c.Features.Version, c.Features.Accel)}, c.Passed...)
+	chosen := append([]string{fmt.Sprintf("%s %s, with %s, on the network %s", c.VMM, c.Features.Version, c.Features.Accel, c.Network)}, c.Passed...)
 	speed := model.Check{Name: "kvm", Status: model.CheckOK, Detail: "a guest of it runs at full speed"}
 	switch {
 	case c.Features.Slow != "":

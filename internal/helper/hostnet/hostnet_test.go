@@ -132,7 +132,9 @@ func TestGroups(t *testing.T) {
 	h.set(t, n, b.id, 2, "group:x", "")
 	reaches(a, b, false)
 	reaches(b, a, false)
-	// Nobody reaches a guest from outside, and of the host only its owner.
+	// Nobody reaches a guest from outside, nor what the host has at the gateway's address.
+	h.set(t, n, b.id, 2, "open", "")
+	h.serve(t, b.port.Gateway.String(), port)
 	h.far.ip(t, "route add 198.18.0.0/15 via "+hostPublic)
 	if said, err := h.far.ask("tcp4", b.port.Address.String(), port); err == nil {
 		t.Errorf("from outside: %q", said)
