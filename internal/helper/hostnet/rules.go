@@ -1,6 +1,7 @@
 package hostnet
 
 import (
+	"errors"
 	"net/netip"
 
 	"github.com/google/nftables"
@@ -36,6 +37,7 @@ type rules struct {
 	frames *nftables.Table
 	ip     *nftables.Table
 	maps   map[string]*nftables.Set
+	sets   uint32 // how many sets the transaction makes
 	err    error
 }
 
@@ -56,7 +58,12 @@ func (r *rules) commit() error {
 	if r.err != nil {
 		return r.err
 	}
-	return r.Flush()
+	err := r.Flush()
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
+		return model.Errorf(model.ErrUnsupported, "the kernel did not take the rules, of which it may lack a kind: %w; "+
+			"try: modprobe -a nft_ct nft_connlimit nft_fib_ipv4 nft_masq nft_nat nft_reject_ipv4", err)
+	}
+	return err
 }
 
 func (r *rules) note(err error) {
@@ -70,8 +77,16 @@ func (r *rules) newMap(t *nftables.Table, name string, key, data nftables.SetDat
 	if key == nftables.TypeIFName {
 		m.KeyByteOrder = binaryutil.NativeEndian // as nft(8) takes it to be
 	}
-	r.note(r.AddSet(m, nil))
+	r.newSet(m)
 	r.maps[name] = m
+}
+
+// newSet makes a set or map where there is none. It is numbered within its transaction: the library would count in a
+// variable that all share, unguarded.
+func (r *rules) newSet(s *nftables.Set, elements ...nftables.SetElement) {
+	r.sets++
+	s.ID = r.sets
+	r.note(r.AddSet(s, elements))
 }
 
 // chain fills a chain anew.

@@ -22,7 +22,7 @@ func (r *rules) vm(id model.VMID, slot int, part netip.Prefix, want Rules) {
 	toPeers := [][]expr.Any{rule(state(expr.CtStateBitNEW), moreThan(maxConnections), drop())}
 	for _, group := range want.Policy.Groups() {
 		set := &nftables.Set{Table: r.ip, Name: groupPrefix + group, KeyType: nftables.TypeIPAddr}
-		r.note(r.AddSet(set, []nftables.SetElement{{Key: address.AsSlice()}}))
+		r.newSet(set, nftables.SetElement{Key: address.AsSlice()})
 		toPeers = append(toPeers, rule(in(ipDestination, set), accept()))
 	}
 	r.chain(r.ip, peers, toPeers...)
