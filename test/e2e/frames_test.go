@@ -143,7 +143,7 @@ func odd(name string, change func(s *sender, frame []byte) []byte) frameProbe {
 	}}
 }
 
-func frameProbes() []frameProbe {
+func frameProbes(guestGateway, otherGuest, nobody string) []frameProbe {
 	strange := net.HardwareAddr{2, 1, 2, 3, 4, 5}
 	return []frameProbe{
 		to("allowed udp", "11.0.0.2"),

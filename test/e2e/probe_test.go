@@ -29,7 +29,7 @@ func sendProbes(out io.Writer, phase string) error {
 	defer unix.Close(s.fd)
 	answered := make(chan string, 1024)
 	go s.listen(phase, answered)
-	for _, p := range frameProbes() {
+	for _, p := range frameProbes(s.near(1), s.near(3), s.near(77)) {
 		for _, frame := range p.frames(s, phase+"/"+p.name) {
 			if err := s.send(frame); err != nil && !errors.Is(err, unix.EMSGSIZE) && !errors.Is(err, unix.EINVAL) {
 				return fmt.Errorf("%s: %w", p.name, err)
@@ -38,7 +38,7 @@ func sendProbes(out io.Writer, phase string) error {
 		fmt.Fprintf(out, "sent %s/%s\n", phase, p.name)
 	}
 	var wg sync.WaitGroup
-	for _, p := range socketProbes() {
+	for _, p := range socketProbes(s.near(1), s.near(3)) {
 		wg.Go(func() {
 			if p.try(phase + "/" + p.name) {
 				answered <- phase + "/" + p.name
@@ -70,11 +70,12 @@ type sender struct {
 	address      netip.Addr
 }
 
-const (
-	guestGateway = "198.18.0.1"
-	otherGuest   = "198.18.0.3" // the second VM of the script
-	nobody       = "198.18.0.77"
-)
+// near is an address beside the guest's: 1 is the gateway, 3 the second VM of the script, 77 nobody.
+func (s *sender) near(n byte) string {
+	b := s.address.As4()
+	b[3] = n
+	return netip.AddrFrom4(b).String()
+}
 
 func newSender() (*sender, error) {
 	s := &sender{}
@@ -94,7 +95,7 @@ func newSender() (*sender, error) {
 		return nil, errors.New("this machine has no network interface")
 	}
 	// The kernel learns the gateway's hardware address when it has something to send there.
-	c, err := net.Dial("udp4", guestGateway+":9")
+	c, err := net.Dial("udp4", s.near(1)+":9")
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +108,7 @@ func newSender() (*sender, error) {
 			return nil, err
 		}
 		for line := range strings.Lines(string(table)) {
-			if f := strings.Fields(line); len(f) > 3 && f[0] == guestGateway && f[2] != "0x0" {
+			if f := strings.Fields(line); len(f) > 3 && f[0] == s.near(1) && f[2] != "0x0" {
 				s.gateway, _ = net.ParseMAC(f[3])
 			}
 		}
@@ -146,7 +147,7 @@ func (s *sender) listen(phase string, answered chan<- string) {
 			name, _, _ := strings.Cut(string(frame[i:]), "\n")
 			answered <- name
 		}
-		if binary.BigEndian.Uint16(frame[12:]) == unix.ETH_P_ARP && n >= 42 && net.IP(frame[28:32]).String() == nobody {
+		if binary.BigEndian.Uint16(frame[12:]) == unix.ETH_P_ARP && n >= 42 && net.IP(frame[28:32]).String() == s.near(77) {
 			answered <- phase + "/arp by another guest"
 		}
 	}
@@ -190,7 +191,7 @@ func ctxFor(d time.Duration) context.Context {
 	return ctx
 }
 
-func socketProbes() []socketProbe {
+func socketProbes(guestGateway, otherGuest string) []socketProbe {
 	at := func(address string) func(string) bool { return connects(fmt.Sprintf("%s:%d", address, recordPort)) }
 	return []socketProbe{
 		{"allowed tcp", at("11.0.0.2")},

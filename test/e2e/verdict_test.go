@@ -21,15 +21,28 @@ const (
 // expected is what the policy of a phase means for a probe. The phases:
 //
 //	public, again   the policy public; again is after a restart of netd
+//	killed          likewise, while no daemon lives
 //	list            the policy 11.0.0.2,*.example, which leaves the rest of the internet out
 //	none            the policy none
 //	open            the policy open, which lets what is private be seen: so do the probes that must not arrive elsewhere
 //	flip, restart   while the policy changes between public and none, and while netd is killed
+//	b-…             the same on the bridge, where nobody looks into answers to questions for names, and the list has no domains
 func expected(phase, name string) string {
+	if plain, bridged := strings.CutPrefix(phase, "b-"); bridged {
+		switch {
+		case !strings.HasSuffix(name, " name"):
+			return expected(plain, name)
+		case plain == "none" || plain == "list":
+			return mustNot
+		case name == "allowed name" && plain != "flip":
+			return must
+		}
+		return may
+	}
 	if phase == "open" {
 		return expectedOpen(name)
 	}
-	open := phase == "public" || phase == "again" || phase == "list"
+	open := phase == "public" || phase == "again" || phase == "killed" || phase == "list"
 	unsure := phase == "flip" || phase == "restart"
 	switch {
 	case strings.HasPrefix(name, "fragments") && !strings.Contains(name, " to "), name == "a huge frame":
@@ -45,7 +58,7 @@ func expected(phase, name string) string {
 			return may
 		}
 	case strings.HasPrefix(name, "second"):
-		if phase == "public" || phase == "again" {
+		if phase == "public" || phase == "again" || phase == "killed" {
 			return must
 		}
 		if unsure {
