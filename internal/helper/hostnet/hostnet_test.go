@@ -16,6 +16,7 @@ import (
 
 	"banger/internal/model"
 	"banger/internal/netd/egress"
+	"banger/internal/testenv"
 )
 
 // TestPolicies requires of the kernel's rules the very verdicts that netd gives.
@@ -208,9 +209,10 @@ func TestNames(t *testing.T) {
 // left out.
 func (s *space) listing(t *testing.T) string {
 	t.Helper()
+	nft := testenv.NeedTool(t, "nft")
 	var all strings.Builder
 	s.do(func() {
-		for _, c := range []string{"ip -o link | sed 's/<[^>]*>//; s/ state [A-Z]*//'", "ip -4 -o addr", "ip route | sed 's/ linkdown//'", "cat /proc/sys/net/ipv4/ip_forward", "nft list ruleset"} {
+		for _, c := range []string{"ip -o link | sed 's/<[^>]*>//; s/ state [A-Z]*//'", "ip -4 -o addr", "ip route | sed 's/ linkdown//'", "cat /proc/sys/net/ipv4/ip_forward", nft + " list ruleset"} {
 			out, err := exec.Command("sh", "-c", c).CombinedOutput()
 			if err != nil {
 				t.Errorf("%s: %v: %s", c, err, out)
@@ -224,14 +226,12 @@ func (s *space) listing(t *testing.T) string {
 // TestWhatIsNotOursStays has devices and rules of others, of which some look as if they were another installation's.
 func TestWhatIsNotOursStays(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("nft"); err != nil {
-		t.Skip("not run: needs the program nft")
-	}
+	nft := testenv.NeedTool(t, "nft")
 	h := newHost(t)
 	h.ip(t, "link add br0 type bridge", "link set br0 up", "addr add 198.19.7.1/24 dev br0", "tuntap add foreign mode tap", "link set foreign master br0",
 		"link add bb-aaaaaaaa type bridge", "tuntap add bt-aaaaaaaa1 mode tap")
 	h.do(func() {
-		cmd := exec.Command("nft", "-f", "-")
+		cmd := exec.Command(nft, "-f", "-")
 		cmd.Stdin = strings.NewReader(`
 			add table ip banger-aaaaaaaa
 			add chain ip banger-aaaaaaaa vm-aaaaaaaaaaaaaaaa-1

@@ -7,13 +7,12 @@ import (
 	"testing"
 
 	"banger/internal/model"
+	"banger/internal/testenv"
 )
 
 func TestObstacles(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("nft"); err != nil {
-		t.Skip("not run: needs the program nft")
-	}
+	nft := testenv.NeedTool(t, "nft")
 	h := newHost(t)
 	n := h.installation(t)
 	h.set(t, n, model.NewVMID(), 1, "public", "")
@@ -31,7 +30,7 @@ func TestObstacles(t *testing.T) {
 		t.Errorf("with our rules alone: %q", found)
 	}
 	h.do(func() {
-		cmd := exec.Command("nft", "-f", "-")
+		cmd := exec.Command(nft, "-f", "-")
 		cmd.Stdin = strings.NewReader(`
 			add table ip filter
 			add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }
