@@ -68,6 +68,7 @@ func elsewhere(point string) bool {
 	return strings.HasPrefix(point, "image.") && !strings.HasPrefix(point, "image.initrd.") || // walked by the jobs of images
 		strings.HasPrefix(point, "workspace.") || // package workspace walks its own
 		strings.HasPrefix(point, "storage.") || // its own, where the kernel has snapshots
+		strings.HasPrefix(point, "hostnet.") || strings.HasPrefix(point, "helper.") || // likewise, in namespaces and processes of their own
 		strings.HasPrefix(point, "store.") || // a new database, walked below
 		point == "start.undone" || point == "start.again" || point == "reconcile.undo.after"
 }
