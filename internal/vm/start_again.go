@@ -49,7 +49,7 @@ func lenient(rate float64) error {
 func (s *Service) ready(ctx context.Context, e *entry, b boot, op *operation.Operation) error {
 	for range maxBoots - 1 {
 		err := s.finishStart(ctx, e, b.vm, strict)
-		if wrong := mistimedError(0); !errors.As(err, &wrong) {
+		if !errors.As(err, new(mistimedError)) {
 			return err
 		}
 		operation.Logger(ctx).Warn("the guest is booted again", "vm", string(e.id), "reason", err)
@@ -68,16 +68,19 @@ func (s *Service) ready(ctx context.Context, e *entry, b boot, op *operation.Ope
 	return err
 }
 
-// bootAgain ends the guest of b and boots another in its place, still as part of the same start.
+// bootAgain ends the guest of b and boots another in its place, still as part of the same start. A start that was canceled
+// has a guest to end, too.
 func (s *Service) bootAgain(ctx context.Context, e *entry, b boot) (model.VM, error) {
-	if err := e.acquire(ctx); err != nil {
+	if err := e.acquire(context.WithoutCancel(ctx)); err != nil {
 		return b.vm, err
 	}
 	defer e.unlock()
 	if err := s.stillStarts(ctx, e, b.vm); err != nil {
 		return b.vm, err
 	}
-	if err := s.end(context.WithoutCancel(ctx), e, b.vm); err != nil {
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Limits.Teardown)
+	defer cancel()
+	if err := s.end(ending, e, b.vm); err != nil {
 		return b.vm, s.failStart(ctx, e, err, nil)
 	}
 	crash.At("start.again")
