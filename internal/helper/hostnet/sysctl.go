@@ -15,6 +15,10 @@ import (
 const (
 	sysctls   = "/proc/sys/net"
 	forwardIn = "ipv4/ip_forward"
+
+	// lockIn stands for its namespace's networks where they are locked: nobody but root can open it, so nobody else can
+	// keep the lock from us. Nothing of it is read.
+	lockIn = "ipv4/tcp_fastopen_key"
 )
 
 // setSysctl writes one. A kernel without IPv6 has none of those.
@@ -46,7 +50,7 @@ func quiet(device string) error {
 // lockForwarding keeps other installations from looking at what all share, forwarding and the VMs' range, until the file is
 // closed.
 func lockForwarding() (*os.File, error) {
-	f, err := os.Open(filepath.Join(sysctls, forwardIn))
+	f, err := os.Open(filepath.Join(sysctls, lockIn))
 	if err != nil {
 		return nil, err
 	}
