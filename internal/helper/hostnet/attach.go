@@ -16,36 +16,24 @@ import (
 // Attach gives the VM its port, or changes the rules of one that it has, in one transaction: at no moment is there a port
 // without rules, or with weaker ones than before and after. What fails leaves the rules that were, and no port that was
 // not.
-func (h *Host) Attach(ctx context.Context, id model.VMID, slot int, want Rules) (Port, error) {
-	fail := func(err error) (Port, error) {
-		return Port{}, model.HostErrorf(err, "cannot attach %s to the bridge", id)
-	}
-	if err := errors.Join(h.check(id), checkRules(slot, want)); err != nil {
-		return fail(err)
-	}
-	if err := h.lock(ctx); err != nil {
-		return fail(err)
-	}
-	defer h.unlock()
-	links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return fail(err)
-	}
-	defer links.Close()
-	had, err := h.has(links, id, slot)
-	if err != nil {
-		return fail(err)
-	}
-	crash.At("hostnet.attach.before")
-	p, err := h.attach(links, id, slot, want)
-	if err != nil {
-		if !had {
-			err = errors.Join(err, h.detach(links, id))
+func (h *Host) Attach(ctx context.Context, id model.VMID, slot int, want Rules) (p Port, err error) {
+	bad := errors.Join(h.check(id), checkRules(slot, want))
+	err = h.alone(ctx, "cannot attach "+string(id)+" to the bridge", bad, func(links *netlink.Handle) error {
+		had, err := h.has(links, id, slot)
+		if err != nil {
+			return err
 		}
-		return fail(err)
-	}
-	crash.At("hostnet.attach.after")
-	return p, nil
+		crash.At("hostnet.attach.before")
+		if p, err = h.attach(links, id, slot, want); err != nil {
+			if !had {
+				err = errors.Join(err, h.detach(links, id))
+			}
+			return err
+		}
+		crash.At("hostnet.attach.after")
+		return nil
+	})
+	return p, err
 }
 
 // checkRules refuses what no VM may be given. The words of a policy are checked again: who calls may be an ordinary user.
@@ -180,37 +168,21 @@ func (h *Host) rule(t tables, id model.VMID, slot int, part netip.Prefix, want R
 }
 
 // Open opens the VM's tap for a VMM, which is to have it alone.
-func (h *Host) Open(ctx context.Context, id model.VMID) (*os.File, error) {
-	fail := func(err error) (*os.File, error) {
-		return nil, model.HostErrorf(err, "cannot open the tap of %s", id)
-	}
-	if err := h.check(id); err != nil {
-		return fail(err)
-	}
-	if err := h.lock(ctx); err != nil {
-		return fail(err)
-	}
-	defer h.unlock()
-	links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return fail(err)
-	}
-	defer links.Close()
-	found, err := h.found(links)
-	if err != nil {
-		return fail(err)
-	}
-	for _, p := range found.Ports {
-		if p.ID == id && p.Tap != "" {
-			f, err := openTap(p.Tap)
-			if errors.Is(err, unix.EBUSY) {
-				err = model.Errorf(model.ErrState, "another process has %s open", p.Tap)
-			}
-			if err != nil {
-				return fail(err)
-			}
-			return f, nil
+func (h *Host) Open(ctx context.Context, id model.VMID) (tap *os.File, err error) {
+	err = h.alone(ctx, "cannot open the tap of "+string(id), h.check(id), func(links *netlink.Handle) error {
+		found, err := h.found(links)
+		if err != nil {
+			return err
 		}
-	}
-	return fail(model.Errorf(model.ErrNotFound, "it has none"))
+		for _, p := range found.Ports {
+			if p.ID == id && p.Tap != "" {
+				if tap, err = openTap(p.Tap); errors.Is(err, unix.EBUSY) {
+					err = model.Errorf(model.ErrState, "another process has %s open", p.Tap)
+				}
+				return err
+			}
+		}
+		return model.Errorf(model.ErrNotFound, "it has none")
+	})
+	return tap, err
 }

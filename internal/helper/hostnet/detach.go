@@ -15,7 +15,7 @@ import (
 // Detach takes the VM's port away: its tap, and then its rules; with the last port the bridge, the tables and what was
 // changed of the host's settings. That there is nothing is success.
 func (h *Host) Detach(ctx context.Context, id model.VMID) error {
-	return h.change(ctx, "cannot detach "+string(id)+" from the bridge", h.check(id), func(links *netlink.Handle) error {
+	return h.alone(ctx, "cannot detach "+string(id)+" from the bridge", h.check(id), func(links *netlink.Handle) error {
 		return h.detach(links, id)
 	})
 }
@@ -26,12 +26,13 @@ func (h *Host) Sweep(ctx context.Context, keep map[model.VMID]bool) error {
 	if !h.o.Instance.Valid() {
 		bad = model.Errorf(model.ErrInvalid, "cannot name the devices of installation %q", h.o.Instance)
 	}
-	return h.change(ctx, "cannot sweep the bridge", bad, func(links *netlink.Handle) error {
+	return h.alone(ctx, "cannot sweep the bridge", bad, func(links *netlink.Handle) error {
 		return h.sweep(links, func(p Port) bool { return keep[p.ID] && p.ID != "" })
 	})
 }
 
-func (h *Host) change(ctx context.Context, doing string, bad error, do func(*netlink.Handle) error) error {
+// alone does what needs the kernel's links while nothing else of the installation is changed, unless bad is in the way.
+func (h *Host) alone(ctx context.Context, doing string, bad error, do func(*netlink.Handle) error) error {
 	err := bad
 	if err == nil {
 		err = h.lock(ctx)
