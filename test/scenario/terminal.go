@@ -47,6 +47,7 @@ func cmdTerminal(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	err = cmd.Wait()
+	s.finish(patient(10 * time.Second))
 	_, _ = io.WriteString(ts.Stdout(), s.text())
 	if args[0] != "any" {
 		want, convErr := strconv.Atoi(args[0])
@@ -145,6 +146,14 @@ func (s *screen) add(text []byte) {
 	s.all = append(s.all, text...)
 	close(s.changed)
 	s.changed = make(chan struct{})
+}
+
+// finish waits until all is here that was written before the last program closed the terminal.
+func (s *screen) finish(limit time.Duration) {
+	select {
+	case <-s.ended:
+	case <-time.After(limit):
+	}
 }
 
 func (s *screen) text() string {
