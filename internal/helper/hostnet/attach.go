@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -44,6 +45,9 @@ func checkRules(slot int, want Rules) error {
 	again, err := model.ParsePolicy(want.Policy.String())
 	if err != nil {
 		return err
+	}
+	if again.Kind != want.Policy.Kind || !slices.Equal(again.Entries, want.Policy.Entries) {
+		return model.Errorf(model.ErrInvalid, "its policy is not what it says: %s", again)
 	}
 	for _, e := range again.Entries {
 		if e.Domain != "" {

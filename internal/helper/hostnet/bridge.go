@@ -1,6 +1,7 @@
 package hostnet
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 	"strings"
@@ -65,7 +66,8 @@ func (h *Host) ensureBridge(links *netlink.Handle) (netlink.Link, netip.Prefix, 
 	return br, part, err
 }
 
-// findBridge returns the bridge, nil when there is none.
+// findBridge returns the bridge, nil when there is none. Names of an ordinary user's have a part only of the installation's
+// id; what its address has of it is there from the bridge's first moment, too.
 func (h *Host) findBridge(links *netlink.Handle) (netlink.Link, error) {
 	l, err := links.LinkByName(h.bridge())
 	switch {
@@ -75,6 +77,8 @@ func (h *Host) findBridge(links *netlink.Handle) (netlink.Link, error) {
 		return nil, err
 	case l.Type() != "bridge":
 		return nil, model.Errorf(model.ErrExists, "%s is a %s and not banger's", h.bridge(), l.Type())
+	case h.o.UID != 0 && !bytes.Equal(l.Attrs().HardwareAddr, model.HardwareAddress(h.o.Instance, 0)):
+		return nil, model.Errorf(model.ErrExists, "%s is of another of your installations, whose id is like that of this one", h.bridge())
 	}
 	return l, nil
 }
@@ -164,7 +168,7 @@ func (h *Host) forward(links *netlink.Handle, br netlink.Link) error {
 			return err
 		}
 		before := forwarded
-		others, err := h.others(links)
+		others, err := others(links, br)
 		if err != nil {
 			return err
 		}
@@ -187,35 +191,29 @@ func (h *Host) forward(links *netlink.Handle, br netlink.Link) error {
 	return setSysctl(forwardIn, "1")
 }
 
-// others are the aliases of the bridges of other installations.
-func (h *Host) others(links *netlink.Handle) ([]string, error) {
+// others are the aliases of the bridges of all installations but one.
+func others(links *netlink.Handle, but netlink.Link) ([]string, error) {
 	all, err := whole(links.LinkList)
 	if err != nil {
 		return nil, err
 	}
 	var aliases []string
 	for _, l := range all {
-		instance, ours := strings.CutPrefix(l.Attrs().Name, bridgePrefix)
-		if ours && model.InstanceID(instance).Valid() && l.Type() == "bridge" && l.Attrs().Name != h.bridge() &&
-			strings.HasPrefix(l.Attrs().Alias, bridgeAlias) {
+		if isBridge(l.Attrs().Name) && l.Type() == "bridge" && l.Attrs().Index != but.Attrs().Index && strings.HasPrefix(l.Attrs().Alias, bridgeAlias) {
 			aliases = append(aliases, l.Attrs().Alias)
 		}
 	}
 	return aliases, nil
 }
 
-// removeBridge gives back what was changed for it, and then removes it. That there is none is success.
-func (h *Host) removeBridge(links *netlink.Handle) error {
-	br, err := h.findBridge(links)
-	if err != nil || br == nil {
-		return err
-	}
+// removeBridge gives back what was changed for a bridge, and then removes it.
+func removeBridge(links *netlink.Handle, br netlink.Link) error {
 	lock, err := lockForwarding()
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
-	others, err := h.others(links)
+	others, err := others(links, br)
 	if err != nil {
 		return err
 	}

@@ -169,7 +169,10 @@ func (h *Host) dropEmptyGroups() error {
 // close takes away what is there for all.
 func (h *Host) close(links *netlink.Handle) error {
 	crash.At("hostnet.close.before")
-	err := h.removeBridge(links)
+	br, err := h.findBridge(links)
+	if err == nil && br != nil {
+		err = removeBridge(links, br)
+	}
 	crash.At("hostnet.close.bridge")
 	r, rerr := h.newRules()
 	if rerr != nil {

@@ -32,8 +32,25 @@ func (h *Host) List(ctx context.Context) (Found, error) {
 	return found, nil
 }
 
-func (h *Host) found(links *netlink.Handle) (Found, error) {
+// Visible is what anybody can see of this installation's: its devices, and not its rules.
+func (h *Host) Visible(ctx context.Context) (Found, error) {
+	if err := ctx.Err(); err != nil || !h.o.Instance.Valid() {
+		return Found{}, err
+	}
+	links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return Found{}, err
+	}
+	defer links.Close()
+	return h.devices(links)
+}
+
+// devices are the bridge and the taps.
+func (h *Host) devices(links *netlink.Handle) (Found, error) {
 	var f Found
+	if _, err := h.findBridge(links); err != nil {
+		return f, err // what is there is not this installation's
+	}
 	all, err := whole(links.LinkList)
 	if err != nil {
 		return f, err
@@ -49,6 +66,14 @@ func (h *Host) found(links *netlink.Handle) (Found, error) {
 				MAC: model.HardwareAddress(h.o.Instance, slot), MTU: l.Attrs().MTU,
 			})
 		}
+	}
+	return f, nil
+}
+
+func (h *Host) found(links *netlink.Handle) (Found, error) {
+	f, err := h.devices(links)
+	if err != nil {
+		return f, err
 	}
 	r, err := h.newRules()
 	if err != nil {

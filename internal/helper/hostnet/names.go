@@ -2,6 +2,8 @@ package hostnet
 
 import (
 	"crypto/sha256"
+	"encoding/base32"
+	"encoding/binary"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -9,11 +11,22 @@ import (
 	"banger/internal/model"
 )
 
-// The beginnings of the devices' names, which the installation's id follows. A device's name has at most 15 bytes.
+// The beginnings of the devices' names. A device's name has at most 15 bytes: those of root's installations have the
+// installation's id after it; those of an ordinary user's have the user's uid, whole, and what then fits of the
+// installation, so that no two users have a name in common, whatever id one of them may think of.
 const (
-	bridgePrefix = "bb-"
-	tapPrefix    = "bt-"
+	bridgePrefix = "bb"
+	tapPrefix    = "bt"
+	ofRoot       = "-"
+	ofUser       = "_"
+
+	uidLength  = 7 // of 32 bits
+	partLength = 3 // of an installation's id, after the uid
+	slotLength = 2 // of 10 bits, after that
 )
+
+// letters write numbers in the 32 letters of ids.
+var letters = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
 // rangeBits is the size of an installation's part of the VMs' range.
 const rangeBits = 22
@@ -22,19 +35,63 @@ const rangeBits = 22
 // everybody's.
 const MaxSlot = 1<<(32-rangeBits) - 3
 
-func (h *Host) bridge() string { return bridgePrefix + string(h.o.Instance) }
+func (h *Host) bridge() string { return bridgePrefix + h.mark() }
+
+// mark is what tells the installation's devices from all others'.
+func (h *Host) mark() string {
+	if h.o.UID == 0 {
+		return ofRoot + string(h.o.Instance)
+	}
+	sum := sha256.Sum256([]byte("banger links " + h.o.Instance))
+	return ofUser + letters.EncodeToString(binary.BigEndian.AppendUint32(nil, uint32(h.o.UID))) + letters.EncodeToString(sum[:])[:partLength]
+}
+
+// userOf is the uid in the name of a device of an ordinary user's, of which it has more letters than its mark.
+func userOf(name, prefix string, more int) (uid int, ok bool) {
+	rest, ours := strings.CutPrefix(name, prefix+ofUser)
+	if !ours || len(rest) != uidLength+partLength+more || strings.Trim(rest[uidLength:], "abcdefghijklmnopqrstuvwxyz234567") != "" {
+		return 0, false
+	}
+	data, err := letters.DecodeString(rest[:uidLength])
+	if err != nil || len(data) != 4 || letters.EncodeToString(data) != rest[:uidLength] {
+		return 0, false
+	}
+	uid = int(binary.BigEndian.Uint32(data))
+	return uid, uid != 0
+}
+
+// isBridge says whether a bridge of that name is some installation's.
+func isBridge(name string) bool {
+	instance, root := strings.CutPrefix(name, bridgePrefix+ofRoot)
+	_, user := userOf(name, bridgePrefix, 0)
+	return user || root && model.InstanceID(instance).Valid()
+}
 
 // tap is the VM's device, as ip-link(8) shows it. Which VM has the slot its alias tells.
-func (h *Host) tap(slot int) string { return h.taps() + strconv.Itoa(slot) }
+func (h *Host) tap(slot int) string {
+	if h.o.UID == 0 {
+		return h.taps() + strconv.Itoa(slot)
+	}
+	return h.taps() + letters.EncodeToString(binary.BigEndian.AppendUint16(nil, uint16(slot<<6)))[:slotLength]
+}
 
 // taps is what the names of all the installation's taps begin with, and no other's.
-func (h *Host) taps() string { return tapPrefix + string(h.o.Instance) }
+func (h *Host) taps() string { return tapPrefix + h.mark() }
 
 // slotOf is the slot whose tap has the name, if it is one of this installation's.
 func (h *Host) slotOf(name string) (int, bool) {
 	digits, ours := strings.CutPrefix(name, h.taps())
+	if !ours {
+		return 0, false
+	}
 	slot, err := strconv.Atoi(digits)
-	return slot, ours && err == nil && slot > 0 && slot <= MaxSlot && h.tap(slot) == name
+	if h.o.UID != 0 {
+		var data []byte
+		if data, err = letters.DecodeString(digits + "aa"); err == nil && len(data) == 2 {
+			slot = int(binary.BigEndian.Uint16(data)) >> 6
+		}
+	}
+	return slot, err == nil && slot > 0 && slot <= MaxSlot && h.tap(slot) == name
 }
 
 // alias is what the VM's tap says of itself.
@@ -48,7 +105,23 @@ func ownerOfAlias(alias string) model.VMID {
 }
 
 // table is that of either family.
-func (h *Host) table() string { return "banger-" + string(h.o.Instance) }
+func (h *Host) table() string {
+	if h.o.UID == 0 {
+		return "banger-" + string(h.o.Instance)
+	}
+	return "banger-" + strconv.Itoa(h.o.UID) + "-" + string(h.o.Instance)
+}
+
+// userOfTable is the installation whose table has the name, if it is an ordinary user's.
+func userOfTable(name string) (Options, bool) {
+	parts := strings.Split(name, "-")
+	if len(parts) != 3 {
+		return Options{}, false
+	}
+	uid, err := strconv.ParseUint(parts[1], 10, 32)
+	o := Options{Instance: model.InstanceID(parts[2]), UID: int(uid)}
+	return o, err == nil && uid != 0 && o.Instance.Valid() && New(o).table() == name
+}
 
 // The chains of a VM, each with the VM's id and slot after a hyphen.
 const (

@@ -2,11 +2,13 @@ package hostnet
 
 import (
 	"bytes"
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
 
 	"banger/internal/model"
 )
@@ -35,7 +37,7 @@ type set struct {
 // look reads the tables.
 func (r *rules) look() (t tables, err error) {
 	for _, own := range []*nftables.Table{r.frames, r.ip} {
-		all, err := r.ListTablesOfFamily(own.Family)
+		all, err := tablesOf(r.Conn, own.Family)
 		if err != nil {
 			return t, err
 		}
@@ -69,6 +71,15 @@ func (r *rules) look() (t tables, err error) {
 		}
 	}
 	return t, nil
+}
+
+// tablesOf lists the tables of a family. A kernel without nftables has none.
+func tablesOf(conn *nftables.Conn, family nftables.TableFamily) ([]*nftables.Table, error) {
+	all, err := conn.ListTablesOfFamily(family)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EINVAL) {
+		return nil, nil
+	}
+	return all, err
 }
 
 // slots are those that a VM has chains by.

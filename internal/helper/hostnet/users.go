@@ -1,0 +1,113 @@
+package hostnet
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"banger/internal/model"
+)
+
+// Users are all ordinary users of this host. Root asks for their networks when it takes the helper away that made them.
+type Users struct{}
+
+// InUse is how many taps of ordinary users' have a VMM.
+func (Users) InUse(ctx context.Context) (int, error) {
+	links, err := handle(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer links.Close()
+	found, err := usersLinks(links)
+	if err != nil {
+		return 0, err
+	}
+	used := 0
+	for _, l := range found {
+		if l.Type() == "tuntap" && l.Attrs().RawFlags&unix.IFF_LOWER_UP != 0 {
+			used++
+		}
+	}
+	return used, nil
+}
+
+// Release takes away all that is there of ordinary users' networks, also taps that have a VMM: its guest has no network
+// from then on. Every step runs, whatever the others did.
+func (Users) Release(ctx context.Context) error {
+	links, err := handle(ctx)
+	if err != nil {
+		return err
+	}
+	defer links.Close()
+	tables, err := usersTables()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, o := range tables {
+		errs = append(errs, New(o).Sweep(ctx, nil))
+	}
+	// What had no rules yet says only of whom it is.
+	found, err := usersLinks(links)
+	errs = append(errs, err)
+	for _, l := range found {
+		if l.Type() == "tuntap" {
+			errs = append(errs, unplug(links, l))
+		}
+	}
+	for _, l := range found {
+		if l.Type() == "bridge" {
+			errs = append(errs, removeBridge(links, l))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return model.HostErrorf(err, "cannot take away the networks of banger's helper")
+	}
+	return nil
+}
+
+func handle(ctx context.Context) (*netlink.Handle, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return netlink.NewHandle(unix.NETLINK_ROUTE)
+}
+
+// usersLinks are the bridges and taps that bear the mark of an ordinary user.
+func usersLinks(links *netlink.Handle) ([]netlink.Link, error) {
+	all, err := whole(links.LinkList)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(l netlink.Link) bool {
+		name := l.Attrs().Name
+		_, bridge := userOf(name, bridgePrefix, 0)
+		_, tap := userOf(name, tapPrefix, slotLength)
+		return (!bridge || l.Type() != "bridge") && (!tap || l.Type() != "tuntap")
+	}), nil
+}
+
+// usersTables are the installations of ordinary users' that have tables.
+func usersTables() ([]Options, error) {
+	rules, err := nftables.New()
+	if err != nil {
+		return nil, err
+	}
+	var found []Options
+	for _, family := range []nftables.TableFamily{nftables.TableFamilyBridge, nftables.TableFamilyIPv4} {
+		all, err := tablesOf(rules, family)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range all {
+			if o, ok := userOfTable(t.Name); ok && !slices.Contains(found, o) {
+				found = append(found, o)
+			}
+		}
+	}
+	return found, nil
+}
