@@ -87,17 +87,17 @@ func (s Service) connection(ctx context.Context, conn *net.UnixConn) {
 	defer watching.Wait()
 	defer conn.Close()
 	defer cancel()
-	response, err := func() (proto.Message, error) {
+	answered, err := func() (reply, error) {
 		_ = conn.SetReadDeadline(time.Now().Add(silence))
 		c, err := s.who(conn)
 		if err != nil {
 			_, _ = conn.Read(make([]byte, 1)) // unread, its message would go before our answer
-			return nil, err
+			return reply{}, err
 		}
 		var call helperv1.Call
 		files, err := wire.Receive(conn, &call)
 		if err != nil {
-			return nil, err
+			return reply{}, err
 		}
 		defer wire.Close(files)
 		// The verb ends with its caller. That has nothing more to say until it is answered.
@@ -108,10 +108,11 @@ func (s Service) connection(ctx context.Context, conn *net.UnixConn) {
 		})
 		return s.call(ctx, c, &call, files)
 	}()
+	defer wire.Close(answered.files)
 	if err != nil {
 		s.Log.Warn("refused or failed", "error", err)
 	}
-	if err := answer(conn, response, err); err != nil && !wire.Gone(err) {
+	if err := answer(conn, answered, err); err != nil && !wire.Gone(err) {
 		s.Log.Warn("cannot answer", "error", err)
 	}
 }
@@ -129,40 +130,40 @@ func (s Service) who(conn *net.UnixConn) (Caller, error) {
 }
 
 // call does what is asked for.
-func (s Service) call(ctx context.Context, c Caller, call *helperv1.Call, files []*os.File) (proto.Message, error) {
+func (s Service) call(ctx context.Context, c Caller, call *helperv1.Call, files []*os.File) (reply, error) {
 	name := call.GetVerb()
 	if name == Name(&helperv1.HelloRequest{}) && len(files) == 0 {
-		return &helperv1.HelloResponse{Service: s.Name, Version: version.Version, Owner: uint32(s.Owner)}, nil
+		return reply{message: &helperv1.HelloResponse{Service: s.Name, Version: version.Version, Owner: uint32(s.Owner)}}, nil
 	}
 	at := slices.IndexFunc(s.Verbs, func(v Verb) bool { return v.name == name })
 	c.Instance = model.InstanceID(call.GetInstance())
 	switch {
 	case c.UID != s.Owner: // root, who has no need of it, but to see whether it answers
-		return nil, model.Errorf(model.ErrDenied, "cannot do this for uid %d: banger's helper was installed for uid %d", c.UID, s.Owner)
+		return reply{}, model.Errorf(model.ErrDenied, "cannot do this for uid %d: banger's helper was installed for uid %d", c.UID, s.Owner)
 	case at < 0:
-		return nil, model.Fixable(model.ErrUnsupported, "sudo banger system install", "cannot do %.64q: banger's helper is of version %s and does not know it", name, version.Version)
+		return reply{}, model.Fixable(model.ErrUnsupported, "sudo banger system install", "cannot do %.64q: banger's helper is of version %s and does not know it", name, version.Version)
 	case !c.Instance.Valid():
-		return nil, model.Errorf(model.ErrInvalid, "cannot work for the installation %.64q: that is no id", c.Instance)
+		return reply{}, model.Errorf(model.ErrInvalid, "cannot work for the installation %.64q: that is no id", c.Instance)
 	case len(files) != s.Verbs[at].files || int(call.GetDescriptors()) != len(files):
-		return nil, model.Errorf(model.ErrInvalid, "cannot do %s with %d descriptors", name, len(files))
+		return reply{}, model.Errorf(model.ErrInvalid, "cannot do %s with %d descriptors", name, len(files))
 	}
 	crash.At("helper.call.before")
-	response, err := s.Verbs[at].do(ctx, c, call.GetRequest(), files)
+	r, err := s.Verbs[at].do(ctx, c, call.GetRequest(), files)
 	crash.At("helper.call.after")
-	return response, err
+	return r, err
 }
 
 // answer sends a response, or why there is none.
-func answer(conn *net.UnixConn, response proto.Message, err error) error {
+func answer(conn *net.UnixConn, r reply, err error) error {
 	a := &helperv1.Answer{}
 	if err == nil {
 		var data []byte
-		data, err = proto.Marshal(response)
+		data, err = proto.Marshal(r.message)
 		a.Outcome = &helperv1.Answer_Response{Response: data}
 	}
 	if err != nil {
 		a.Outcome = &helperv1.Answer_Failure{Failure: wire.ToFailure(err)}
 	}
 	_ = conn.SetWriteDeadline(time.Now().Add(silence))
-	return wire.Send(conn, a)
+	return wire.Send(conn, a, r.files...)
 }

@@ -20,7 +20,13 @@ type Caller struct {
 type Verb struct {
 	name  string
 	files int
-	do    func(ctx context.Context, c Caller, request []byte, files []*os.File) (proto.Message, error)
+	do    func(ctx context.Context, c Caller, request []byte, files []*os.File) (reply, error)
+}
+
+// reply is a response with the descriptors that go with it, which are closed once it is sent.
+type reply struct {
+	message proto.Message
+	files   []*os.File
 }
 
 // On makes a verb of a handler. It is named after the type of its request and takes exactly so many descriptors, which are
@@ -33,12 +39,35 @@ func On[T any, Request interface {
 	return Verb{
 		name:  Name(Request(new(T))),
 		files: files,
-		do: func(ctx context.Context, c Caller, data []byte, files []*os.File) (proto.Message, error) {
+		do: func(ctx context.Context, c Caller, data []byte, files []*os.File) (reply, error) {
 			request := Request(new(T))
 			if err := wire.Decode(data, request); err != nil {
-				return nil, err
+				return reply{}, err
 			}
-			return do(ctx, c, request, files)
+			response, err := do(ctx, c, request, files)
+			return reply{message: response}, err
+		},
+	}
+}
+
+// Handing makes a verb of a handler that takes no descriptor and hands one over, which is closed here once it is sent, or
+// cannot be.
+func Handing[T any, Request interface {
+	*T
+	proto.Message
+}, Response proto.Message](do func(ctx context.Context, c Caller, request Request) (Response, *os.File, error)) Verb {
+	return Verb{
+		name: Name(Request(new(T))),
+		do: func(ctx context.Context, c Caller, data []byte, _ []*os.File) (reply, error) {
+			request := Request(new(T))
+			if err := wire.Decode(data, request); err != nil {
+				return reply{}, err
+			}
+			response, file, err := do(ctx, c, request)
+			if err != nil {
+				return reply{}, err
+			}
+			return reply{response, []*os.File{file}}, nil
 		},
 	}
 }

@@ -30,7 +30,7 @@ const page = 128
 
 // Verbs are the service's, done by what hosts gives for a caller. Calls for one VM wait for each other.
 func Verbs(hosts func(serve.Caller) Host) []serve.Verb {
-	s := &service{hosts: hosts, turns: turns{busy: map[key]*place{}}}
+	s := &service{hosts: hosts}
 	return []serve.Verb{
 		serve.On(0, s.check),
 		serve.On(2, s.attach),
@@ -41,7 +41,23 @@ func Verbs(hosts func(serve.Caller) Host) []serve.Verb {
 
 type service struct {
 	hosts func(serve.Caller) Host
-	turns
+	turns serve.Turns[key]
+}
+
+// key is what takes turns.
+type key struct {
+	instance model.InstanceID
+	id       model.VMID
+}
+
+// take checks a VM's id and waits for its turn, which done gives back.
+func (s *service) take(ctx context.Context, c serve.Caller, vm string) (id model.VMID, done func(), err error) {
+	id = model.VMID(vm)
+	if !id.Valid() {
+		return "", nil, model.Errorf(model.ErrInvalid, "cannot do this for the VM %.64q: that is no id", vm)
+	}
+	done, err = s.turns.Take(ctx, key{c.Instance, id})
+	return id, done, err
 }
 
 func (s *service) check(_ context.Context, c serve.Caller, _ *helperv1.CheckStorageRequest, _ []*os.File) (*helperv1.CheckStorageResponse, error) {

@@ -34,13 +34,33 @@ type Client struct {
 // what the helper does, unless that has to be finished. ErrUnsupported where no helper is installed for this user,
 // ErrUnavailable where one does not answer.
 func (c Client) Call(ctx context.Context, request, response proto.Message, files ...*os.File) error {
+	got, err := c.exchange(ctx, request, response, files)
+	Close(got)
+	return err
+}
+
+// Ask is Call for a verb that hands a descriptor over.
+func (c Client) Ask(ctx context.Context, request, response proto.Message) (*os.File, error) {
+	got, err := c.exchange(ctx, request, response, nil)
+	if err == nil && len(got) != 1 {
+		err = model.Errorf(model.ErrInvalid, "banger's helper handed over %d descriptors", len(got))
+	}
+	if err != nil {
+		Close(got)
+		return nil, err
+	}
+	return got[0], nil
+}
+
+// exchange returns the descriptors that came with the answer; none with an error.
+func (c Client) exchange(ctx context.Context, request, response proto.Message, files []*os.File) ([]*os.File, error) {
 	data, err := proto.Marshal(request)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	conn, err := c.dial(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // what is read then fails
@@ -50,22 +70,26 @@ func (c Client) Call(ctx context.Context, request, response proto.Message, files
 		Descriptors: uint32(len(files)),
 	}
 	var answer helperv1.Answer
+	var got []*os.File
 	if err = Send(conn, call, files...); err == nil || Gone(err) { // whoever refuses us says why and is gone
-		var unasked []*os.File
-		unasked, err = Receive(conn, &answer)
-		Close(unasked)
+		got, err = Receive(conn, &answer)
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return model.HostErrorf(ctx.Err(), "banger's helper was not waited for")
+		err = model.HostErrorf(ctx.Err(), "banger's helper was not waited for")
 	case err != nil && !errors.Is(err, model.ErrInvalid):
-		return model.Fixable(model.ErrUnavailable, FixRestart, "banger's helper ended before it answered (%w)", err)
+		err = model.Fixable(model.ErrUnavailable, FixRestart, "banger's helper ended before it answered (%w)", err)
 	case err != nil:
-		return err
 	case answer.GetFailure() != nil:
-		return FromFailure(answer.GetFailure())
+		err = FromFailure(answer.GetFailure())
+	default:
+		err = Decode(answer.GetResponse(), response)
 	}
-	return Decode(answer.GetResponse(), response)
+	if err != nil {
+		Close(got)
+		return nil, err
+	}
+	return got, nil
 }
 
 func (c Client) dial(ctx context.Context) (*net.UnixConn, error) {

@@ -47,7 +47,9 @@ func Send(conn *net.UnixConn, m proto.Message, files ...*os.File) error {
 	if len(files) > 0 {
 		fds := make([]int, len(files))
 		for i, f := range files {
-			fds[i] = int(f.Fd())
+			if fds[i], err = number(f); err != nil {
+				return err
+			}
 		}
 		rights = unix.UnixRights(fds...)
 	}
@@ -57,6 +59,15 @@ func Send(conn *net.UnixConn, m proto.Message, files ...*os.File) error {
 		err = io.ErrShortWrite
 	}
 	return err
+}
+
+// number is a file's descriptor, which the caller keeps open. That it was asked for does not make the file block.
+func number(f *os.File) (fd int, err error) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	return fd, conn.Control(func(n uintptr) { fd = int(n) })
 }
 
 // Receive receives a message into m, which knows each of its fields. The error is io.EOF when the other end has closed the
