@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 
 	"banger/internal/helper/hostnet"
+	"banger/internal/helper/netcall"
 	"banger/internal/helper/storage"
 	"banger/internal/helper/storagecall"
 	"banger/internal/helper/wire"
@@ -47,8 +48,8 @@ func Shipped(h Host) Drivers {
 		// Without a network there is not even an interface.
 		Networks: []network.Driver{
 			none.New(), packets,
-			// Where it is asked for, or nothing else goes with the VMM: root alone has it, and it changes the host's own network.
-			bridge.New(bridge.Options{Log: h.Log, Verbs: hostnet.New(hostnet.Options{Instance: h.Instance, UID: os.Geteuid()})}),
+			// Where it is asked for, or nothing else goes with the VMM: it changes the host's own network.
+			bridge.New(bridge.Options{Log: h.Log, Verbs: ports(h.Instance)}),
 		},
 		Close: packets.Close,
 	}
@@ -60,6 +61,14 @@ func snapshots(instance model.InstanceID) dmsnap.Verbs {
 		return storage.New(storage.Options{Instance: instance, UID: 0, GID: os.Getegid()})
 	}
 	return storagecall.New(wire.Socket(storagecall.Service), instance)
+}
+
+// ports are root's own, or an ordinary user's by the helper.
+func ports(instance model.InstanceID) bridge.Verbs {
+	if os.Geteuid() == 0 {
+		return hostnet.New(hostnet.Options{Instance: instance, UID: 0})
+	}
+	return netcall.New(wire.Socket(netcall.Service), instance)
 }
 
 // driverNames are what users call the drivers.

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"banger/internal/helper/netcall"
 	"banger/internal/helper/serve"
 	"banger/internal/helper/storagecall"
 	"banger/internal/model"
@@ -23,14 +24,11 @@ import (
 // idle is how long a helper that nobody asks goes on; systemd starts another for the next call.
 const idle = time.Minute
 
-// NetworkService is the service that is for networks. It has no verbs yet.
-const NetworkService = "network"
-
 // Services are what a banger-helper can be, with the verbs of each.
 func Services() map[string][]serve.Verb {
 	return map[string][]serve.Verb{
 		storagecall.Service: storagecall.Verbs(storagecall.OnHost),
-		NetworkService:      nil,
+		netcall.Service:     netcall.Verbs(netcall.OnHost),
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"text/template"
 
-	"banger/internal/helper"
+	"banger/internal/helper/netcall"
 	"banger/internal/helper/storagecall"
 	"banger/internal/helper/wire"
 )
@@ -38,7 +38,7 @@ var (
 func services() []service {
 	return []service{
 		{storagecall.Service, template.Must(template.New("").Parse(storageUnit))},
-		{helper.NetworkService, template.Must(template.New("").Parse(networkUnit))},
+		{netcall.Service, template.Must(template.New("").Parse(networkUnit))},
 	}
 }
 

@@ -1,13 +1,15 @@
-// Package bridge is the network driver for a daemon that is root: the kernel carries the packets, from a tap of each VM
+// Package bridge is the network driver on the host's own network: the kernel carries the packets, from a tap of each VM
 // over a bridge of the installation, and its rules decide what a VM reaches. No process is in the way.
 //
-// What needs root is done by verbs, which are given ids, slots and policies. The driver itself keeps nothing.
+// What needs root is done by verbs, which are given ids, slots and policies: a daemon that is root has them itself, an
+// ordinary user's asks the privileged helper. The driver itself keeps nothing.
 //
 // The kernel knows no names, so this driver carries no policy with a domain in it, and it publishes no ports.
 package bridge
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -144,25 +146,22 @@ func (*Driver) Up(context.Context, model.VMID, model.Process) error { return nil
 
 // Clear implements network.Driver. The port is found by the VM's id, whatever the hint says.
 func (d *Driver) Clear(ctx context.Context, id model.VMID, _ model.NetHandles) error {
-	if d.o.Verbs.Problem() != "" {
-		return d.unable(ctx, "cannot take the network away")
-	}
-	return d.o.Verbs.Detach(ctx, id)
+	return d.unlessNothing(ctx, d.o.Verbs.Detach(ctx, id))
 }
 
 // Sweep implements network.Driver.
 func (d *Driver) Sweep(ctx context.Context, keep map[model.VMID]bool) error {
-	if d.o.Verbs.Problem() != "" {
-		return d.unable(ctx, "cannot sweep the bridge")
-	}
-	return d.o.Verbs.Sweep(ctx, keep)
+	return d.unlessNothing(ctx, d.o.Verbs.Sweep(ctx, keep))
 }
 
-// unable is for a host that makes no taps and rules: then there is nothing, unless root has been here before.
-func (d *Driver) unable(ctx context.Context, doing string) error {
-	found, err := d.o.Verbs.List(ctx)
-	if err == nil && (found.Bridge != "" || len(found.Ports) > 0) {
-		return model.Errorf(model.ErrDenied, "%s: %s", doing, d.o.Verbs.Problem())
+// unlessNothing forgives whoever may not take anything away, unless it can be seen that there is something.
+func (d *Driver) unlessNothing(ctx context.Context, err error) error {
+	if !errors.Is(err, model.ErrDenied) {
+		return err
 	}
-	return nil // who may not look made nothing
+	found, lerr := d.o.Verbs.List(ctx)
+	if errors.Is(lerr, model.ErrDenied) || lerr == nil && found.Bridge == "" && len(found.Ports) == 0 {
+		return nil // who may not look made nothing
+	}
+	return err
 }

@@ -3,6 +3,7 @@ package bridge
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -11,10 +12,10 @@ import (
 
 // Leaks tells of ports whose VM does not run, of VMs that run without theirs, and of a bridge without VMs.
 func (d *Driver) Leaks(ctx context.Context, vms []model.VM) ([]model.Leak, error) {
-	if d.o.Verbs.Problem() != "" {
+	found, err := d.o.Verbs.List(ctx)
+	if errors.Is(err, model.ErrDenied) {
 		return nil, nil // who may not look made nothing
 	}
-	found, err := d.o.Verbs.List(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -54,14 +55,14 @@ func (d *Driver) Leaks(ctx context.Context, vms []model.VM) ([]model.Leak, error
 func (d *Driver) CheckHost(ctx context.Context) []model.Check {
 	const name = "bridge"
 	if d.o.Verbs.Problem() != "" {
-		return nil // nothing is wrong with a host whose user is not root
+		return nil // nothing is wrong with a host whose user may not
 	}
 	obstacles, err := d.o.Verbs.Obstacles(ctx)
 	switch {
 	case err != nil:
 		return []model.Check{model.CheckOf(name, err, "").AtMost(model.CheckWarning)}
 	case len(obstacles) > 0:
-		err := model.Errorf(model.ErrState, "packets of VMs on the bridge may be dropped by %s; let pass there what comes from and goes to interfaces named bb-*", strings.Join(obstacles, ", "))
+		err := model.Errorf(model.ErrState, "packets of VMs on the bridge may be dropped by %s; let pass there what comes from and goes to interfaces named bb*", strings.Join(obstacles, ", "))
 		return []model.Check{model.CheckOf(name, err, "").AtMost(model.CheckWarning)}
 	}
 	return []model.Check{{Name: name, Status: model.CheckOK, Detail: `this user can have VMs on it, with network-driver = "bridge" in config.toml`}}
