@@ -1,0 +1,139 @@
+package netcall_test
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"banger/internal/helper/hostnet"
+	"banger/internal/helper/netcall"
+	"banger/internal/helper/serve"
+	"banger/internal/helper/wire"
+	"banger/internal/model"
+	"banger/internal/testenv"
+)
+
+// apartVariable is the environment variable that makes the test program a helper. The socket is descriptor 3.
+const apartVariable = "BANGER_TEST_APART"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(apartVariable) != "" {
+		l, err := net.FileListener(os.NewFile(3, "socket"))
+		if err == nil {
+			err = service(user).Serve(context.Background(), l.(*net.UnixListener))
+		}
+		if err != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(testenv.OwnNetwork(m))
+}
+
+const (
+	instance = model.InstanceID("aaaaaaaa")
+	someUser = 54321 // whose networks are made: who tests is root, in the namespace at least
+)
+
+// user is the namespace's kernel as an ordinary user's installation may use it.
+func user(c serve.Caller) netcall.Host {
+	return hostnet.New(hostnet.Options{Instance: c.Instance, UID: someUser})
+}
+
+// service is the helper's for the user who tests.
+func service(hosts func(serve.Caller) netcall.Host) serve.Service {
+	return serve.Service{Name: netcall.Service, Owner: os.Getuid(), Verbs: netcall.Verbs(hosts), Log: slog.New(slog.DiscardHandler)}
+}
+
+// listen makes a socket with a path that fits.
+func listen(t *testing.T) (*net.UnixListener, string) {
+	t.Helper()
+	path := filepath.Join(testenv.QuickDir(t), "socket")
+	l, err := net.ListenUnix(wire.Network, &net.UnixAddr{Name: path, Net: wire.Network})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false) // others may listen on it
+	return l, path
+}
+
+// here serves in this process until the test ends.
+func here(t *testing.T, s serve.Service) (socket string) {
+	t.Helper()
+	l, path := listen(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return path
+}
+
+// apart serves in a process of its own, which more says more of.
+func apart(t *testing.T, l *net.UnixListener, more ...string) *exec.Cmd {
+	t.Helper()
+	socket, err := l.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(append(os.Environ(), apartVariable+"=1"), more...)
+	cmd.ExtraFiles = []*os.File{socket}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
+}
+
+// kill ends a helper of apart's.
+func kill(cmd *exec.Cmd) {
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+}
+
+// needNetwork skips where the namespace has no taps on bridges.
+func needNetwork(t *testing.T) {
+	t.Helper()
+	if problem := user(serve.Caller{Instance: instance}).Problem(); problem != "" {
+		t.Skip("not run: " + problem)
+	}
+}
+
+func policy(t *testing.T, text string) hostnet.Rules {
+	t.Helper()
+	p, err := model.ParsePolicy(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hostnet.Rules{Policy: p}
+}
+
+// nothingLeft fails unless there is nothing of an installation's.
+func nothingLeft(t *testing.T, c *netcall.Client) {
+	t.Helper()
+	found, err := c.List(context.Background()) // the test's own may have ended
+	if err != nil || found.Bridge != "" || len(found.Ports)+len(found.Tables) > 0 {
+		t.Errorf("left: %+v, %v", found, err)
+	}
+}
+
+// hostListing is what the namespace has of devices, settings and rules, of which a line may say words that are left out.
+func hostListing(t *testing.T) string {
+	t.Helper()
+	nft := testenv.NeedTool(t, "nft")
+	out, err := exec.Command("sh", "-c", "ip -o -d link; ip -4 -o addr; ip neigh; cat /proc/sys/net/ipv4/ip_forward; "+nft+" list ruleset").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return strings.TrimSpace(string(out))
+}

@@ -1,0 +1,73 @@
+package netcall_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base32"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"banger/internal/helper/hostnet"
+	"banger/internal/helper/netcall"
+	"banger/internal/model"
+	"banger/internal/network"
+	"banger/internal/network/bridge"
+	"banger/internal/network/networktest"
+)
+
+// suite has the network driver pass its suite with verbs that a socket answers. A host is an installation.
+func suite(t *testing.T, socket func(t *testing.T) string) {
+	needNetwork(t)
+	client := func(t *testing.T, host string) *netcall.Client {
+		sum := sha256.Sum256([]byte(host))
+		c := netcall.New(socket(t), model.InstanceID(strings.ToLower(base32.StdEncoding.EncodeToString(sum[:5]))))
+		t.Cleanup(func() {
+			if err := c.Sweep(context.Background(), nil); err != nil { // the test's own context has ended
+				t.Error(err)
+			}
+			nothingLeft(t, c)
+		})
+		return c
+	}
+	networktest.Run(t, networktest.Harness{
+		New: func(t *testing.T, host string) network.Driver {
+			return bridge.New(bridge.Options{
+				Verbs: client(t, host), Log: slog.New(slog.DiscardHandler),
+				Resolver: func() netip.Addr { return netip.MustParseAddr("11.0.0.2") },
+			})
+		},
+		Policy: "public",
+		Has: func(t *testing.T, host string, id model.VMID) bool {
+			found, err := client(t, host).List(t.Context())
+			if err != nil {
+				t.Error(err)
+			}
+			at := slices.IndexFunc(found.Ports, func(p hostnet.Port) bool { return p.ID == id })
+			if at >= 0 && (found.Ports[at].Tap == "" || !found.Ports[at].Ruled) {
+				t.Errorf("half a port: %+v", found.Ports[at])
+			}
+			return at >= 0
+		},
+	})
+}
+
+func TestTheDriverKnowsNoDifference(t *testing.T) {
+	t.Parallel()
+	suite(t, func(t *testing.T) string { return here(t, service(user)) })
+}
+
+func TestTheDriverKnowsNoDifferenceToAProcess(t *testing.T) {
+	t.Parallel()
+	suite(t, func(t *testing.T) string {
+		l, path := listen(t)
+		cmd := apart(t, l)
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { kill(cmd) })
+		return path
+	})
+}
