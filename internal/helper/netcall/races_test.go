@@ -1,0 +1,156 @@
+package netcall_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"banger/internal/helper/hostnet"
+	"banger/internal/helper/netcall"
+	"banger/internal/helper/serve"
+	"banger/internal/model"
+)
+
+// alone fails when two changes of one installation are at work at once.
+type alone struct {
+	answers
+	t        *testing.T
+	instance model.InstanceID
+	at       *sync.Map
+	n        *atomic.Int64
+}
+
+func (a alone) enter() func() {
+	if _, there := a.at.LoadOrStore(a.instance, true); there {
+		a.t.Errorf("two are at work for %s", a.instance)
+	}
+	a.n.Add(1)
+	time.Sleep(100 * time.Microsecond)
+	return func() { a.at.Delete(a.instance) }
+}
+
+func (a alone) Attach(context.Context, model.VMID, int, hostnet.Rules) (hostnet.Port, error) {
+	defer a.enter()()
+	return hostnet.Port{}, nil
+}
+
+func (a alone) Open(context.Context, model.VMID) (*os.File, error) {
+	defer a.enter()()
+	return os.Open("/dev/null")
+}
+
+func (a alone) Detach(context.Context, model.VMID) error {
+	defer a.enter()()
+	return nil
+}
+
+func (a alone) Sweep(context.Context, map[model.VMID]bool) error {
+	defer a.enter()()
+	return nil
+}
+
+func TestChangesOfOneInstallationTakeTurns(t *testing.T) {
+	t.Parallel()
+	a := alone{t: t, at: &sync.Map{}, n: &atomic.Int64{}}
+	socket := here(t, service(func(c serve.Caller) netcall.Host {
+		of := a
+		of.instance = c.Instance
+		return of
+	}))
+	clients := []*netcall.Client{netcall.New(socket, model.NewInstanceID()), netcall.New(socket, model.NewInstanceID())}
+	var wait sync.WaitGroup
+	const each, workers = 40, 8
+	for w := range workers {
+		wait.Go(func() {
+			for i := range each {
+				c, id := clients[i%2], model.NewVMID()
+				var err error
+				switch w % 4 {
+				case 0:
+					_, err = c.Attach(context.Background(), id, 1, hostnet.Rules{})
+				case 1:
+					var f *os.File
+					if f, err = c.Open(context.Background(), id); err == nil {
+						err = f.Close()
+					}
+				case 2:
+					err = c.Detach(context.Background(), id)
+				case 3:
+					err = c.Sweep(context.Background(), nil)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wait.Wait()
+	if n := a.n.Load(); n != each*workers {
+		t.Errorf("%d of %d calls were done", n, each*workers)
+	}
+}
+
+// slow is a host whose Detach waits until its context ends.
+type slow struct {
+	answers
+	began, ended chan struct{}
+}
+
+func (s slow) Detach(ctx context.Context, _ model.VMID) error {
+	close(s.began)
+	<-ctx.Done()
+	close(s.ended)
+	return ctx.Err()
+}
+
+// TestAVerbEndsWithItsCaller also has another call give up waiting for the turn, and a third that is of another installation.
+func TestAVerbEndsWithItsCaller(t *testing.T) {
+	t.Parallel()
+	s := slow{began: make(chan struct{}), ended: make(chan struct{})}
+	socket := here(t, service(func(serve.Caller) netcall.Host { return s }))
+	c := netcall.New(socket, instance)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-s.began
+		short, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer stop()
+		if _, err := c.Attach(short, model.NewVMID(), 1, hostnet.Rules{}); !errors.Is(err, model.ErrTimeout) {
+			t.Errorf("in its turn: %v", err)
+		}
+		if _, err := netcall.New(socket, model.NewInstanceID()).Attach(t.Context(), model.NewVMID(), 1, hostnet.Rules{}); err != nil {
+			t.Errorf("of another installation: %v", err)
+		}
+		cancel()
+	}()
+	if err := c.Detach(ctx, model.NewVMID()); !errors.Is(err, model.ErrCanceled) {
+		t.Errorf("got %v, want ErrCanceled", err)
+	}
+	<-s.ended
+}
+
+func TestAnotherUserIsRefused(t *testing.T) {
+	t.Parallel()
+	s := service(func(serve.Caller) netcall.Host {
+		t.Error("a host was asked for")
+		return answers{}
+	})
+	s.Owner = os.Getuid() + 1
+	c := netcall.New(here(t, s), instance)
+	_, aerr := c.Attach(t.Context(), model.NewVMID(), 1, hostnet.Rules{})
+	_, oerr := c.Open(t.Context(), model.NewVMID())
+	_, lerr := c.List(t.Context())
+	for what, err := range map[string]error{
+		"attach": aerr, "open": oerr, "list": lerr, "detach": c.Detach(t.Context(), model.NewVMID()), "sweep": c.Sweep(t.Context(), nil),
+	} {
+		if !errors.Is(err, model.ErrDenied) {
+			t.Errorf("%s: got %v, want ErrDenied", what, err)
+		}
+	}
+	if c.Problem() == "" {
+		t.Error("there is no problem for another user")
+	}
+}
