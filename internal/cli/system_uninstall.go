@@ -7,11 +7,11 @@ func newSystemUninstall(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "uninstall",
 		Short: "Remove the privileged helper and all that it made",
-		Long: `Remove the privileged helper and all that it made: its program, its units, its sockets, and devices that were left behind.
-It needs root. VMs and their data stay; those whose root disk the helper made cannot be started without it.
+		Long: `Remove the privileged helper and all that it made: its program, its units, its sockets, and devices and rules that were left behind.
+It needs root. VMs and their data stay; those whose root disk or network the helper made cannot be started without it.
 
-While VMs run on devices that the helper made, nothing is removed. With --purge everything else is, and such a device
-goes when its VM ends.`,
+While VMs run on devices that the helper made, nothing is removed. With --purge everything else is: a disk goes when its
+VM ends, and a network at once, from under its VM.`,
 		Args:              nothing,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return a.system().Uninstall(cmd.Context(), purge) },

@@ -10,6 +10,7 @@ import (
 
 	"banger/internal/dirs"
 	"banger/internal/doctor"
+	"banger/internal/helper/netcall"
 	"banger/internal/helper/storagecall"
 	"banger/internal/helper/wire"
 	"banger/internal/image"
@@ -58,7 +59,7 @@ func Doctor(ctx context.Context, c DoctorConfig) model.Diagnosis {
 
 	d := model.Diagnosis{Version: version.Version}
 	d.Checks = append(d.Checks, doctor.Host(defaults.MemoryBytes)...)
-	d.Checks = append(d.Checks, doctor.Privileges(), doctor.Helper(ctx, wire.Socket(storagecall.Service)), doctor.Namespaces(), doctor.Programs(ctx, c.Client, c.Programs...))
+	d.Checks = append(d.Checks, doctor.Privileges(), doctor.Helper(ctx, wire.Socket(storagecall.Service), wire.Socket(netcall.Service)), doctor.Namespaces(), doctor.Programs(ctx, c.Client, c.Programs...))
 	d.Checks = append(d.Checks, doctor.Directories(c.Dirs)...)
 	d.Checks = append(d.Checks, config, database)
 	d.Checks = append(d.Checks, doctor.Choice(choose(ctx, c.Dirs, drivers, defaults, rootDisk, carrier))...)

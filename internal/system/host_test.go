@@ -29,6 +29,8 @@ type pretended struct {
 	deaf     error
 	foreign  []storage.Foreign
 	released []storage.Foreign
+	taps     int // with a VMM
+	networks int // how often they were taken away
 }
 
 func newHost(t *testing.T) *pretended {
@@ -64,7 +66,7 @@ func (h *pretended) system() *System {
 		},
 		Program:   func() (string, error) { return filepath.Join(h.root, "built/banger-helper"), nil },
 		Hello:     func(context.Context, string) (string, error) { return h.version, h.deaf },
-		Snapshots: h,
+		Snapshots: h, Networks: networks{h},
 	})
 }
 
@@ -73,6 +75,17 @@ func (h *pretended) Foreign(context.Context) ([]storage.Foreign, error) { return
 
 func (h *pretended) Release(_ context.Context, f storage.Foreign) error {
 	h.released = append(h.released, f)
+	return nil
+}
+
+// networks are the pretended host's.
+type networks struct{ h *pretended }
+
+// InUse and Release are Networks'.
+func (n networks) InUse(context.Context) (int, error) { return n.h.taps, nil }
+
+func (n networks) Release(context.Context) error {
+	n.h.networks++
 	return nil
 }
 

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"banger/internal/companion"
+	"banger/internal/helper/hostnet"
 	"banger/internal/helper/storage"
 	"banger/internal/hosttool"
 	"banger/internal/model"
@@ -28,6 +29,12 @@ type Snapshots interface {
 	Release(ctx context.Context, f storage.Foreign) error
 }
 
+// Networks is what the helper may have made of networks for ordinary users; see package hostnet.
+type Networks interface {
+	InUse(ctx context.Context) (int, error)
+	Release(ctx context.Context) error
+}
+
 // Options are what a System stands on. Tests give others than the host's.
 type Options struct {
 	Root      string // before every path: "" for the host's own
@@ -37,6 +44,7 @@ type Options struct {
 	Program   func() (path string, err error)                                      // the banger-helper to install
 	Hello     func(ctx context.Context, socket string) (version string, err error) // asks the service that listens there
 	Snapshots Snapshots
+	Networks  Networks
 }
 
 // System is this host's systemd, as far as banger's helper goes.
@@ -45,7 +53,7 @@ type System struct{ o Options }
 // New returns one that acts on this host. It touches nothing.
 func New() *System {
 	return With(Options{
-		UID: os.Geteuid(), Getenv: os.Getenv, Systemctl: systemctl, Snapshots: storage.Users{},
+		UID: os.Geteuid(), Getenv: os.Getenv, Systemctl: systemctl, Snapshots: storage.Users{}, Networks: hostnet.Users{},
 		Program: func() (string, error) { return companion.Find(program) },
 		Hello:   hello,
 	})

@@ -2,6 +2,7 @@ package system
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -120,8 +121,8 @@ func TestUninstallLeavesNothing(t *testing.T) {
 		if after := h.files(); !maps.Equal(before, after) {
 			t.Errorf("failing %q: left %q", fail, h.added(before))
 		}
-		if len(h.released) == 0 || h.released[0] != left {
-			t.Errorf("a device is left: %+v", h.released)
+		if len(h.released) == 0 || h.released[0] != left || h.networks != 2 {
+			t.Errorf("a device is left: %+v, networks taken away %d times", h.released, h.networks)
 		}
 		if !slices.Contains(h.calls, "disable --now --quiet banger-storage.socket") || h.calls[len(h.calls)-3] != "daemon-reload" {
 			t.Errorf("systemd was told %q", h.calls)
@@ -134,17 +135,21 @@ func TestUninstallTakesNoDeviceFromAVMThatRuns(t *testing.T) {
 	h := newHost(t)
 	install(t, h)
 	installed := h.files()
-	h.foreign = []storage.Foreign{{ID: "aaaaaaaaaaaaaaaa", InUse: true}, {ID: "bbbbbbbbbbbbbbbb"}}
+	h.foreign = []storage.Foreign{{ID: "aaaaaaaaaaaaaaaa"}, {ID: "bbbbbbbbbbbbbbbb"}}
 	h.calls = nil
-	err := h.system().Uninstall(t.Context(), false)
-	if !errors.Is(err, model.ErrState) || !strings.Contains(err.Error(), "1 of the machines") || !strings.HasSuffix(err.Error(), "run: sudo banger system uninstall --purge") {
-		t.Errorf("got %v", err)
+	for disks, taps := range []int{1, 0} {
+		h.foreign[0].InUse, h.taps = disks > 0, taps
+		err := h.system().Uninstall(t.Context(), false)
+		says := fmt.Sprintf("have %d disks and %d network devices", disks, taps)
+		if !errors.Is(err, model.ErrState) || !strings.Contains(err.Error(), says) || !strings.HasSuffix(err.Error(), "run: sudo banger system uninstall --purge") {
+			t.Errorf("got %v, want %s", err, says)
+		}
+		if after := h.files(); !maps.Equal(installed, after) || len(h.calls) > 0 || len(h.released)+h.networks > 0 {
+			t.Errorf("something was changed: %q, %+v, %d", h.calls, h.released, h.networks)
+		}
 	}
-	if after := h.files(); !maps.Equal(installed, after) || len(h.calls) > 0 || len(h.released) > 0 {
-		t.Errorf("something was changed: %q, %+v", h.calls, h.released)
-	}
-	if err := h.system().Uninstall(t.Context(), true); err != nil || len(h.released) != 2 {
-		t.Errorf("purged: %v, %+v", err, h.released)
+	if err := h.system().Uninstall(t.Context(), true); err != nil || len(h.released) != 2 || h.networks != 1 {
+		t.Errorf("purged: %v, %+v, %d", err, h.released, h.networks)
 	}
 }
 

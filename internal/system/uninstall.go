@@ -15,7 +15,8 @@ import (
 )
 
 // Uninstall takes away everything that Install and the helper have made. That there is nothing is fine. While machines run
-// on devices that the helper made it changes nothing, and says so; with purge these devices go when their machines end.
+// on devices that the helper made it changes nothing, and says so. With purge their disks go when the machines end, and
+// their networks at once.
 func (s *System) Uninstall(ctx context.Context, purge bool) error {
 	if err := s.ready("uninstall"); err != nil {
 		return err
@@ -24,14 +25,18 @@ func (s *System) Uninstall(ctx context.Context, purge bool) error {
 	if err != nil {
 		return model.HostErrorf(err, "cannot tell what banger's helper has made")
 	}
-	used := 0
+	taps, err := s.o.Networks.InUse(ctx)
+	if err != nil {
+		return model.HostErrorf(err, "cannot tell what banger's helper has made")
+	}
+	disks := 0
 	for _, f := range left {
 		if f.InUse {
-			used++
+			disks++
 		}
 	}
-	if used > 0 && !purge {
-		return model.Fixable(model.ErrState, "sudo banger system uninstall --purge", "cannot uninstall banger's helper: %d of the machines that run have devices of its making; stop them, with banger vm stop, or have the devices go when the machines end", used)
+	if disks+taps > 0 && !purge {
+		return model.Fixable(model.ErrState, "sudo banger system uninstall --purge", "cannot uninstall banger's helper: machines that run have %d disks and %d network devices of its making; stop them, with banger vm stop, or have the disks go when the machines end, and their networks at once", disks, taps)
 	}
 	errs := []error{s.forget(ctx)}
 	// After the helper is gone, nobody makes new ones.
@@ -41,6 +46,7 @@ func (s *System) Uninstall(ctx context.Context, purge bool) error {
 	for _, f := range left {
 		errs = append(errs, s.o.Snapshots.Release(ctx, f))
 	}
+	errs = append(errs, s.o.Networks.Release(ctx))
 	if err := errors.Join(errs...); err != nil {
 		return model.Fixable(kindOf(err), "sudo banger system uninstall", "cannot take all of banger's helper away: %w; once that is mended", err)
 	}

@@ -98,7 +98,10 @@ func malformed(t *testing.T) []call {
 		{"a response for a verb", changed(func(c *helperv1.Call) { c.Verb = "helper.v1.DetachPortResponse" }), nil, model.ErrUnsupported},
 		{"a verb and more", changed(func(c *helperv1.Call) { c.Verb += "\x00" }), nil, model.ErrUnsupported},
 		{"a request that is none", changed(func(c *helperv1.Call) { c.Request = []byte{0xff, 0xff} }), nil, model.ErrInvalid},
-		{"a request of another verb", changed(func(c *helperv1.Call) { c.Verb = serve.Name(&helperv1.SweepPortsRequest{}); c.Request = []byte{0x10, 1} }), nil, model.ErrInvalid},
+		{"a request of another verb", changed(func(c *helperv1.Call) {
+			c.Verb = serve.Name(&helperv1.SweepPortsRequest{})
+			c.Request = []byte{0x10, 1}
+		}), nil, model.ErrInvalid},
 		{"a request with a field too many", changed(func(c *helperv1.Call) {
 			c.Request = protowire.AppendVarint(protowire.AppendTag(c.GetRequest(), 2, protowire.VarintType), 1)
 		}), nil, model.ErrInvalid},
