@@ -28,15 +28,19 @@ func (Users) InUse(ctx context.Context) (int, error) {
 	}
 	used := 0
 	for _, l := range found {
-		if l.Type() == "tuntap" && l.Attrs().RawFlags&unix.IFF_LOWER_UP != 0 {
+		if inUse(l) {
 			used++
 		}
 	}
 	return used, nil
 }
 
-// Release takes away all that is there of ordinary users' networks, also taps that have a VMM: its guest has no network
-// from then on. Every step runs, whatever the others did.
+func inUse(l netlink.Link) bool {
+	return l.Type() == "tuntap" && l.Attrs().RawFlags&unix.IFF_LOWER_UP != 0
+}
+
+// Release takes away all that is there of ordinary users' networks. A guest whose VMM has a tap has no network from then
+// on, and the tap goes with the VMM. Every step runs, whatever the others did.
 func (Users) Release(ctx context.Context) error {
 	links, err := handle(ctx)
 	if err != nil {
@@ -47,12 +51,21 @@ func (Users) Release(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	found, err := usersLinks(links)
+	if err != nil {
+		return err
+	}
 	var errs []error
+	for _, l := range found {
+		if inUse(l) {
+			errs = append(errs, leave(links, l))
+		}
+	}
 	for _, o := range tables {
 		errs = append(errs, New(o).Sweep(ctx, nil))
 	}
 	// What had no rules yet says only of whom it is.
-	found, err := usersLinks(links)
+	found, err = usersLinks(links)
 	errs = append(errs, err)
 	for _, l := range found {
 		if l.Type() == "tuntap" {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"banger/internal/model"
 )
 
@@ -115,14 +117,29 @@ func TestAUsersNetworksGoWithTheHelper(t *testing.T) {
 			t.Errorf("afterwards %d are in use, %v", n, err)
 		}
 	})
-	if after := h.listing(t); after != before {
-		t.Errorf("before:\n%s\nafter:\n%s", before, after)
-	}
 	if _, err := g.ask("tcp4", internet, port); err != nil {
 		t.Errorf("root's: %v", err)
 	}
 	if said, err := mine.ask("tcp4", internet, port); err == nil {
 		t.Errorf("a guest whose tap was taken away: %q", said)
+	}
+	// Its VMM is told of no error again and again, and takes what is left along.
+	if during := h.listing(t); strings.Count(during, "bx_") != 1 || strings.Contains(during, "bt_") || strings.Contains(during, "bb_") {
+		t.Errorf("beside a VMM there is\n%s", during)
+	}
+	if conn, err := mine.tap.SyscallConn(); err != nil {
+		t.Error(err)
+	} else if err := conn.Control(func(fd uintptr) {
+		wait := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		if n, err := unix.Poll(wait, 0); n != 0 || err != nil {
+			t.Errorf("the VMM's poll gives %d, %v, %x", n, err, wait[0].Revents)
+		}
+	}); err != nil {
+		t.Error(err)
+	}
+	mine.close()
+	if after := h.listing(t); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
 	}
 	g.close()
 	h.do(func() {
