@@ -55,16 +55,18 @@ func started(t *testing.T, network string, args ...string) (path string, cmd *ex
 func TestSystemdsSocketIsServed(t *testing.T) {
 	t.Parallel()
 	testenv.NeedRoot(t) // for whom the helper says hello whoever its owner is
-	path, cmd := started(t, wire.Network, "storage", "--owner", "12345")
-	hello, err := wire.Client{Socket: path}.Hello(t.Context())
-	if err != nil || hello.GetService() != "storage" || hello.GetOwner() != 12345 || hello.GetVersion() == "" {
-		t.Errorf("got %v, %v\n%s", hello, err, cmd.Stderr)
-	}
-	if err := cmd.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("it ends with %v\n%s", err, cmd.Stderr)
+	for service, verb := range map[string]string{"storage": "helper.v1.AttachRequest", "network": "helper.v1.OpenTapRequest"} {
+		path, cmd := started(t, wire.Network, service, "--owner", "12345")
+		hello, err := wire.Client{Socket: path}.Hello(t.Context())
+		if err != nil || hello.GetService() != service || hello.GetOwner() != 12345 || hello.GetVersion() == "" {
+			t.Errorf("got %v, %v\n%s", hello, err, cmd.Stderr)
+		}
+		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil || !strings.Contains(cmd.Stderr.(*strings.Builder).String(), verb) {
+			t.Errorf("it ends with %v\n%s", err, cmd.Stderr)
+		}
 	}
 }
 

@@ -5,11 +5,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"banger/internal/helper"
+	"banger/internal/helper/netcall"
 	"banger/internal/testenv"
 )
 
@@ -50,6 +52,30 @@ func TestARestartEndsNoVM(t *testing.T) {
 		if owner, ok := ownerIn(socket); !ok || owner != 1000 {
 			t.Errorf("%s is for %d, %t", v.socketName(), owner, ok)
 		}
+	}
+}
+
+// TestWhatTheNetworkServiceMayChange pins what was widened for it, to no more than that.
+func TestWhatTheNetworkServiceMayChange(t *testing.T) {
+	t.Parallel()
+	_, unit := unitsOf(t, netcall.Service)
+	var granted []string
+	for line := range strings.Lines(unit) {
+		key, _, _ := strings.Cut(line, "=")
+		switch key {
+		case "CapabilityBoundingSet", "AmbientCapabilities", "DeviceAllow", "ReadWritePaths", "BindPaths", "RestrictAddressFamilies":
+			granted = append(granted, strings.TrimSpace(line))
+		}
+	}
+	want := []string{
+		"CapabilityBoundingSet=CAP_NET_ADMIN", "DeviceAllow=/dev/net/tun rw", "RestrictAddressFamilies=AF_UNIX AF_NETLINK",
+		"ReadWritePaths=/proc/sys/net/ipv4/ip_forward", "ReadWritePaths=-/proc/sys/net/ipv6/conf",
+	}
+	if !slices.Equal(granted, want) {
+		t.Errorf("granted is %q, not %q", granted, want)
+	}
+	if !strings.Contains(unit, "\nProtectKernelTunables=yes\n") || strings.Contains(unit, "\nPrivateNetwork=yes\n") {
+		t.Errorf("all settings can be written, or none of the host's:\n%s", unit)
 	}
 }
 
