@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"banger/internal/helper/hostnet"
@@ -24,15 +25,15 @@ type answers struct {
 	err       error
 	found     hostnet.Found
 	obstacles []string
-	asked     *hostnet.Rules
-	kept      map[model.VMID]bool
+	asked     chan hostnet.Rules
+	kept      *sync.Map // VMIDs
 }
 
 func (a answers) Problem() string { return a.problem }
 
 func (a answers) Attach(_ context.Context, id model.VMID, slot int, want hostnet.Rules) (hostnet.Port, error) {
 	if a.asked != nil {
-		*a.asked = want
+		a.asked <- want
 	}
 	return hostnet.Port{
 		ID: id, Slot: slot, Tap: "bt_x", Ruled: true, MAC: model.HardwareAddress(instance, slot), MTU: 1400,
@@ -49,12 +50,16 @@ func (a answers) Detach(context.Context, model.VMID) error { return a.err }
 
 func (a answers) Sweep(_ context.Context, keep map[model.VMID]bool) error {
 	for id := range keep {
-		a.kept[id] = true
+		a.kept.Store(id, true)
 	}
 	return a.err
 }
 
-func (a answers) List(context.Context) (hostnet.Found, error) { return a.found, a.err }
+func (a answers) List(context.Context) (hostnet.Found, error) {
+	found := a.found
+	found.Ports = slices.Clone(found.Ports)
+	return found, a.err
+}
 
 func (a answers) Obstacles(context.Context) ([]string, error) { return a.obstacles, a.err }
 
@@ -65,8 +70,7 @@ func client(t *testing.T, a answers) *netcall.Client {
 
 func TestWhatIsAskedForArrives(t *testing.T) {
 	t.Parallel()
-	var asked hostnet.Rules
-	a := answers{asked: &asked}
+	a := answers{asked: make(chan hostnet.Rules, 1)}
 	c := client(t, a)
 	id := model.NewVMID()
 	for _, text := range []string{"none", "open", "public", "public,10.1.2.3:5432,group:web,192.0.2.0/24"} {
@@ -74,9 +78,13 @@ func TestWhatIsAskedForArrives(t *testing.T) {
 			want := policy(t, text)
 			want.Resolver = resolver
 			got, err := c.Attach(t.Context(), id, 9, want)
-			there, _ := a.Attach(t.Context(), id, 9, asked)
-			if err != nil || !reflect.DeepEqual(got, there) || !reflect.DeepEqual(asked, want) {
-				t.Errorf("%s: %+v, %v, asked for %+v", text, got, err, asked)
+			if err != nil {
+				t.Fatal(err)
+			}
+			asked := <-a.asked
+			there, _ := answers{}.Attach(t.Context(), id, 9, asked)
+			if !reflect.DeepEqual(got, there) || !reflect.DeepEqual(asked, want) {
+				t.Errorf("%s: %+v, asked for %+v", text, got, asked)
 			}
 		}
 	}
@@ -105,7 +113,7 @@ func TestListsHaveNoLimit(t *testing.T) {
 		if n > 0 {
 			want.Bridge, want.Tables = "bb_x", []string{"bridge x", "ip x"}
 		}
-		a := answers{found: want, kept: map[model.VMID]bool{}}
+		a := answers{found: want, kept: &sync.Map{}}
 		c := client(t, a)
 		got, err := c.List(t.Context())
 		byID := func(a, b hostnet.Port) int {
@@ -121,8 +129,8 @@ func TestListsHaveNoLimit(t *testing.T) {
 			t.Error(err)
 		}
 		for _, p := range want.Ports {
-			if a.kept[p.ID] != keep[p.ID] {
-				t.Errorf("of %d ports %q is kept: %t", n, p.ID, a.kept[p.ID])
+			if _, kept := a.kept.Load(p.ID); kept != keep[p.ID] {
+				t.Errorf("of %d ports %q is kept: %t", n, p.ID, kept)
 			}
 		}
 	}
