@@ -10,6 +10,7 @@ import (
 // TestNobodyElseHoldsTheLock has another user try to open what is locked, and two of root's hold it one after the other.
 func TestNobodyElseHoldsTheLock(t *testing.T) {
 	t.Parallel()
+	needUsers(t)
 	h := newHost(t)
 	h.do(func() {
 		first, err := lockForwarding()
