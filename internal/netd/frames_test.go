@@ -13,6 +13,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 
+	"banger/internal/model"
 	"banger/internal/netd/netdtest"
 )
 
@@ -276,7 +277,7 @@ func TestPingIsCarried(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, a := range addrs {
-		if addr := netip.MustParsePrefix(a.String()).Addr(); addr.Is4() && !addr.IsLoopback() && !addr.IsLinkLocalUnicast() {
+		if addr := netip.MustParsePrefix(a.String()).Addr(); addr.Is4() && !addr.IsLoopback() && !addr.IsLinkLocalUnicast() && !model.GuestRange().Contains(addr) {
 			to = addr.String()
 		}
 	}
