@@ -223,7 +223,8 @@ func (r *rules) sharedHooks(part netip.Prefix) {
 		rule(from, asked, transport(unix.IPPROTO_UDP), toPort(dnsPort), resolver),
 		rule(from, asked, transport(unix.IPPROTO_TCP), toPort(dnsPort), resolver),
 	)
+	elsewhere := rule(device(expr.MetaKeyOIFNAME, expr.CmpOpNeq, bridge), device(expr.MetaKeyOIFNAME, expr.CmpOpNeq, "lo"))
 	r.hook(r.ip, nat, "postrouting", nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource,
-		rule(inRange(ipSource, part), device(expr.MetaKeyOIFNAME, expr.CmpOpNeq, bridge), []expr.Any{&expr.Masq{}}),
+		rule(inRange(ipSource, part), elsewhere, []expr.Any{&expr.Masq{}}),
 	)
 }
