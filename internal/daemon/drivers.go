@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 
@@ -29,6 +30,7 @@ func Shipped(h Host) Drivers {
 	probes := filepath.Join(h.Dirs.Cache, "probe")
 	speed := kvm.New(kvm.Options{Cache: probes, ReadOnly: h.ReadOnly, Log: h.Log})
 	packets := user.New(user.Options{Dirs: h.Dirs, Instance: h.Instance, Log: h.Log})
+	kernel := bridge.New(bridge.Options{Log: h.Log, Verbs: ports(h.Instance)})
 	return Drivers{
 		VMMs: []vmm.Driver{
 			firecracker.New(firecracker.Options{
@@ -49,9 +51,9 @@ func Shipped(h Host) Drivers {
 		Networks: []network.Driver{
 			none.New(), packets,
 			// Where it is asked for, or nothing else goes with the VMM: it changes the host's own network.
-			bridge.New(bridge.Options{Log: h.Log, Verbs: ports(h.Instance)}),
+			kernel,
 		},
-		Close: packets.Close,
+		Close: func() error { return errors.Join(packets.Close(), kernel.Close()) },
 	}
 }
 

@@ -70,6 +70,13 @@ type Needer interface {
 	Problem() string
 }
 
+// Namer is the optional power of a driver whose VMs this host's programs reach without a port being published, and know by
+// a name.
+type Namer interface {
+	// HostName is that name now; "" where none resolves.
+	HostName(id model.VMID) string
+}
+
 // LinkKind is how a VMM attaches to a link.
 type LinkKind int
 

@@ -1,7 +1,7 @@
 // Package hostnet gives VMs taps on a bridge, behind rules of the kernel's: the verbs of networks that only root can do.
 //
-// They are the whole of what a caller can ask of it: Attach, Open, Detach, Sweep and List. Attach takes a VM's id, its slot
-// and what it may reach, never a name. Every name on the host is worked out of the installation's id, the VM's id and its
+// They are the whole of what a caller can ask of it: Attach, Open, Detach, Sweep and List; and for the names of VMs
+// ListenNames, TellResolved and LookNames. Attach takes a VM's id, its slot and what it may reach, never a name. Every name on the host is worked out of the installation's id, the VM's id and its
 // slot, so nothing needs to be remembered: after a crash, what is there is found by its name. What bears another
 // installation's id, or none, is never touched.
 //
@@ -22,7 +22,8 @@ import (
 // Options are what a Host needs.
 type Options struct {
 	Instance model.InstanceID
-	UID      int // of whom the taps are, and whose processes on this host may reach the VMs
+	UID      int    // of whom the taps are, and whose processes on this host may reach the VMs
+	Bus      string // where systemd-resolved is found, in D-Bus's form; "" for the host's services
 }
 
 // Host is this host's kernel, as one installation may use it. It keeps nothing; but the changes of an installation must

@@ -2,7 +2,8 @@
 // over a bridge of the installation, and its rules decide what a VM reaches. No process is in the way.
 //
 // What needs root is done by verbs, which are given ids, slots and policies: a daemon that is root has them itself, an
-// ordinary user's asks the privileged helper. The driver itself keeps nothing.
+// ordinary user's asks the privileged helper. The driver itself keeps nothing but the VMs' names, for which it answers this
+// host's programs while the daemon lives.
 //
 // The kernel knows no names, so this driver carries no policy with a domain in it, and it publishes no ports.
 package bridge
@@ -37,6 +38,12 @@ type Verbs interface {
 	List(ctx context.Context) (hostnet.Found, error)
 	// Obstacles tells of the rules of others that are in the way.
 	Obstacles(ctx context.Context) ([]string, error)
+	// ListenNames opens the sockets at which this host asks for the names of VMs.
+	ListenNames(ctx context.Context) (hostnet.Sockets, error)
+	// TellResolved has systemd-resolved ask there, as long as the bridge is there; an ErrUnavailable where it does not run.
+	TellResolved(ctx context.Context, domain string) error
+	// LookNames tells what this host does for the names of VMs.
+	LookNames(ctx context.Context, domain string) (hostnet.Names, error)
 }
 
 // Options are what a Driver needs.
@@ -48,20 +55,30 @@ type Options struct {
 }
 
 // Driver implements network.Driver.
-type Driver struct{ o Options }
+type Driver struct {
+	o     Options
+	names *names
+}
 
 var (
 	_ network.Driver = (*Driver)(nil)
 	_ network.Opener = (*Driver)(nil)
 	_ network.Needer = (*Driver)(nil)
+	_ network.Namer  = (*Driver)(nil)
 )
 
-// New returns a driver. It touches nothing.
+// New returns a driver, to be closed. It touches nothing.
 func New(o Options) *Driver {
 	if o.Resolver == nil {
 		o.Resolver = hostResolver
 	}
-	return &Driver{o}
+	return &Driver{o, newNames(o.Verbs, o.Log)}
+}
+
+// Close ceases to answer for the VMs' names; the VMs, and their network, go on.
+func (d *Driver) Close() error {
+	d.names.close()
+	return nil
 }
 
 // Name implements network.Driver.
@@ -106,6 +123,7 @@ func (d *Driver) Set(ctx context.Context, id model.VMID, s network.Spec) (networ
 	if err != nil {
 		return network.Link{}, err
 	}
+	d.names.set(ctx, id, s.Name, port.Address)
 	link := network.Link{
 		Kind: s.Kind, Tap: port.Tap, MAC: port.MAC, MTU: port.MTU,
 		// The guest is alone in its network, so that whatever it sends goes to the gateway.
@@ -136,6 +154,9 @@ func hostResolver() netip.Addr {
 	return netip.Addr{}
 }
 
+// HostName implements network.Namer.
+func (d *Driver) HostName(id model.VMID) string { return d.names.hostName(id) }
+
 // Open implements network.Opener.
 func (d *Driver) Open(ctx context.Context, id model.VMID) (*os.File, error) {
 	return d.o.Verbs.Open(ctx, id)
@@ -146,11 +167,13 @@ func (*Driver) Up(context.Context, model.VMID, model.Process) error { return nil
 
 // Clear implements network.Driver. The port is found by the VM's id, whatever the hint says.
 func (d *Driver) Clear(ctx context.Context, id model.VMID, _ model.NetHandles) error {
+	d.names.remove(id)
 	return d.unlessNothing(ctx, d.o.Verbs.Detach(ctx, id))
 }
 
 // Sweep implements network.Driver.
 func (d *Driver) Sweep(ctx context.Context, keep map[model.VMID]bool) error {
+	d.names.keep(keep)
 	return d.unlessNothing(ctx, d.o.Verbs.Sweep(ctx, keep))
 }
 

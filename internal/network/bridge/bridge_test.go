@@ -42,10 +42,12 @@ func verbs(t *testing.T, host string) *hostnet.Host {
 
 func newDriver(t *testing.T, host string) *Driver {
 	t.Helper()
-	return New(Options{
+	d := New(Options{
 		Verbs: verbs(t, host), Log: slog.New(slog.DiscardHandler),
 		Resolver: func() netip.Addr { return netip.MustParseAddr("11.0.0.2") },
 	})
+	t.Cleanup(func() { _ = d.Close() }) // which has nothing to fail
+	return d
 }
 
 func TestConformance(t *testing.T) {

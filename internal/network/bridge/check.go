@@ -63,7 +63,9 @@ func (d *Driver) CheckHost(ctx context.Context) []model.Check {
 		return []model.Check{model.CheckOf(name, err, "").AtMost(model.CheckWarning)}
 	case len(obstacles) > 0:
 		err := model.Errorf(model.ErrState, "packets of VMs on the bridge may be dropped by %s; let pass there what comes from and goes to interfaces named bb*", strings.Join(obstacles, ", "))
-		return []model.Check{model.CheckOf(name, err, "").AtMost(model.CheckWarning)}
+		return []model.Check{model.CheckOf(name, err, "").AtMost(model.CheckWarning), d.checkNames(ctx)}
 	}
-	return []model.Check{{Name: name, Status: model.CheckOK, Detail: `this user can have VMs on it, with network-driver = "bridge" in config.toml`}}
+	return []model.Check{
+		{Name: name, Status: model.CheckOK, Detail: `this user can have VMs on it, with network-driver = "bridge" in config.toml`}, d.checkNames(ctx),
+	}
 }
