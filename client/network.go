@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -16,9 +17,10 @@ type Port struct {
 	HostIP    string `json:"host_ip"`
 	HostPort  int    `json:"host_port"` // 0 for any free one, of a VM that does not run
 	GuestPort int    `json:"guest_port"`
-	Protocol  string `json:"protocol"` // tcp or udp
-	Auto      bool   `json:"auto"`     // it is there because the guest listens, and goes with that
-	URL       string `json:"url"`      // for a browser; "" of a udp port, and of one that is not there yet
+	Protocol  string `json:"protocol"`  // tcp or udp
+	Auto      bool   `json:"auto"`      // it is there because the guest listens, and goes with that
+	HostName  string `json:"host_name"` // by which this host's programs find the address; "" where there is no such name
+	URL       string `json:"url"`       // for a browser; "" of a udp port, and of one that is not there yet
 }
 
 // Denial is one destination that a guest wanted and did not get.
@@ -123,7 +125,7 @@ func portMessages(ports []Port) []*bangerv1.Port {
 }
 
 func portValue(m *bangerv1.Port) Port {
-	p := Port{HostIP: m.GetHostIp(), HostPort: int(m.GetHostPort()), GuestPort: int(m.GetGuestPort()), Protocol: "tcp", Auto: m.GetAuto()}
+	p := Port{HostIP: m.GetHostIp(), HostPort: int(m.GetHostPort()), GuestPort: int(m.GetGuestPort()), Protocol: "tcp", Auto: m.GetAuto(), HostName: m.GetHostName()}
 	if m.GetUdp() {
 		p.Protocol = "udp"
 	}
@@ -143,7 +145,7 @@ func urlOf(p Port) string {
 	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(p.HostPort)) + "/"
+	return scheme + "://" + net.JoinHostPort(cmp.Or(p.HostName, host), strconv.Itoa(p.HostPort)) + "/"
 }
 
 func portValues(ms []*bangerv1.Port) []Port {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -80,6 +81,20 @@ func TestBadNetworkFlags(t *testing.T) {
 			t.Errorf("%s: the daemon was asked: %q", args, calls)
 		}
 	}
+}
+
+// TestPortsAtAName lists them there, where a name is known.
+func TestPortsAtAName(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	v := b.VMs.Add("box", model.StateRunning)
+	b.VMs.AppearAt(v.ID, netip.MustParseAddr("198.18.4.2"), "box.vm", 80)
+	b.VMs.AppearAt(v.ID, netip.MustParseAddr("198.18.4.2"), "", 443)
+	b.run(t, "vm", "ports", "box").want(t, 0, ""+
+		"GUEST     HOST             KIND   URL\n"+
+		"80/tcp    box.vm:80        auto   http://box.vm:80/\n"+
+		"443/tcp   198.18.4.2:443   auto   https://198.18.4.2:443/\n", "")
+	b.run(t, "vm", "ports", "-q", "box").want(t, 0, "http://box.vm:80/\nhttps://198.18.4.2:443/\n", "")
 }
 
 func TestPortsOfAVM(t *testing.T) {

@@ -116,7 +116,10 @@ func newPorts(a *app, use string) *cobra.Command {
 		Use:   use + " [VM]",
 		Short: "List the ports of a VM, or of all that run, on the host",
 		Long: `List the ports of a VM on the host: those that were published, and those that are there because something in the VM
-listens. Of a VM that does not run they are those that it will publish. Without a VM, list the ports of all that run.`,
+listens. Of a VM that does not run they are those that it will publish. Without a VM, list the ports of all that run.
+
+Nothing is published of a VM on a bridge of the host's, which is reached as it is: what listens in it is listed at its
+name, where that resolves, or at its address.`,
 		Example: `  banger vm ports
   banger vm ports box
   curl $(banger vm ports -q box)`,
@@ -193,7 +196,12 @@ func (a *app) writePorts(f format, several bool, ports []vmPort) error {
 }
 
 // hostOf is where a port is on the host.
-func hostOf(p client.Port) string { return strings.TrimSuffix(portText(p), guestPart(p)) }
+func hostOf(p client.Port) string {
+	if p.HostName != "" {
+		return p.HostName + ":" + strconv.Itoa(p.HostPort)
+	}
+	return strings.TrimSuffix(portText(p), guestPart(p))
+}
 
 func guestPart(p client.Port) string {
 	text := ":" + strconv.Itoa(p.GuestPort)

@@ -84,7 +84,7 @@ func runDaemon(root string) int {
 					qcow2.New(qcow2.Options{VMs: d.VMs(), Log: h.Log}), overlay.New(overlay.Options{VMs: d.VMs(), Log: h.Log}),
 					dmsnap.New(dmsnap.Options{VMs: d.VMs(), Verbs: dmsnaptest.New(root + "/devices"), Log: h.Log}),
 				},
-				Networks: []network.Driver{networktest.NewFake(root+"/network", nil)},
+				Networks: []network.Driver{networktest.NewFake(root+"/network", nil), networktest.Direct{Fake: networktest.NewFake(root+"/direct", nil)}},
 			}
 		},
 		Ready: func() { ready.Close() },

@@ -135,6 +135,63 @@ func TestPortsFollowTheGuestAcrossDaemons(t *testing.T) {
 	h.stop(cmd)
 }
 
+// TestPortsOfAVMThatIsReachedAsItIs has listeners be listed where they are, and nothing be published for it.
+func TestPortsOfAVMThatIsReachedAsItIs(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	cmd := h.start()
+	c := h.dial()
+	v := h.create(c, client.CreateRequest{Name: "box", NetworkBy: "direct", PortsAuto: true})
+	listen := func() (end func()) {
+		t.Helper()
+		e, err := c.Exec(t.Context(), client.ExecRequest{VM: v.ID, Argv: []string{"listen", "80"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func() { e.Close() }
+	}
+	there := func() {
+		t.Helper()
+		h.awaitPorts(c, v.ID, "127.0.0.1:80:80*") // whose address awaitPorts does not look at
+		vms, err := c.VMs(t.Context(), true)
+		if err != nil || len(vms) != 1 || len(vms[0].Ports) != 1 {
+			t.Fatalf("%+v, %v", vms, err)
+		}
+		ports, err := c.Ports(t.Context(), v.ID)
+		if err != nil || !slices.Equal(ports, vms[0].Ports) {
+			t.Errorf("the VM's ports are %+v, %v, in the list %+v", ports, err, vms[0].Ports)
+		}
+		if p := ports[0]; !strings.HasPrefix(p.HostIP, "10.0.") || p.HostName != v.ID+".test" || p.URL != "http://"+v.ID+".test:80/" {
+			t.Errorf("%+v", p)
+		}
+	}
+	end := listen()
+	there()
+	// A change of the network's leaves them.
+	if err := c.SetNetwork(t.Context(), v.ID, "none"); err != nil {
+		t.Fatal(err)
+	}
+	there()
+	if _, err := c.AddPort(t.Context(), v.ID, client.Port{GuestPort: 22, Protocol: "tcp"}); !errors.Is(err, client.ErrState) {
+		t.Errorf("a published one: %v", err)
+	}
+	there()
+	if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	end()
+	cmd = h.start()
+	c = h.dial()
+	h.awaitPorts(c, v.ID)
+	defer listen()()
+	there()
+	if _, err := finish(c.Delete(t.Context(), v.ID)); err != nil {
+		t.Fatal(err)
+	}
+	h.stop(cmd)
+}
+
 // TestAPublishedPortGivesTheAutomaticOneBack is of a listener that goes on listening: nothing of the guest's says so again.
 func TestAPublishedPortGivesTheAutomaticOneBack(t *testing.T) {
 	t.Parallel()

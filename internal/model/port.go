@@ -23,6 +23,8 @@ type PortForward struct {
 type Port struct {
 	PortForward
 	Auto bool // it is there because the guest listens, and goes with that
+	// HostName is what this host's programs find HostIP by; "" where there is no such name.
+	HostName string
 }
 
 // Loopback is where ports are published unless told otherwise.

@@ -94,7 +94,7 @@ func (s *networkService) Check(ctx context.Context, r *bangerv1.CheckRequest) (*
 
 func portMessage(p model.Port) *bangerv1.Port {
 	return &bangerv1.Port{
-		HostIp: p.HostIP.String(), HostPort: uint32(p.HostPort), GuestPort: uint32(p.GuestPort), Udp: p.UDP, Auto: p.Auto,
+		HostIp: p.HostIP.String(), HostPort: uint32(p.HostPort), GuestPort: uint32(p.GuestPort), Udp: p.UDP, Auto: p.Auto, HostName: p.HostName,
 	}
 }
 

@@ -31,6 +31,10 @@ func (s *Service) tellLink(ctx context.Context, d network.Driver, v model.VM, po
 		Kind: kind,
 		Slot: v.Slot, Name: v.Name, Policy: v.Spec.Network, Dir: s.Dirs.VM(v.ID), HostPorts: v.Spec.HostPorts,
 	}
+	var there []model.Port // without anybody's doing
+	if direct(d) {
+		ports, there = published(v.Spec), ports
+	}
 	for _, p := range ports {
 		want.Ports = append(want.Ports, p.PortForward)
 	}
@@ -43,7 +47,7 @@ func (s *Service) tellLink(ctx context.Context, d network.Driver, v model.VM, po
 		ports[i].PortForward = link.Ports[i]
 	}
 	link.Handles.Ports = portsText(ports)
-	return link, ports, nil
+	return link, append(ports, there...), nil
 }
 
 // linkKind is how the VM's VMM attaches to a link of d.

@@ -39,13 +39,17 @@ func (s *Service) view(v model.VM) View {
 		return view
 	}
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	view.Handles = e.handles
-	if e.link.Address.IsValid() {
+	there := e.link.Address.IsValid()
+	if there {
 		view.Ports = slices.Clone(e.ports)
 	}
 	if e.problem != "" {
 		view.LastError = e.problem
+	}
+	e.mu.Unlock()
+	if there {
+		view.Ports = s.nameHosts(v, view.Ports)
 	}
 	return view
 }

@@ -24,7 +24,7 @@ func (s *Service) followPorts(e *entry, v model.VM) {
 	if !v.Spec.PortsAuto || l == nil || !e.currentLink().Address.IsValid() {
 		return
 	}
-	if d, err := s.network(v.Network); err != nil || !d.Carries(v.Spec.Network, true) {
+	if d, err := s.network(v.Network); err != nil || !direct(d) && !d.Carries(v.Spec.Network, true) {
 		return // it publishes none
 	}
 	s.wg.Go(func() {
@@ -122,6 +122,13 @@ func (s *Service) followAgain(ctx context.Context, e *entry) error {
 		return err
 	}
 	before := e.currentPorts()
+	if link := e.currentLink(); direct(d) {
+		if after := directPorts(link.Address.Addr(), e.listening); !slices.Equal(before, after) {
+			e.setLink(link, after)
+			e.notify()
+		}
+		return nil
+	}
 	after := followed(before, e.listening, func(f model.PortForward) bool { return tryPort(f) == nil })
 	if slices.Equal(before, after) {
 		return nil
@@ -213,7 +220,7 @@ func (s *Service) WatchPorts(ctx context.Context, id model.VMID, report func([]m
 		if err != nil {
 			return err
 		}
-		if now := e.currentPorts(); first || !slices.Equal(now, told) {
+		if now := s.nameHosts(v, e.currentPorts()); first || !slices.Equal(now, told) {
 			if err := report(now); err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -69,5 +70,21 @@ func TestRecalledPorts(t *testing.T) {
 	spec.PortsAuto = false
 	if got := recalledPorts(spec, text); !slices.Equal(got, want[:3]) {
 		t.Errorf("without automatic ones: %v", got)
+	}
+}
+
+func TestDirectPorts(t *testing.T) {
+	t.Parallel()
+	address := netip.MustParseAddr("198.18.4.2")
+	many := make([]uint16, 10*maxAuto)
+	for i := range many {
+		many[i] = uint16(i + 1)
+	}
+	got := directPorts(address, many)
+	if want := (model.Port{PortForward: model.PortForward{HostIP: address, HostPort: 1, GuestPort: 1}, Auto: true}); len(got) != maxAuto || got[0] != want {
+		t.Errorf("%d ports, the first is %v, want %d and %v", len(got), got[0], maxAuto, want)
+	}
+	if got := directPorts(address, nil); len(got) != 0 {
+		t.Errorf("without listeners: %v", got)
 	}
 }

@@ -31,7 +31,8 @@ type Port struct {
 	HostPort      uint32                 `protobuf:"varint,2,opt,name=host_port,json=hostPort,proto3" json:"host_port,omitempty"` // 0 for any free one
 	GuestPort     uint32                 `protobuf:"varint,3,opt,name=guest_port,json=guestPort,proto3" json:"guest_port,omitempty"`
 	Udp           bool                   `protobuf:"varint,4,opt,name=udp,proto3" json:"udp,omitempty"`
-	Auto          bool                   `protobuf:"varint,5,opt,name=auto,proto3" json:"auto,omitempty"` // it is there because the guest listens, and goes with that
+	Auto          bool                   `protobuf:"varint,5,opt,name=auto,proto3" json:"auto,omitempty"`                        // it is there because the guest listens, and goes with that
+	HostName      string                 `protobuf:"bytes,6,opt,name=host_name,json=hostName,proto3" json:"host_name,omitempty"` // by which this host's programs find host_ip; empty where there is no such name
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -99,6 +100,13 @@ func (x *Port) GetAuto() bool {
 		return x.Auto
 	}
 	return false
+}
+
+func (x *Port) GetHostName() string {
+	if x != nil {
+		return x.HostName
+	}
+	return ""
 }
 
 type SetNetworkRequest struct {
@@ -862,14 +870,15 @@ var File_banger_v1_network_proto protoreflect.FileDescriptor
 
 const file_banger_v1_network_proto_rawDesc = "" +
 	"\n" +
-	"\x17banger/v1/network.proto\x12\tbanger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x81\x01\n" +
+	"\x17banger/v1/network.proto\x12\tbanger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9e\x01\n" +
 	"\x04Port\x12\x17\n" +
 	"\ahost_ip\x18\x01 \x01(\tR\x06hostIp\x12\x1b\n" +
 	"\thost_port\x18\x02 \x01(\rR\bhostPort\x12\x1d\n" +
 	"\n" +
 	"guest_port\x18\x03 \x01(\rR\tguestPort\x12\x10\n" +
 	"\x03udp\x18\x04 \x01(\bR\x03udp\x12\x12\n" +
-	"\x04auto\x18\x05 \x01(\bR\x04auto\";\n" +
+	"\x04auto\x18\x05 \x01(\bR\x04auto\x12\x1b\n" +
+	"\thost_name\x18\x06 \x01(\tR\bhostName\";\n" +
 	"\x11SetNetworkRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06policy\x18\x02 \x01(\tR\x06policy\"\x14\n" +

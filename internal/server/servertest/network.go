@@ -2,6 +2,7 @@ package servertest
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -72,6 +73,15 @@ func (s *VMs) RemovePort(_ context.Context, id model.VMID, guestPort, hostPort u
 func (s *VMs) Appear(id model.VMID, port uint16) {
 	_ = s.edit("appear", id, func(v *vm.View) error {
 		v.Ports = append(v.Ports, model.Port{PortForward: model.PortForward{HostIP: model.Loopback(), HostPort: port, GuestPort: port}, Auto: true})
+		return nil
+	})
+}
+
+// AppearAt makes one where a host that needs nothing published finds it.
+func (s *VMs) AppearAt(id model.VMID, address netip.Addr, hostName string, port uint16) {
+	_ = s.edit("appear", id, func(v *vm.View) error {
+		f := model.PortForward{HostIP: address, HostPort: port, GuestPort: port}
+		v.Ports = append(v.Ports, model.Port{PortForward: f, Auto: true, HostName: hostName})
 		return nil
 	})
 }
