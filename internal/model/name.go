@@ -9,6 +9,10 @@ import (
 // MaxNameLength is the longest VM, image or kernel name: a DNS label's length, since a VM's name becomes its host name.
 const MaxNameLength = 63
 
+// VMDomain is what the names by which a host finds VMs end in. Nobody chooses another: who answers for a domain can be
+// anybody in it.
+const VMDomain = "vm"
+
 var namePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 
 // ValidateName checks that name can be a VM's name and the guest's host name. what is the noun for the message. What has the

@@ -12,6 +12,7 @@ import (
 
 	"banger/internal/helper"
 	"banger/internal/helper/netcall"
+	"banger/internal/model"
 	"banger/internal/testenv"
 )
 
@@ -63,13 +64,15 @@ func TestWhatTheNetworkServiceMayChange(t *testing.T) {
 	for line := range strings.Lines(unit) {
 		key, _, _ := strings.Cut(line, "=")
 		switch key {
-		case "CapabilityBoundingSet", "AmbientCapabilities", "DeviceAllow", "ReadWritePaths", "BindPaths", "RestrictAddressFamilies":
+		case "CapabilityBoundingSet", "IPAddressAllow", "AmbientCapabilities", "DeviceAllow", "ReadWritePaths", "BindPaths", "RestrictAddressFamilies":
 			granted = append(granted, strings.TrimSpace(line))
 		}
 	}
 	want := []string{
-		"CapabilityBoundingSet=CAP_NET_ADMIN", "DeviceAllow=/dev/net/tun rw", "RestrictAddressFamilies=AF_UNIX AF_NETLINK",
+		"CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BIND_SERVICE", "DeviceAllow=/dev/net/tun rw",
+		"RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET",
 		"ReadWritePaths=/proc/sys/net/ipv4/ip_forward", "ReadWritePaths=-/proc/sys/net/ipv6/conf",
+		"IPAddressAllow=" + model.GuestRange().String(),
 	}
 	if !slices.Equal(granted, want) {
 		t.Errorf("granted is %q, not %q", granted, want)

@@ -14,9 +14,12 @@ import (
 const ownNet = "BANGER_TEST_OWN_NETWORK"
 
 // OwnNetwork runs a package's tests in a network namespace of their own, in which they are root, and returns their
-// exit code. Where none can be had, why is told and nothing is run: such tests would change the host.
+// exit code; its loopback is up. Where none can be had, why is told and nothing is run: such tests would change the host.
 func OwnNetwork(m *testing.M) int {
 	if os.Getenv(ownNet) != "" {
+		if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "the loopback stays down: %v: %s\n", err, out)
+		}
 		return m.Run()
 	}
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)

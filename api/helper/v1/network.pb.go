@@ -675,6 +675,255 @@ func (x *ListObstaclesResponse) GetMore() uint32 {
 	return 0
 }
 
+// ListenNamesRequest opens where this host asks for the names of VMs.
+type ListenNamesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListenNamesRequest) Reset() {
+	*x = ListenNamesRequest{}
+	mi := &file_helper_v1_network_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListenNamesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListenNamesRequest) ProtoMessage() {}
+
+func (x *ListenNamesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_v1_network_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListenNamesRequest.ProtoReflect.Descriptor instead.
+func (*ListenNamesRequest) Descriptor() ([]byte, []int) {
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{14}
+}
+
+// ListenNamesResponse comes with two descriptors: a socket for datagrams, and one that accepts connections.
+type ListenNamesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListenNamesResponse) Reset() {
+	*x = ListenNamesResponse{}
+	mi := &file_helper_v1_network_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListenNamesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListenNamesResponse) ProtoMessage() {}
+
+func (x *ListenNamesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_v1_network_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListenNamesResponse.ProtoReflect.Descriptor instead.
+func (*ListenNamesResponse) Descriptor() ([]byte, []int) {
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{15}
+}
+
+// TellResolvedRequest has systemd-resolved ask there.
+type TellResolvedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TellResolvedRequest) Reset() {
+	*x = TellResolvedRequest{}
+	mi := &file_helper_v1_network_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TellResolvedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TellResolvedRequest) ProtoMessage() {}
+
+func (x *TellResolvedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_v1_network_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TellResolvedRequest.ProtoReflect.Descriptor instead.
+func (*TellResolvedRequest) Descriptor() ([]byte, []int) {
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{16}
+}
+
+// TellResolvedResponse is empty: it was told.
+type TellResolvedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TellResolvedResponse) Reset() {
+	*x = TellResolvedResponse{}
+	mi := &file_helper_v1_network_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TellResolvedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TellResolvedResponse) ProtoMessage() {}
+
+func (x *TellResolvedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_v1_network_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TellResolvedResponse.ProtoReflect.Descriptor instead.
+func (*TellResolvedResponse) Descriptor() ([]byte, []int) {
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{17}
+}
+
+// LookNamesRequest asks what this host does for the names of VMs.
+type LookNamesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LookNamesRequest) Reset() {
+	*x = LookNamesRequest{}
+	mi := &file_helper_v1_network_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LookNamesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LookNamesRequest) ProtoMessage() {}
+
+func (x *LookNamesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_v1_network_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LookNamesRequest.ProtoReflect.Descriptor instead.
+func (*LookNamesRequest) Descriptor() ([]byte, []int) {
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{18}
+}
+
+// LookNamesResponse tells it.
+type LookNamesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The IPv4 address where it asks, or nothing while there is no bridge.
+	Gateway []byte `protobuf:"bytes,1,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	// systemd-resolved runs.
+	Resolved bool `protobuf:"varint,2,opt,name=resolved,proto3" json:"resolved,omitempty"`
+	// And was told.
+	Told          bool `protobuf:"varint,3,opt,name=told,proto3" json:"told,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LookNamesResponse) Reset() {
+	*x = LookNamesResponse{}
+	mi := &file_helper_v1_network_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LookNamesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LookNamesResponse) ProtoMessage() {}
+
+func (x *LookNamesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_v1_network_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LookNamesResponse.ProtoReflect.Descriptor instead.
+func (*LookNamesResponse) Descriptor() ([]byte, []int) {
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *LookNamesResponse) GetGateway() []byte {
+	if x != nil {
+		return x.Gateway
+	}
+	return nil
+}
+
+func (x *LookNamesResponse) GetResolved() bool {
+	if x != nil {
+		return x.Resolved
+	}
+	return false
+}
+
+func (x *LookNamesResponse) GetTold() bool {
+	if x != nil {
+		return x.Told
+	}
+	return false
+}
+
 // Port is what stands for a VM on the host. Each part may be missing, after a crash.
 type Port struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -692,7 +941,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_helper_v1_network_proto_msgTypes[14]
+	mi := &file_helper_v1_network_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -704,7 +953,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[14]
+	mi := &file_helper_v1_network_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -717,7 +966,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{14}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Port) GetVm() string {
@@ -810,7 +1059,16 @@ const file_helper_v1_network_proto_rawDesc = "" +
 	"\x14ListObstaclesRequest\"I\n" +
 	"\x15ListObstaclesResponse\x12\x1c\n" +
 	"\tobstacles\x18\x01 \x03(\tR\tobstacles\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\rR\x04more\"\xaa\x01\n" +
+	"\x04more\x18\x02 \x01(\rR\x04more\"\x14\n" +
+	"\x12ListenNamesRequest\"\x15\n" +
+	"\x13ListenNamesResponse\"\x15\n" +
+	"\x13TellResolvedRequest\"\x16\n" +
+	"\x14TellResolvedResponse\"\x12\n" +
+	"\x10LookNamesRequest\"]\n" +
+	"\x11LookNamesResponse\x12\x18\n" +
+	"\agateway\x18\x01 \x01(\fR\agateway\x12\x1a\n" +
+	"\bresolved\x18\x02 \x01(\bR\bresolved\x12\x12\n" +
+	"\x04told\x18\x03 \x01(\bR\x04told\"\xaa\x01\n" +
 	"\x04Port\x12\x0e\n" +
 	"\x02vm\x18\x01 \x01(\tR\x02vm\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x10\n" +
@@ -833,7 +1091,7 @@ func file_helper_v1_network_proto_rawDescGZIP() []byte {
 	return file_helper_v1_network_proto_rawDescData
 }
 
-var file_helper_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_helper_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_helper_v1_network_proto_goTypes = []any{
 	(*CheckNetworkRequest)(nil),   // 0: helper.v1.CheckNetworkRequest
 	(*CheckNetworkResponse)(nil),  // 1: helper.v1.CheckNetworkResponse
@@ -849,12 +1107,18 @@ var file_helper_v1_network_proto_goTypes = []any{
 	(*ListPortsResponse)(nil),     // 11: helper.v1.ListPortsResponse
 	(*ListObstaclesRequest)(nil),  // 12: helper.v1.ListObstaclesRequest
 	(*ListObstaclesResponse)(nil), // 13: helper.v1.ListObstaclesResponse
-	(*Port)(nil),                  // 14: helper.v1.Port
+	(*ListenNamesRequest)(nil),    // 14: helper.v1.ListenNamesRequest
+	(*ListenNamesResponse)(nil),   // 15: helper.v1.ListenNamesResponse
+	(*TellResolvedRequest)(nil),   // 16: helper.v1.TellResolvedRequest
+	(*TellResolvedResponse)(nil),  // 17: helper.v1.TellResolvedResponse
+	(*LookNamesRequest)(nil),      // 18: helper.v1.LookNamesRequest
+	(*LookNamesResponse)(nil),     // 19: helper.v1.LookNamesResponse
+	(*Port)(nil),                  // 20: helper.v1.Port
 }
 var file_helper_v1_network_proto_depIdxs = []int32{
-	14, // 0: helper.v1.AttachPortResponse.port:type_name -> helper.v1.Port
-	14, // 1: helper.v1.ListPortsRequest.after:type_name -> helper.v1.Port
-	14, // 2: helper.v1.ListPortsResponse.ports:type_name -> helper.v1.Port
+	20, // 0: helper.v1.AttachPortResponse.port:type_name -> helper.v1.Port
+	20, // 1: helper.v1.ListPortsRequest.after:type_name -> helper.v1.Port
+	20, // 2: helper.v1.ListPortsResponse.ports:type_name -> helper.v1.Port
 	3,  // [3:3] is the sub-list for method output_type
 	3,  // [3:3] is the sub-list for method input_type
 	3,  // [3:3] is the sub-list for extension type_name
@@ -873,7 +1137,7 @@ func file_helper_v1_network_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_helper_v1_network_proto_rawDesc), len(file_helper_v1_network_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,9 +1,9 @@
 // Package hostnet gives VMs taps on a bridge, behind rules of the kernel's: the verbs of networks that only root can do.
 //
 // They are the whole of what a caller can ask of it: Attach, Open, Detach, Sweep and List; and for the names of VMs
-// ListenNames, TellResolved and LookNames. Attach takes a VM's id, its slot and what it may reach, never a name. Every name on the host is worked out of the installation's id, the VM's id and its
-// slot, so nothing needs to be remembered: after a crash, what is there is found by its name. What bears another
-// installation's id, or none, is never touched.
+// ListenNames, TellResolved and LookNames. Attach takes a VM's id, its slot and what it may reach, never a name. Every name
+// on the host is worked out of the installation's id, the VM's id and its slot, so nothing needs to be remembered: after a
+// crash, what is there is found by its name. What bears another installation's id, or none, is never touched.
 //
 // There are, for an installation that has any VM attached: a bridge with the gateway's address, and two nftables tables,
 // one for frames and one for packets. For each VM: a tap, which is a port of the bridge and isolated from the others, its
@@ -16,14 +16,15 @@ import (
 	"net"
 	"net/netip"
 
+	"banger/internal/helper/resolved"
 	"banger/internal/model"
 )
 
 // Options are what a Host needs.
 type Options struct {
 	Instance model.InstanceID
-	UID      int    // of whom the taps are, and whose processes on this host may reach the VMs
-	Bus      string // where systemd-resolved is found, in D-Bus's form; "" for the host's services
+	UID      int // of whom the taps are, and whose processes on this host may reach the VMs
+	Resolved resolved.Options
 }
 
 // Host is this host's kernel, as one installation may use it. It keeps nothing; but the changes of an installation must

@@ -54,21 +54,18 @@ func (h *Host) ListenNames(ctx context.Context) (Sockets, error) {
 	return Sockets{UDP: udp, TCP: tcp}, nil
 }
 
-// TellResolved has systemd-resolved ask there for what is below domain, as long as the bridge is there. Where it does not
+// TellResolved has systemd-resolved ask there for what is below model.VMDomain, as long as the bridge is there. Where it does not
 // run the error is an ErrUnavailable, and nothing is changed.
-func (h *Host) TellResolved(ctx context.Context, domain string) error {
+func (h *Host) TellResolved(ctx context.Context) error {
 	fail := func(err error) error {
-		return model.HostErrorf(err, "cannot have this host's programs find names below %s", domain)
-	}
-	if err := model.ValidateName("domain", domain); err != nil {
-		return fail(err)
+		return model.HostErrorf(err, "cannot have this host's programs find names below %s", model.VMDomain)
 	}
 	index, gateway, err := h.gateway()
 	if err == nil && !gateway.IsValid() {
 		err = model.Errorf(model.ErrNotFound, "there is no bridge")
 	}
 	if err == nil {
-		err = h.resolved().Tell(ctx, resolved.Route{Device: index, Server: gateway, Domain: domain})
+		err = h.resolved().Tell(ctx, resolved.Route{Device: index, Server: gateway, Domain: model.VMDomain})
 	}
 	if err != nil {
 		return fail(err)
@@ -76,8 +73,8 @@ func (h *Host) TellResolved(ctx context.Context, domain string) error {
 	return nil
 }
 
-// LookNames tells what this host does for the names below domain.
-func (h *Host) LookNames(ctx context.Context, domain string) (Names, error) {
+// LookNames tells what this host does for the names of VMs.
+func (h *Host) LookNames(ctx context.Context) (Names, error) {
 	fail := func(err error) (Names, error) {
 		return Names{}, model.HostErrorf(err, "cannot tell how this host finds the names of VMs")
 	}
@@ -87,7 +84,7 @@ func (h *Host) LookNames(ctx context.Context, domain string) (Names, error) {
 	}
 	n := Names{Gateway: gateway, Resolved: h.resolved().Running(ctx)}
 	if n.Resolved && gateway.IsValid() {
-		if n.Told, err = h.resolved().Told(ctx, resolved.Route{Device: index, Server: gateway, Domain: domain}); err != nil {
+		if n.Told, err = h.resolved().Told(ctx, resolved.Route{Device: index, Server: gateway, Domain: model.VMDomain}); err != nil {
 			return fail(err)
 		}
 	}
@@ -95,10 +92,7 @@ func (h *Host) LookNames(ctx context.Context, domain string) (Names, error) {
 }
 
 func (h *Host) resolved() *resolved.Service {
-	if h.o.Bus != "" {
-		return resolved.New(h.o.Bus)
-	}
-	return resolved.New(resolved.SystemBus)
+	return resolved.New(h.o.Resolved)
 }
 
 // gateway is the bridge's index and address; the zero Addr when there is none.

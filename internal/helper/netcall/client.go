@@ -69,7 +69,11 @@ func (c *Client) Attach(ctx context.Context, id model.VMID, slot int, want hostn
 
 // Open is hostnet.Host's.
 func (c *Client) Open(ctx context.Context, id model.VMID) (*os.File, error) {
-	return c.wire.Ask(ctx, &helperv1.OpenTapRequest{Vm: string(id)}, &helperv1.OpenTapResponse{})
+	got, err := c.wire.Ask(ctx, &helperv1.OpenTapRequest{Vm: string(id)}, &helperv1.OpenTapResponse{}, 1)
+	if err != nil {
+		return nil, err
+	}
+	return got[0], nil
 }
 
 // Detach is hostnet.Host's.

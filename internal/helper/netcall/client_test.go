@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -25,6 +26,7 @@ type answers struct {
 	err       error
 	found     hostnet.Found
 	obstacles []string
+	names     hostnet.Names
 	asked     chan hostnet.Rules
 	kept      *sync.Map // VMIDs
 }
@@ -60,6 +62,16 @@ func (a answers) List(context.Context) (hostnet.Found, error) {
 	found.Ports = slices.Clone(found.Ports)
 	return found, a.err
 }
+
+func (a answers) ListenNames(context.Context) (hostnet.Sockets, error) {
+	udp, uerr := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	tcp, terr := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	return hostnet.Sockets{UDP: udp, TCP: tcp}, errors.Join(uerr, terr, a.err)
+}
+
+func (a answers) TellResolved(context.Context) error { return a.err }
+
+func (a answers) LookNames(context.Context) (hostnet.Names, error) { return a.names, a.err }
 
 func (a answers) Obstacles(context.Context) ([]string, error) { return a.obstacles, a.err }
 

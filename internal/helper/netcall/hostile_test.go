@@ -111,6 +111,10 @@ func malformed(t *testing.T) []call {
 		}), nil, model.ErrInvalid},
 		{"a descriptor for what takes none", asking(t, fair, func(c *helperv1.Call) { c.Descriptors = 1 }), []*os.File{os.Stdin}, model.ErrInvalid},
 		{"a descriptor for what hands one over", asking(t, &helperv1.OpenTapRequest{Vm: someVM}, func(c *helperv1.Call) { c.Descriptors = 1 }), []*os.File{os.Stdin}, model.ErrInvalid},
+		{"a descriptor for what hands two over", asking(t, &helperv1.ListenNamesRequest{}, func(c *helperv1.Call) { c.Descriptors = 1 }), []*os.File{os.Stdin}, model.ErrInvalid},
+		{"a domain of the caller's", asking(t, &helperv1.TellResolvedRequest{}, func(c *helperv1.Call) {
+			c.Request = protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "org")
+		}), nil, model.ErrInvalid},
 		{"a descriptor that is not told of", asking(t, &helperv1.OpenTapRequest{Vm: someVM}), []*os.File{os.Stdin}, model.ErrInvalid},
 	}
 	for _, n := range []int{1, 5, 9, 11, len(whole) / 2, len(whole) - 1} {
@@ -218,6 +222,8 @@ func TestHostileCallsHaveNoEffect(t *testing.T) {
 	calls := append(append(malformed(t), misnamed(t)...), misruled(t)...)
 	calls = append(calls,
 		call{"an empty message", nil, nil, nil},
+		call{"the names of no bridge", asking(t, &helperv1.ListenNamesRequest{}), nil, model.ErrNotFound},
+		call{"telling of no bridge", asking(t, &helperv1.TellResolvedRequest{}), nil, model.ErrNotFound},
 		call{"the tap of a VM that has none", asking(t, &helperv1.OpenTapRequest{Vm: someVM}), nil, model.ErrNotFound},
 	)
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it would close what is forgotten

@@ -48,6 +48,11 @@ func (a alone) Detach(context.Context, model.VMID) error {
 	return nil
 }
 
+func (a alone) ListenNames(ctx context.Context) (hostnet.Sockets, error) {
+	defer a.enter()()
+	return a.answers.ListenNames(ctx)
+}
+
 func (a alone) Sweep(context.Context, map[model.VMID]bool) error {
 	defer a.enter()()
 	return nil
@@ -63,13 +68,13 @@ func TestChangesOfOneInstallationTakeTurns(t *testing.T) {
 	}))
 	clients := []*netcall.Client{netcall.New(socket, model.NewInstanceID()), netcall.New(socket, model.NewInstanceID())}
 	var wait sync.WaitGroup
-	const each, workers = 40, 8
+	const each, workers = 40, 10
 	for w := range workers {
 		wait.Go(func() {
 			for i := range each {
 				c, id := clients[i%2], model.NewVMID()
 				var err error
-				switch w % 4 {
+				switch w % 5 {
 				case 0:
 					_, err = c.Attach(context.Background(), id, 1, hostnet.Rules{})
 				case 1:
@@ -81,6 +86,11 @@ func TestChangesOfOneInstallationTakeTurns(t *testing.T) {
 					err = c.Detach(context.Background(), id)
 				case 3:
 					err = c.Sweep(context.Background(), nil)
+				case 4:
+					var at hostnet.Sockets
+					if at, err = c.ListenNames(context.Background()); err == nil {
+						err = errors.Join(at.UDP.Close(), at.TCP.Close())
+					}
 				}
 				if err != nil {
 					t.Error(err)

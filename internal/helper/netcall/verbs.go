@@ -9,6 +9,7 @@ import (
 
 	helperv1 "banger/api/helper/v1"
 	"banger/internal/helper/hostnet"
+	"banger/internal/helper/resolved"
 	"banger/internal/helper/serve"
 	"banger/internal/model"
 )
@@ -22,11 +23,14 @@ type Host interface {
 	Sweep(ctx context.Context, keep map[model.VMID]bool) error
 	List(ctx context.Context) (hostnet.Found, error)
 	Obstacles(ctx context.Context) ([]string, error)
+	ListenNames(ctx context.Context) (hostnet.Sockets, error)
+	TellResolved(ctx context.Context) error
+	LookNames(ctx context.Context) (hostnet.Names, error)
 }
 
-// OnHost is this host's kernel as a caller's installation may use it.
+// OnHost is this host's kernel as a caller's installation may use it. It is for a service of systemd's.
 func OnHost(c serve.Caller) Host {
-	return hostnet.New(hostnet.Options{Instance: c.Instance, UID: c.UID})
+	return hostnet.New(hostnet.Options{Instance: c.Instance, UID: c.UID, Resolved: resolved.Options{Beside: true}})
 }
 
 const (
@@ -47,6 +51,9 @@ func Verbs(hosts func(serve.Caller) Host) []serve.Verb {
 		serve.On(0, s.sweep),
 		serve.On(0, s.list),
 		serve.On(0, s.obstacles),
+		serve.Handing(s.listenNames),
+		serve.On(0, s.tellResolved),
+		serve.On(0, s.lookNames),
 	}
 }
 
@@ -77,7 +84,7 @@ func (s *service) attach(ctx context.Context, c serve.Caller, r *helperv1.Attach
 	return &helperv1.AttachPortResponse{Port: toWire(port)}, err
 }
 
-func (s *service) open(ctx context.Context, c serve.Caller, r *helperv1.OpenTapRequest) (*helperv1.OpenTapResponse, *os.File, error) {
+func (s *service) open(ctx context.Context, c serve.Caller, r *helperv1.OpenTapRequest) (*helperv1.OpenTapResponse, []*os.File, error) {
 	id, err := vmID(r.GetVm())
 	if err != nil {
 		return nil, nil, err
@@ -88,7 +95,10 @@ func (s *service) open(ctx context.Context, c serve.Caller, r *helperv1.OpenTapR
 	}
 	defer done()
 	tap, err := s.hosts(c).Open(ctx, id)
-	return &helperv1.OpenTapResponse{}, tap, err
+	if err != nil {
+		return nil, nil, err
+	}
+	return &helperv1.OpenTapResponse{}, []*os.File{tap}, nil
 }
 
 func (s *service) detach(ctx context.Context, c serve.Caller, r *helperv1.DetachPortRequest, _ []*os.File) (*helperv1.DetachPortResponse, error) {

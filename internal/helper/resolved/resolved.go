@@ -30,11 +30,25 @@ const (
 	unknownMethod = "org.freedesktop.DBus.Error.UnknownMethod"
 )
 
-// Service is systemd-resolved, as one who has CAP_NET_ADMIN may use it.
-type Service struct{ bus string }
+// Options say which systemd-resolved is meant.
+type Options struct {
+	Bus string // where it is found, in D-Bus's form; "" for the bus of the host's services
 
-// New returns the Service that is found on the bus at that address, in D-Bus's form. It touches nothing.
-func New(bus string) *Service { return &Service{bus} }
+	// Beside says that it is started by the systemd that has started this process, in the host's network as this: that is
+	// not looked at then. To look takes CAP_SYS_PTRACE.
+	Beside bool
+}
+
+// Service is systemd-resolved, as one who has CAP_NET_ADMIN may use it.
+type Service struct{ o Options }
+
+// New returns the Service. It touches nothing.
+func New(o Options) *Service {
+	if o.Bus == "" {
+		o.Bus = SystemBus
+	}
+	return &Service{o}
+}
 
 // Route is whom to ask for all names below a domain, and for nothing else.
 type Route struct {
@@ -62,16 +76,19 @@ func (s *Service) Running(ctx context.Context) bool {
 		return false
 	}
 	defer conn.Close()
-	return sameNetwork(ctx, conn) == nil
+	return s.sameNetwork(ctx, conn) == nil
 }
 
 // sameNetwork refuses a service that is not there, and one that knows the devices of another network namespace than ours,
 // as where a container has its host's bus: what we call by a number is something else there.
-func sameNetwork(ctx context.Context, conn *dbus.Conn) error {
+func (s *Service) sameNetwork(ctx context.Context, conn *dbus.Conn) error {
 	var pid uint32
 	err := conn.BusObject().CallWithContext(ctx, "org.freedesktop.DBus.GetConnectionUnixProcessID", 0, service).Store(&pid)
 	if absent(err) {
 		return model.Errorf(model.ErrUnavailable, "systemd-resolved does not run")
+	}
+	if err == nil && s.o.Beside {
+		return nil
 	}
 	var its, ours fs.FileInfo
 	if err == nil {
@@ -96,7 +113,7 @@ func (s *Service) Tell(ctx context.Context, r Route) error {
 		return err
 	}
 	defer conn.Close()
-	if err := sameNetwork(ctx, conn); err != nil {
+	if err := s.sameNetwork(ctx, conn); err != nil {
 		return err
 	}
 	index := int32(r.Device) // as large as the kernel's are
@@ -160,7 +177,7 @@ func (s *Service) Told(ctx context.Context, r Route) (bool, error) {
 
 // dial connects to the bus, until ctx ends.
 func (s *Service) dial(ctx context.Context) (*dbus.Conn, error) {
-	conn, err := dbus.Connect(s.bus, dbus.WithContext(ctx))
+	conn, err := dbus.Connect(s.o.Bus, dbus.WithContext(ctx))
 	if err != nil {
 		return nil, model.Errorf(model.ErrUnavailable, "systemd-resolved cannot be told without a D-Bus: %w", err)
 	}

@@ -32,7 +32,7 @@ func TestTell(t *testing.T) {
 	t.Parallel()
 	bus := resolvedtest.Bus(t)
 	fake := resolvedtest.Start(t, bus)
-	s, r := resolved.New(bus), route(t)
+	s, r := resolved.New(resolved.Options{Bus: bus}), route(t)
 	told := func(want bool) {
 		t.Helper()
 		if is, err := s.Told(t.Context(), r); is != want || err != nil {
@@ -77,7 +77,7 @@ func TestTellAnOldOne(t *testing.T) {
 		fake.Fail(method, "org.freedesktop.DBus.Error.UnknownMethod")
 	}
 	r := route(t)
-	if err := resolved.New(bus).Tell(t.Context(), r); err != nil {
+	if err := resolved.New(resolved.Options{Bus: bus}).Tell(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
 	if l, _ := fake.Link(r.Device); len(l.Servers) != 1 {
@@ -92,7 +92,7 @@ func TestWhatItDoesNotTakeIsTakenBack(t *testing.T) {
 	r := route(t)
 	for _, method := range []string{"SetLinkDomains", "SetLinkDefaultRoute", "SetLinkDNSSEC", "SetLinkDNS"} {
 		fake.Fail(method, "org.freedesktop.resolve1.LinkBusy")
-		if err := resolved.New(bus).Tell(t.Context(), r); !errors.Is(err, model.ErrUnavailable) {
+		if err := resolved.New(resolved.Options{Bus: bus}).Tell(t.Context(), r); !errors.Is(err, model.ErrUnavailable) {
 			t.Errorf("%s: %v", method, err)
 		}
 		if l, told := fake.Link(r.Device); told {
@@ -101,7 +101,7 @@ func TestWhatItDoesNotTakeIsTakenBack(t *testing.T) {
 		fake.Fail(method, "")
 	}
 	r.Device = 1 << 20
-	if err := resolved.New(bus).Tell(t.Context(), r); err == nil {
+	if err := resolved.New(resolved.Options{Bus: bus}).Tell(t.Context(), r); err == nil {
 		t.Error("it was told of a device that there is not")
 	}
 }
@@ -118,7 +118,7 @@ func TestAnotherNetworks(t *testing.T) {
 		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return
 		}
-		s := resolved.New(bus)
+		s := resolved.New(resolved.Options{Bus: bus})
 		if s.Running(context.Background()) {
 			t.Error("it is seen to run")
 		}
@@ -165,7 +165,7 @@ func TestWhereItDoesNotRun(t *testing.T) {
 		"a bus that says nothing": "unix:path=" + mute.Addr().String(),
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		s := resolved.New(bus)
+		s := resolved.New(resolved.Options{Bus: bus})
 		if s.Running(ctx) {
 			t.Errorf("%s: it is seen to run", name)
 		}

@@ -50,12 +50,12 @@ func On[T any, Request interface {
 	}
 }
 
-// Handing makes a verb of a handler that takes no descriptor and hands one over, which is closed here once it is sent, or
-// cannot be.
+// Handing makes a verb of a handler that takes no descriptor and hands some over, which are closed here once they are sent,
+// or cannot be.
 func Handing[T any, Request interface {
 	*T
 	proto.Message
-}, Response proto.Message](do func(ctx context.Context, c Caller, request Request) (Response, *os.File, error)) Verb {
+}, Response proto.Message](do func(ctx context.Context, c Caller, request Request) (Response, []*os.File, error)) Verb {
 	return Verb{
 		name: Name(Request(new(T))),
 		do: func(ctx context.Context, c Caller, data []byte, _ []*os.File) (reply, error) {
@@ -63,11 +63,8 @@ func Handing[T any, Request interface {
 			if err := wire.Decode(data, request); err != nil {
 				return reply{}, err
 			}
-			response, file, err := do(ctx, c, request)
-			if err != nil {
-				return reply{}, err
-			}
-			return reply{response, []*os.File{file}}, nil
+			response, files, err := do(ctx, c, request)
+			return reply{response, files}, err
 		},
 	}
 }

@@ -39,17 +39,17 @@ func (c Client) Call(ctx context.Context, request, response proto.Message, files
 	return err
 }
 
-// Ask is Call for a verb that hands a descriptor over.
-func (c Client) Ask(ctx context.Context, request, response proto.Message) (*os.File, error) {
+// Ask is Call for a verb that hands so many descriptors over.
+func (c Client) Ask(ctx context.Context, request, response proto.Message, files int) ([]*os.File, error) {
 	got, err := c.exchange(ctx, request, response, nil)
-	if err == nil && len(got) != 1 {
+	if err == nil && len(got) != files {
 		err = model.Errorf(model.ErrInvalid, "banger's helper handed over %d descriptors", len(got))
 	}
 	if err != nil {
 		Close(got)
 		return nil, err
 	}
-	return got[0], nil
+	return got, nil
 }
 
 // exchange returns the descriptors that came with the answer; none with an error.

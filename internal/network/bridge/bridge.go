@@ -41,9 +41,9 @@ type Verbs interface {
 	// ListenNames opens the sockets at which this host asks for the names of VMs.
 	ListenNames(ctx context.Context) (hostnet.Sockets, error)
 	// TellResolved has systemd-resolved ask there, as long as the bridge is there; an ErrUnavailable where it does not run.
-	TellResolved(ctx context.Context, domain string) error
+	TellResolved(ctx context.Context) error
 	// LookNames tells what this host does for the names of VMs.
-	LookNames(ctx context.Context, domain string) (hostnet.Names, error)
+	LookNames(ctx context.Context) (hostnet.Names, error)
 }
 
 // Options are what a Driver needs.

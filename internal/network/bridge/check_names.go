@@ -19,12 +19,12 @@ func (d *Driver) checkNames(ctx context.Context) model.Check {
 	const name = "names"
 	ctx, cancel := context.WithTimeout(ctx, 2*askLimit)
 	defer cancel()
-	n, err := d.o.Verbs.LookNames(ctx, zone.Domain)
+	n, err := d.o.Verbs.LookNames(ctx)
 	where := "the bridge's address, once there is a VM on it"
 	if n.Gateway.IsValid() {
 		where = n.Gateway.String()
 	}
-	byHand := "; have your own resolver ask " + where + " for the domain " + zone.Domain
+	byHand := "; have your own resolver ask " + where + " for the domain " + model.VMDomain
 	switch {
 	case err != nil:
 		return model.CheckOf(name, err, "").AtMost(model.CheckWarning)

@@ -82,7 +82,7 @@ func (n *names) tell() {
 	n.tasks.Go(func() {
 		ctx, cancel := context.WithTimeout(n.ctx, tellLimit)
 		defer cancel()
-		err := n.verbs.TellResolved(ctx, zone.Domain)
+		err := n.verbs.TellResolved(ctx)
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		if turn != n.turn || n.ctx.Err() != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"banger/internal/helper/hostnet"
+	"banger/internal/helper/resolved"
 	"banger/internal/helper/resolved/resolvedtest"
 	"banger/internal/model"
 	"banger/internal/network"
@@ -58,7 +59,7 @@ func newWorld(t *testing.T) *world {
 }
 
 func (w *world) verbs() *hostnet.Host {
-	return hostnet.New(hostnet.Options{Instance: w.in, Bus: w.bus})
+	return hostnet.New(hostnet.Options{Instance: w.in, Resolved: resolved.Options{Bus: w.bus}})
 }
 
 // daemon is the driver of a daemon that begins.
@@ -138,7 +139,7 @@ func TestNames(t *testing.T) {
 	if l, _ := fake.Link(br.Index); !slices.Equal(l.Domains, []string{"~vm"}) || !slices.Equal(l.Servers, []netip.Addr{gateway}) || l.DefaultRoute {
 		t.Errorf("systemd-resolved was told %+v", l)
 	}
-	if n, err := w.verbs().LookNames(t.Context(), "vm"); err != nil || n != (hostnet.Names{Gateway: gateway, Resolved: true, Told: true}) {
+	if n, err := w.verbs().LookNames(t.Context()); err != nil || n != (hostnet.Names{Gateway: gateway, Resolved: true, Told: true}) {
 		t.Errorf("it looks as if %+v, %v", n, err)
 	}
 	calls := fake.Calls()

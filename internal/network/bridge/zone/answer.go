@@ -4,10 +4,12 @@ import (
 	"strings"
 
 	"github.com/miekg/dns"
+
+	"banger/internal/model"
 )
 
 const (
-	apex = Domain + "."
+	apex = model.VMDomain + "."
 	// ttl is 0, in seconds: a name is another's as soon as its VM is gone, and asking costs no packet that leaves the host.
 	ttl = 0
 	// udpSize is what is said to be taken in one datagram; answers are smaller than any client's least.
@@ -42,7 +44,7 @@ func (s *Server) answer(query *dns.Msg) *dns.Msg {
 // lookUp puts what is known of a name into reply. Of names elsewhere nothing is, and nobody is asked.
 func (s *Server) lookUp(q dns.Question, reply *dns.Msg) {
 	labels := dns.SplitDomainName(strings.ToLower(q.Name)) // a dot within a label divides nothing
-	if len(labels) == 0 || labels[len(labels)-1] != Domain || q.Qtype == dns.TypeAXFR || q.Qtype == dns.TypeIXFR {
+	if len(labels) == 0 || labels[len(labels)-1] != model.VMDomain || q.Qtype == dns.TypeAXFR || q.Qtype == dns.TypeIXFR {
 		reply.Rcode = dns.RcodeRefused
 		return
 	}

@@ -12,9 +12,6 @@ import (
 	"banger/internal/model"
 )
 
-// Domain is what the names of VMs end in.
-const Domain = "vm"
-
 // Server knows the VMs that have a name now. It forgets all when it ends: who makes one tells it of them anew.
 type Server struct {
 	log   *slog.Logger
@@ -76,7 +73,7 @@ func (s *Server) HostName(id model.VMID) string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if g, known := s.guests[id]; known {
-		return g.name + "." + Domain
+		return g.name + "." + model.VMDomain
 	}
 	return ""
 }
