@@ -584,6 +584,177 @@ func (x *ListPortsResponse) GetTables() []string {
 	return nil
 }
 
+// ListDenialsRequest asks what was refused to a VM lately.
+type ListDenialsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vm            string                 `protobuf:"bytes,1,opt,name=vm,proto3" json:"vm,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDenialsRequest) Reset() {
+	*x = ListDenialsRequest{}
+	mi := &file_helper_v1_network_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDenialsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDenialsRequest) ProtoMessage() {}
+
+func (x *ListDenialsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_v1_network_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDenialsRequest.ProtoReflect.Descriptor instead.
+func (*ListDenialsRequest) Descriptor() ([]byte, []int) {
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListDenialsRequest) GetVm() string {
+	if x != nil {
+		return x.Vm
+	}
+	return ""
+}
+
+// ListDenialsResponse lists it, newest first.
+type ListDenialsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Denials       []*Denial              `protobuf:"bytes,1,rep,name=denials,proto3" json:"denials,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDenialsResponse) Reset() {
+	*x = ListDenialsResponse{}
+	mi := &file_helper_v1_network_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDenialsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDenialsResponse) ProtoMessage() {}
+
+func (x *ListDenialsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_v1_network_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDenialsResponse.ProtoReflect.Descriptor instead.
+func (*ListDenialsResponse) Descriptor() ([]byte, []int) {
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListDenialsResponse) GetDenials() []*Denial {
+	if x != nil {
+		return x.Denials
+	}
+	return nil
+}
+
+// Denial is one destination that a VM wanted.
+type Denial struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As IP numbers them.
+	Protocol uint32 `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// An IPv4 address.
+	Address []byte `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	// 0 where the protocol has none.
+	Port    uint32 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
+	Packets uint64 `protobuf:"varint,4,opt,name=packets,proto3" json:"packets,omitempty"`
+	// When it was last wanted, in milliseconds since 1970.
+	LastUnixMs    int64 `protobuf:"varint,5,opt,name=last_unix_ms,json=lastUnixMs,proto3" json:"last_unix_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Denial) Reset() {
+	*x = Denial{}
+	mi := &file_helper_v1_network_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Denial) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Denial) ProtoMessage() {}
+
+func (x *Denial) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_v1_network_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Denial.ProtoReflect.Descriptor instead.
+func (*Denial) Descriptor() ([]byte, []int) {
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Denial) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *Denial) GetAddress() []byte {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *Denial) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *Denial) GetPackets() uint64 {
+	if x != nil {
+		return x.Packets
+	}
+	return 0
+}
+
+func (x *Denial) GetLastUnixMs() int64 {
+	if x != nil {
+		return x.LastUnixMs
+	}
+	return 0
+}
+
 // ListObstaclesRequest asks for the rules of others that may be in the way.
 type ListObstaclesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -593,7 +764,7 @@ type ListObstaclesRequest struct {
 
 func (x *ListObstaclesRequest) Reset() {
 	*x = ListObstaclesRequest{}
-	mi := &file_helper_v1_network_proto_msgTypes[12]
+	mi := &file_helper_v1_network_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -605,7 +776,7 @@ func (x *ListObstaclesRequest) String() string {
 func (*ListObstaclesRequest) ProtoMessage() {}
 
 func (x *ListObstaclesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[12]
+	mi := &file_helper_v1_network_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -618,7 +789,7 @@ func (x *ListObstaclesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListObstaclesRequest.ProtoReflect.Descriptor instead.
 func (*ListObstaclesRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{12}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{15}
 }
 
 // ListObstaclesResponse names them.
@@ -633,7 +804,7 @@ type ListObstaclesResponse struct {
 
 func (x *ListObstaclesResponse) Reset() {
 	*x = ListObstaclesResponse{}
-	mi := &file_helper_v1_network_proto_msgTypes[13]
+	mi := &file_helper_v1_network_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -645,7 +816,7 @@ func (x *ListObstaclesResponse) String() string {
 func (*ListObstaclesResponse) ProtoMessage() {}
 
 func (x *ListObstaclesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[13]
+	mi := &file_helper_v1_network_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -658,7 +829,7 @@ func (x *ListObstaclesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListObstaclesResponse.ProtoReflect.Descriptor instead.
 func (*ListObstaclesResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{13}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListObstaclesResponse) GetObstacles() []string {
@@ -684,7 +855,7 @@ type ListenNamesRequest struct {
 
 func (x *ListenNamesRequest) Reset() {
 	*x = ListenNamesRequest{}
-	mi := &file_helper_v1_network_proto_msgTypes[14]
+	mi := &file_helper_v1_network_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -696,7 +867,7 @@ func (x *ListenNamesRequest) String() string {
 func (*ListenNamesRequest) ProtoMessage() {}
 
 func (x *ListenNamesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[14]
+	mi := &file_helper_v1_network_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -709,7 +880,7 @@ func (x *ListenNamesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListenNamesRequest.ProtoReflect.Descriptor instead.
 func (*ListenNamesRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{14}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{17}
 }
 
 // ListenNamesResponse comes with two descriptors: a socket for datagrams, and one that accepts connections.
@@ -721,7 +892,7 @@ type ListenNamesResponse struct {
 
 func (x *ListenNamesResponse) Reset() {
 	*x = ListenNamesResponse{}
-	mi := &file_helper_v1_network_proto_msgTypes[15]
+	mi := &file_helper_v1_network_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -733,7 +904,7 @@ func (x *ListenNamesResponse) String() string {
 func (*ListenNamesResponse) ProtoMessage() {}
 
 func (x *ListenNamesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[15]
+	mi := &file_helper_v1_network_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -746,7 +917,7 @@ func (x *ListenNamesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListenNamesResponse.ProtoReflect.Descriptor instead.
 func (*ListenNamesResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{15}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{18}
 }
 
 // TellResolvedRequest has systemd-resolved ask there.
@@ -758,7 +929,7 @@ type TellResolvedRequest struct {
 
 func (x *TellResolvedRequest) Reset() {
 	*x = TellResolvedRequest{}
-	mi := &file_helper_v1_network_proto_msgTypes[16]
+	mi := &file_helper_v1_network_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -770,7 +941,7 @@ func (x *TellResolvedRequest) String() string {
 func (*TellResolvedRequest) ProtoMessage() {}
 
 func (x *TellResolvedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[16]
+	mi := &file_helper_v1_network_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -783,7 +954,7 @@ func (x *TellResolvedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TellResolvedRequest.ProtoReflect.Descriptor instead.
 func (*TellResolvedRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{16}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{19}
 }
 
 // TellResolvedResponse is empty: it was told.
@@ -795,7 +966,7 @@ type TellResolvedResponse struct {
 
 func (x *TellResolvedResponse) Reset() {
 	*x = TellResolvedResponse{}
-	mi := &file_helper_v1_network_proto_msgTypes[17]
+	mi := &file_helper_v1_network_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -807,7 +978,7 @@ func (x *TellResolvedResponse) String() string {
 func (*TellResolvedResponse) ProtoMessage() {}
 
 func (x *TellResolvedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[17]
+	mi := &file_helper_v1_network_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -820,7 +991,7 @@ func (x *TellResolvedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TellResolvedResponse.ProtoReflect.Descriptor instead.
 func (*TellResolvedResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{17}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{20}
 }
 
 // LookNamesRequest asks what this host does for the names of VMs.
@@ -832,7 +1003,7 @@ type LookNamesRequest struct {
 
 func (x *LookNamesRequest) Reset() {
 	*x = LookNamesRequest{}
-	mi := &file_helper_v1_network_proto_msgTypes[18]
+	mi := &file_helper_v1_network_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -844,7 +1015,7 @@ func (x *LookNamesRequest) String() string {
 func (*LookNamesRequest) ProtoMessage() {}
 
 func (x *LookNamesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[18]
+	mi := &file_helper_v1_network_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -857,7 +1028,7 @@ func (x *LookNamesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookNamesRequest.ProtoReflect.Descriptor instead.
 func (*LookNamesRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{18}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{21}
 }
 
 // LookNamesResponse tells it.
@@ -875,7 +1046,7 @@ type LookNamesResponse struct {
 
 func (x *LookNamesResponse) Reset() {
 	*x = LookNamesResponse{}
-	mi := &file_helper_v1_network_proto_msgTypes[19]
+	mi := &file_helper_v1_network_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -887,7 +1058,7 @@ func (x *LookNamesResponse) String() string {
 func (*LookNamesResponse) ProtoMessage() {}
 
 func (x *LookNamesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[19]
+	mi := &file_helper_v1_network_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -900,7 +1071,7 @@ func (x *LookNamesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookNamesResponse.ProtoReflect.Descriptor instead.
 func (*LookNamesResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{19}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *LookNamesResponse) GetGateway() []byte {
@@ -941,7 +1112,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_helper_v1_network_proto_msgTypes[20]
+	mi := &file_helper_v1_network_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1124,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[20]
+	mi := &file_helper_v1_network_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1137,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{20}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Port) GetVm() string {
@@ -1055,7 +1226,18 @@ const file_helper_v1_network_proto_rawDesc = "" +
 	"\x05ports\x18\x01 \x03(\v2\x0f.helper.v1.PortR\x05ports\x12\x12\n" +
 	"\x04more\x18\x02 \x01(\bR\x04more\x12\x16\n" +
 	"\x06bridge\x18\x03 \x01(\tR\x06bridge\x12\x16\n" +
-	"\x06tables\x18\x04 \x03(\tR\x06tables\"\x16\n" +
+	"\x06tables\x18\x04 \x03(\tR\x06tables\"$\n" +
+	"\x12ListDenialsRequest\x12\x0e\n" +
+	"\x02vm\x18\x01 \x01(\tR\x02vm\"B\n" +
+	"\x13ListDenialsResponse\x12+\n" +
+	"\adenials\x18\x01 \x03(\v2\x11.helper.v1.DenialR\adenials\"\x8e\x01\n" +
+	"\x06Denial\x12\x1a\n" +
+	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x12\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\x12\x18\n" +
+	"\apackets\x18\x04 \x01(\x04R\apackets\x12 \n" +
+	"\flast_unix_ms\x18\x05 \x01(\x03R\n" +
+	"lastUnixMs\"\x16\n" +
 	"\x14ListObstaclesRequest\"I\n" +
 	"\x15ListObstaclesResponse\x12\x1c\n" +
 	"\tobstacles\x18\x01 \x03(\tR\tobstacles\x12\x12\n" +
@@ -1091,7 +1273,7 @@ func file_helper_v1_network_proto_rawDescGZIP() []byte {
 	return file_helper_v1_network_proto_rawDescData
 }
 
-var file_helper_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_helper_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_helper_v1_network_proto_goTypes = []any{
 	(*CheckNetworkRequest)(nil),   // 0: helper.v1.CheckNetworkRequest
 	(*CheckNetworkResponse)(nil),  // 1: helper.v1.CheckNetworkResponse
@@ -1105,25 +1287,29 @@ var file_helper_v1_network_proto_goTypes = []any{
 	(*SweepPortsResponse)(nil),    // 9: helper.v1.SweepPortsResponse
 	(*ListPortsRequest)(nil),      // 10: helper.v1.ListPortsRequest
 	(*ListPortsResponse)(nil),     // 11: helper.v1.ListPortsResponse
-	(*ListObstaclesRequest)(nil),  // 12: helper.v1.ListObstaclesRequest
-	(*ListObstaclesResponse)(nil), // 13: helper.v1.ListObstaclesResponse
-	(*ListenNamesRequest)(nil),    // 14: helper.v1.ListenNamesRequest
-	(*ListenNamesResponse)(nil),   // 15: helper.v1.ListenNamesResponse
-	(*TellResolvedRequest)(nil),   // 16: helper.v1.TellResolvedRequest
-	(*TellResolvedResponse)(nil),  // 17: helper.v1.TellResolvedResponse
-	(*LookNamesRequest)(nil),      // 18: helper.v1.LookNamesRequest
-	(*LookNamesResponse)(nil),     // 19: helper.v1.LookNamesResponse
-	(*Port)(nil),                  // 20: helper.v1.Port
+	(*ListDenialsRequest)(nil),    // 12: helper.v1.ListDenialsRequest
+	(*ListDenialsResponse)(nil),   // 13: helper.v1.ListDenialsResponse
+	(*Denial)(nil),                // 14: helper.v1.Denial
+	(*ListObstaclesRequest)(nil),  // 15: helper.v1.ListObstaclesRequest
+	(*ListObstaclesResponse)(nil), // 16: helper.v1.ListObstaclesResponse
+	(*ListenNamesRequest)(nil),    // 17: helper.v1.ListenNamesRequest
+	(*ListenNamesResponse)(nil),   // 18: helper.v1.ListenNamesResponse
+	(*TellResolvedRequest)(nil),   // 19: helper.v1.TellResolvedRequest
+	(*TellResolvedResponse)(nil),  // 20: helper.v1.TellResolvedResponse
+	(*LookNamesRequest)(nil),      // 21: helper.v1.LookNamesRequest
+	(*LookNamesResponse)(nil),     // 22: helper.v1.LookNamesResponse
+	(*Port)(nil),                  // 23: helper.v1.Port
 }
 var file_helper_v1_network_proto_depIdxs = []int32{
-	20, // 0: helper.v1.AttachPortResponse.port:type_name -> helper.v1.Port
-	20, // 1: helper.v1.ListPortsRequest.after:type_name -> helper.v1.Port
-	20, // 2: helper.v1.ListPortsResponse.ports:type_name -> helper.v1.Port
-	3,  // [3:3] is the sub-list for method output_type
-	3,  // [3:3] is the sub-list for method input_type
-	3,  // [3:3] is the sub-list for extension type_name
-	3,  // [3:3] is the sub-list for extension extendee
-	0,  // [0:3] is the sub-list for field type_name
+	23, // 0: helper.v1.AttachPortResponse.port:type_name -> helper.v1.Port
+	23, // 1: helper.v1.ListPortsRequest.after:type_name -> helper.v1.Port
+	23, // 2: helper.v1.ListPortsResponse.ports:type_name -> helper.v1.Port
+	14, // 3: helper.v1.ListDenialsResponse.denials:type_name -> helper.v1.Denial
+	4,  // [4:4] is the sub-list for method output_type
+	4,  // [4:4] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_helper_v1_network_proto_init() }
@@ -1137,7 +1323,7 @@ func file_helper_v1_network_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_helper_v1_network_proto_rawDesc), len(file_helper_v1_network_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,6 +1,6 @@
 // Package hostnet gives VMs taps on a bridge, behind rules of the kernel's: the verbs of networks that only root can do.
 //
-// They are the whole of what a caller can ask of it: Attach, Open, Detach, Sweep and List; and for the names of VMs
+// They are the whole of what a caller can ask of it: Attach, Open, Detach, Sweep, List and Denials; and for the names of VMs
 // ListenNames, TellResolved and LookNames. Attach takes a VM's id, its slot and what it may reach, never a name. Every name
 // on the host is worked out of the installation's id, the VM's id and its slot, so nothing needs to be remembered: after a
 // crash, what is there is found by its name. What bears another installation's id, or none, is never touched.

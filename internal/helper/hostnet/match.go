@@ -15,6 +15,9 @@ import (
 
 const register = 1 // the one that all matches use
 
+// The words of it after the first, as the kernel numbers them (NFT_REG32_01, NFT_REG32_02).
+const secondWord, thirdWord = 9, 10
+
 func rule(parts ...[]expr.Any) []expr.Any {
 	var all []expr.Any
 	for _, p := range parts {

@@ -5,6 +5,7 @@ import (
 	"encoding/base32"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -127,6 +128,8 @@ func userOfTable(name string) (Options, bool) {
 const (
 	chainVM  = "vm"    // in the table of frames: what it may send at all; in that of packets: its policy
 	chainOwn = "peers" // its groups
+
+	chainDenied = "denied" // remembers what it was refused, in a set of that name
 )
 
 func chainOf(kind string, id model.VMID, slot int) string {
@@ -142,7 +145,7 @@ func ownerOfChain(name string) (id model.VMID, slot int, ok bool) {
 	text, digits, _ := strings.Cut(rest, "-")
 	slot, err := strconv.Atoi(digits)
 	id = model.VMID(text)
-	return id, slot, id.Valid() && err == nil && (kind == chainVM || kind == chainOwn) && chainOf(kind, id, slot) == name
+	return id, slot, id.Valid() && err == nil && slices.Contains([]string{chainVM, chainOwn, chainDenied}, kind) && chainOf(kind, id, slot) == name
 }
 
 // preferred is which part of the VMs' range the installation takes when it is free.

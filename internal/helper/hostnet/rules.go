@@ -17,6 +17,7 @@ const (
 	mapPorts     = "ports"     // the tap: the chain of its frames
 	mapGuests    = "guests"    // the address: the chain of its policy
 	mapPeers     = "peers"     // the address: the chain of its groups
+	mapDenied    = "refused"   // the address: the chain that remembers what it was refused
 	mapResolvers = "resolvers" // the address: who answers what it asks the gateway
 
 	chainKinds   = "kinds"   // leaves what a VM may send of each kind of packet
@@ -113,6 +114,7 @@ func (r *rules) shared(part netip.Prefix) {
 	r.newMap(r.frames, mapPorts, nftables.TypeIFName, nftables.TypeVerdict)
 	r.newMap(r.ip, mapGuests, nftables.TypeIPAddr, nftables.TypeVerdict)
 	r.newMap(r.ip, mapPeers, nftables.TypeIPAddr, nftables.TypeVerdict)
+	r.newMap(r.ip, mapDenied, nftables.TypeIPAddr, nftables.TypeVerdict)
 	r.newMap(r.ip, mapResolvers, nftables.TypeIPAddr, nftables.TypeIPAddr)
 	r.sharedFrames()
 	r.sharedKinds()
@@ -151,6 +153,7 @@ func (r *rules) sharedFrames() {
 func (r *rules) sharedKinds() {
 	const echoReply, echoRequest = 0, 8
 	r.chain(r.ip, chainRefuse,
+		rule(by(field(expr.PayloadBaseNetworkHeader, ipSource, 4), r.maps[mapDenied])),
 		rule(transport(unix.IPPROTO_TCP), []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}}),
 		rule(transport(unix.IPPROTO_UDP), []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: 3}}),
 		rule([]expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: 13}}),

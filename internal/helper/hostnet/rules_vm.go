@@ -26,6 +26,7 @@ func (r *rules) vm(id model.VMID, slot int, part netip.Prefix, want Rules) {
 		toPeers = append(toPeers, rule(in(ipDestination, set), accept()))
 	}
 	r.chain(r.ip, peers, toPeers...)
+	r.denied(id, slot, address)
 	r.add(mapPorts, nftables.SetElement{Key: ifname(r.h.tap(slot)), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: chain}})
 	r.add(mapGuests, nftables.SetElement{Key: address.AsSlice(), VerdictData: &expr.Verdict{Kind: expr.VerdictJump, Chain: chain}})
 	r.add(mapPeers, nftables.SetElement{Key: address.AsSlice(), VerdictData: &expr.Verdict{Kind: expr.VerdictJump, Chain: peers}})

@@ -28,7 +28,7 @@ type chain struct {
 	slot int
 }
 
-// set is one of groups, or a map.
+// set is one of groups, a map, or what a VM was refused, whose elements are not read.
 type set struct {
 	*nftables.Set
 	elements []nftables.SetElement
@@ -63,6 +63,10 @@ func (r *rules) look() (t tables, err error) {
 			return t, err
 		}
 		for _, s := range sets {
+			if _, _, own := ownerOfChain(s.Name); own { // of what was refused, which is not looked at here
+				t.sets = append(t.sets, set{s, nil})
+				continue
+			}
 			elements, err := r.GetSetElements(s)
 			if err != nil {
 				return t, err
@@ -109,6 +113,11 @@ func (r *rules) forget(t tables, id model.VMID, slot int, part netip.Prefix) {
 		if c.id == id && c.slot == slot {
 			r.FlushChain(c.Chain)
 			r.DelChain(c.Chain)
+		}
+	}
+	for _, s := range t.sets {
+		if s.Name == chainOf(chainDenied, id, slot) {
+			r.DelSet(s.Set)
 		}
 	}
 }

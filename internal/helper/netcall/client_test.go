@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"banger/internal/helper/hostnet"
 	"banger/internal/helper/netcall"
@@ -27,6 +28,7 @@ type answers struct {
 	found     hostnet.Found
 	obstacles []string
 	names     hostnet.Names
+	denials   []hostnet.Denial
 	asked     chan hostnet.Rules
 	kept      *sync.Map // VMIDs
 }
@@ -72,6 +74,10 @@ func (a answers) ListenNames(context.Context) (hostnet.Sockets, error) {
 func (a answers) TellResolved(context.Context) error { return a.err }
 
 func (a answers) LookNames(context.Context) (hostnet.Names, error) { return a.names, a.err }
+
+func (a answers) Denials(context.Context, model.VMID) ([]hostnet.Denial, error) {
+	return a.denials, a.err
+}
 
 func (a answers) Obstacles(context.Context) ([]string, error) { return a.obstacles, a.err }
 
@@ -160,6 +166,23 @@ func TestManyObstaclesAreCounted(t *testing.T) {
 	}
 	if got, err := client(t, answers{obstacles: all[:3]}).Obstacles(t.Context()); err != nil || !slices.Equal(got, all[:3]) {
 		t.Errorf("got %d, %v", len(got), err)
+	}
+}
+
+func TestDenialsArrive(t *testing.T) {
+	t.Parallel()
+	var want []hostnet.Denial
+	for i := range 300 { // more than are remembered
+		want = append(want, hostnet.Denial{
+			Protocol: 17, To: netip.AddrPortFrom(netip.MustParseAddr("255.255.255.255"), uint16(65535-i)), Packets: 1<<64 - 1, Last: time.UnixMilli(1 << 42),
+		})
+	}
+	got, err := client(t, answers{denials: want}).Denials(t.Context(), model.NewVMID())
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %d, %v", len(got), err)
+	}
+	if _, err := client(t, answers{err: model.Errorf(model.ErrUnavailable, "not now")}).Denials(t.Context(), model.NewVMID()); !errors.Is(err, model.ErrUnavailable) {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -131,7 +131,7 @@ func misnamed(t *testing.T) []call {
 	}
 	for _, id := range []string{"", "..", "eth0", "../../dev/net/tun", "bbbbbbbbbbbbbbbbb", "BBBBBBBBBBBBBBBB", "bbbbbbbbbbbbbbb\x00", "bbbbbbbbbbbbbb-1", strings.Repeat("b", 50<<10)} {
 		for _, request := range []proto.Message{
-			&helperv1.AttachPortRequest{Vm: id, Slot: 1, Policy: "none"}, &helperv1.OpenTapRequest{Vm: id}, &helperv1.DetachPortRequest{Vm: id},
+			&helperv1.AttachPortRequest{Vm: id, Slot: 1, Policy: "none"}, &helperv1.OpenTapRequest{Vm: id}, &helperv1.DetachPortRequest{Vm: id}, &helperv1.ListDenialsRequest{Vm: id},
 			&helperv1.SweepPortsRequest{Keep: []string{someVM, id}},
 		} {
 			calls = append(calls, call{fmt.Sprintf("%s of the VM %.20q", request.ProtoReflect().Descriptor().Name(), id), asking(t, request), nil, model.ErrInvalid})

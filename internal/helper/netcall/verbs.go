@@ -22,6 +22,7 @@ type Host interface {
 	Detach(ctx context.Context, id model.VMID) error
 	Sweep(ctx context.Context, keep map[model.VMID]bool) error
 	List(ctx context.Context) (hostnet.Found, error)
+	Denials(ctx context.Context, id model.VMID) ([]hostnet.Denial, error)
 	Obstacles(ctx context.Context) ([]string, error)
 	ListenNames(ctx context.Context) (hostnet.Sockets, error)
 	TellResolved(ctx context.Context) error
@@ -50,6 +51,7 @@ func Verbs(hosts func(serve.Caller) Host) []serve.Verb {
 		serve.On(0, s.detach),
 		serve.On(0, s.sweep),
 		serve.On(0, s.list),
+		serve.On(0, s.denials),
 		serve.On(0, s.obstacles),
 		serve.Handing(s.listenNames),
 		serve.On(0, s.tellResolved),

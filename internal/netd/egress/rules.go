@@ -18,6 +18,12 @@ type Verdict struct {
 	Name    string // the domain name through which it was allowed, or ""
 }
 
+// The rules that are no entry's.
+const (
+	RuleNone  = "the policy is none"
+	RulePeers = "both VMs are in one group"
+)
+
 // OwnAddress says whether the host would take a packet to addr for itself, or send it to everybody on a link.
 type OwnAddress func(addr netip.Addr) bool
 
@@ -49,7 +55,7 @@ func (r *Rules) Decide(dst netip.AddrPort, names []string) Verdict {
 	}
 	switch r.policy.Kind {
 	case model.KindNone:
-		return Verdict{Rule: "the policy is none"}
+		return Verdict{Rule: RuleNone}
 	case model.KindOpen:
 		return Verdict{Allowed: true, Rule: model.PolicyOpen}
 	}
@@ -109,7 +115,7 @@ func (r *Rules) private(addr netip.Addr) string {
 func (r *Rules) Resolve(name string) Verdict {
 	switch r.policy.Kind {
 	case model.KindNone:
-		return Verdict{Rule: "the policy is none"}
+		return Verdict{Rule: RuleNone}
 	case model.KindOpen:
 		return Verdict{Allowed: true, Rule: model.PolicyOpen}
 	}

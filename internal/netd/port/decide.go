@@ -29,7 +29,7 @@ func (p *Port) decideGateway(port uint16) egress.Verdict {
 	c := p.config.Load()
 	switch {
 	case c.Policy.Kind == model.KindNone:
-		return egress.Verdict{Rule: "the policy is none"}
+		return egress.Verdict{Rule: egress.RuleNone}
 	case port == dnsPort:
 		return egress.Verdict{Allowed: true, Rule: "DNS"}
 	case c.HostPorts[port]:

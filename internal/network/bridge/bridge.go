@@ -2,8 +2,8 @@
 // over a bridge of the installation, and its rules decide what a VM reaches. No process is in the way.
 //
 // What needs root is done by verbs, which are given ids, slots and policies: a daemon that is root has them itself, an
-// ordinary user's asks the privileged helper. The driver itself keeps nothing but the VMs' names, for which it answers this
-// host's programs while the daemon lives.
+// ordinary user's asks the privileged helper. The driver itself keeps the VMs' names, for which it answers this host's
+// programs while the daemon lives, and their policies, by which it explains what the kernel did.
 //
 // The kernel knows no names, so this driver carries no policy with a domain in it, and it publishes no ports.
 package bridge
@@ -38,6 +38,8 @@ type Verbs interface {
 	List(ctx context.Context) (hostnet.Found, error)
 	// Obstacles tells of the rules of others that are in the way.
 	Obstacles(ctx context.Context) ([]string, error)
+	// Denials lists what was refused to a VM lately, newest first.
+	Denials(ctx context.Context, id model.VMID) ([]hostnet.Denial, error)
 	// ListenNames opens the sockets at which this host asks for the names of VMs.
 	ListenNames(ctx context.Context) (hostnet.Sockets, error)
 	// TellResolved has systemd-resolved ask there, as long as the bridge is there; an ErrUnavailable where it does not run.
@@ -58,13 +60,15 @@ type Options struct {
 type Driver struct {
 	o     Options
 	names *names
+	told  tellings
 }
 
 var (
-	_ network.Driver = (*Driver)(nil)
-	_ network.Opener = (*Driver)(nil)
-	_ network.Needer = (*Driver)(nil)
-	_ network.Namer  = (*Driver)(nil)
+	_ network.Driver    = (*Driver)(nil)
+	_ network.Explainer = (*Driver)(nil)
+	_ network.Opener    = (*Driver)(nil)
+	_ network.Needer    = (*Driver)(nil)
+	_ network.Namer     = (*Driver)(nil)
 )
 
 // New returns a driver, to be closed. It touches nothing.
@@ -72,7 +76,7 @@ func New(o Options) *Driver {
 	if o.Resolver == nil {
 		o.Resolver = hostResolver
 	}
-	return &Driver{o, newNames(o.Verbs, o.Log)}
+	return &Driver{o: o, names: newNames(o.Verbs, o.Log)}
 }
 
 // Close ceases to answer for the VMs' names; the VMs, and their network, go on.
@@ -124,6 +128,7 @@ func (d *Driver) Set(ctx context.Context, id model.VMID, s network.Spec) (networ
 		return network.Link{}, err
 	}
 	d.names.set(ctx, id, s.Name, port.Address)
+	d.told.set(id, told{policy, port.Address, port.Gateway, want.Resolver.IsValid()})
 	link := network.Link{
 		Kind: s.Kind, Tap: port.Tap, MAC: port.MAC, MTU: port.MTU,
 		// The guest is alone in its network, so that whatever it sends goes to the gateway.
@@ -168,12 +173,14 @@ func (*Driver) Up(context.Context, model.VMID, model.Process) error { return nil
 // Clear implements network.Driver. The port is found by the VM's id, whatever the hint says.
 func (d *Driver) Clear(ctx context.Context, id model.VMID, _ model.NetHandles) error {
 	d.names.remove(id)
+	d.told.keep(func(other model.VMID) bool { return other != id })
 	return d.unlessNothing(ctx, d.o.Verbs.Detach(ctx, id))
 }
 
 // Sweep implements network.Driver.
 func (d *Driver) Sweep(ctx context.Context, keep map[model.VMID]bool) error {
 	d.names.keep(keep)
+	d.told.keep(func(id model.VMID) bool { return keep[id] })
 	return d.unlessNothing(ctx, d.o.Verbs.Sweep(ctx, keep))
 }
 
