@@ -6,8 +6,8 @@ import (
 	"regexp"
 
 	netdv1 "banger/api/netd/v1"
+	"banger/internal/egress"
 	"banger/internal/model"
-	"banger/internal/netd/egress"
 	"banger/internal/netd/link"
 	"banger/internal/netd/port"
 

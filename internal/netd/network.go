@@ -11,8 +11,8 @@ import (
 	"strings"
 	"sync"
 
+	"banger/internal/egress"
 	"banger/internal/model"
-	"banger/internal/netd/egress"
 	"banger/internal/netd/port"
 	"banger/internal/netd/tap"
 )

@@ -13,9 +13,9 @@ import (
 	gvisor "gvisor.dev/gvisor/pkg/log"
 
 	"banger/internal/dirs"
+	"banger/internal/egress"
 	"banger/internal/logfile"
 	"banger/internal/model"
-	"banger/internal/netd/egress"
 	"banger/internal/netd/link"
 	"banger/internal/netd/names"
 	"banger/internal/netd/port"

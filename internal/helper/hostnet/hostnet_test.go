@@ -14,8 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/egress"
 	"banger/internal/model"
-	"banger/internal/netd/egress"
 	"banger/internal/testenv"
 )
 

@@ -8,7 +8,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"banger/internal/netd/egress"
+	"banger/internal/egress"
 )
 
 // maxChain caps the aliases that are followed in one answer.

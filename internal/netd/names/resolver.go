@@ -13,7 +13,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"banger/internal/netd/egress"
+	"banger/internal/egress"
 )
 
 // Zone is the domain of our own names.

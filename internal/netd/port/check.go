@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"strings"
 
-	"banger/internal/netd/egress"
+	"banger/internal/egress"
 	"banger/internal/netd/names"
 )
 

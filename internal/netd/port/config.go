@@ -7,8 +7,8 @@ import (
 	"net/netip"
 	"time"
 
+	"banger/internal/egress"
 	"banger/internal/model"
-	"banger/internal/netd/egress"
 	"banger/internal/netd/link"
 	"banger/internal/netd/names"
 )

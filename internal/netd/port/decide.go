@@ -6,8 +6,8 @@ import (
 	"strconv"
 	"time"
 
+	"banger/internal/egress"
 	"banger/internal/model"
-	"banger/internal/netd/egress"
 )
 
 const dnsPort = 53

@@ -9,7 +9,7 @@ import (
 
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
-	"banger/internal/netd/egress"
+	"banger/internal/egress"
 	"banger/internal/netd/link"
 	"banger/internal/netd/names"
 )

@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/egress"
 	"banger/internal/model"
-	"banger/internal/netd/egress"
 )
 
 // told is what the driver was told of a VM and what it has.
