@@ -25,8 +25,13 @@ var errNoDevice = errors.New("there is no such mapped device")
 // control is the device-mapper.
 type control struct{ file *os.File }
 
+// openControl has no device-mapper of a kernel that has none be a file that does not exist. A node of it can be there all the
+// same, as dmsetup(8) makes one.
 func openControl() (*control, error) {
 	file, err := os.OpenFile(mapperControl, os.O_RDWR, 0)
+	if errors.Is(err, syscall.ENODEV) || errors.Is(err, syscall.ENXIO) {
+		err = &os.PathError{Op: "open", Path: mapperControl, Err: os.ErrNotExist}
+	}
 	if err != nil {
 		return nil, err
 	}
