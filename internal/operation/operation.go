@@ -115,8 +115,9 @@ func (r *Runner) run(ctx context.Context, op *Operation, work Work, log *slog.Lo
 	delete(r.running, row.ID)
 	r.mu.Unlock()
 	op.cancel(nil)
-	op.finish()
+	// So is the log's line: whoever was told may look there next.
 	log.Info("operation ends", "state", string(row.State), "error", row.Error, "took", time.Since(start))
+	op.finish()
 }
 
 // protect turns a panic of one operation into its error: one broken piece of work must not take the daemon with it.
