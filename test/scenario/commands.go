@@ -21,8 +21,11 @@ import (
 	"banger/internal/procs"
 )
 
-// commandTimeout ends a scripted command that hangs; far above what any takes.
-func commandTimeout() time.Duration { return patient(5 * time.Minute) }
+// commandTimeout ends a scripted command that hangs; far above what any takes on a host whose every core is busy.
+func commandTimeout() time.Duration { return patient(10 * time.Minute) }
+
+// waitTimeout is how long a script waits for what comes by itself, such as a guest that switches off after its services.
+func waitTimeout() time.Duration { return patient(5 * time.Minute) }
 
 // command prepares a program with the script's environment and directory. A bare name is looked up in the script's PATH.
 func command(ctx context.Context, ts *testscript.TestScript, args []string) *exec.Cmd {
@@ -195,7 +198,9 @@ func cmdKill9(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	p, err := processArgument(ts, args[0])
 	ts.Check(err)
-	p.kill()
+	if !p.kill() {
+		ts.Fatalf("process %s lives on", args[0])
+	}
 }
 
 // cmdAlive requires that a process lives.
@@ -294,15 +299,15 @@ func cmdWaitGone(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// within takes -within DURATION off the arguments; 2 minutes, made longer where all is slow, when it is not there.
+// within takes -within DURATION off the arguments, which grows where all is slow; waitTimeout when it is not there.
 func within(ts *testscript.TestScript, args []string) (time.Duration, []string) {
 	opts, rest := options(args, "within")
 	if opts["within"] == "" {
-		return patient(2 * time.Minute), rest
+		return waitTimeout(), rest
 	}
 	limit, err := time.ParseDuration(opts["within"])
 	ts.Check(err)
-	return limit, rest
+	return patient(limit), rest
 }
 
 // cmdNetdPID puts netd's process id into a variable, NETD unless named: of the one that holds the lock.

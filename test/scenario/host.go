@@ -9,7 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -24,9 +27,20 @@ type Host struct {
 // prepareTimeout bounds the building of the default image and kernel on a slow mirror.
 const prepareTimeout = 30 * time.Minute
 
+// hear has the programs of scripts hear their signals also where a shell runs the tests in the background or without its
+// terminal: it has them ignore some, and what is ignored stays so in every new program. What is caught does not.
+func hear() {
+	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP} {
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
+	}
+}
+
 // FindHost looks for the programs in BANGER_E2E_BIN, else in the tree's bin, and for the images in BANGER_E2E_SHARED,
 // else in the user's cache directory, where the next run finds them again.
 func FindHost() (Host, error) {
+	hear()
 	h := Host{Bin: os.Getenv("BANGER_E2E_BIN"), Shared: os.Getenv("BANGER_E2E_SHARED")}
 	if h.Bin == "" {
 		h.Bin = filepath.Join("..", "..", "bin")
@@ -119,9 +133,14 @@ func (h Host) cmdOwnData(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("XDG_CACHE_HOME", cache)
 }
 
-// copyTree copies regular files and directories; files by reflink or sparsely, since images are mostly holes.
+// copyTree copies regular files and directories; files by reflink or sparsely, since images are mostly holes. Daemons of
+// other scripts are at work there: locks, and what begins with a dot because it is being made, stay behind, and so does
+// what is gone when its turn comes.
 func copyTree(from, to string) error {
 	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && path != from {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -131,10 +150,15 @@ func copyTree(from, to string) error {
 		}
 		target := filepath.Join(to, rel)
 		switch {
+		case entry.IsDir() && (entry.Name() == "locks" || path != from && strings.HasPrefix(entry.Name(), ".")):
+			return fs.SkipDir
 		case entry.IsDir():
 			return os.MkdirAll(target, 0o700)
-		case entry.Type().IsRegular():
-			return exec.Command("cp", "--sparse=always", "--reflink=auto", "--preserve=mode", path, target).Run()
+		case entry.Type().IsRegular() && !strings.HasPrefix(entry.Name(), "."):
+			out, err := exec.Command("cp", "--sparse=always", "--reflink=auto", "--preserve=mode", path, target).CombinedOutput()
+			if err != nil && exists(path) {
+				return fmt.Errorf("cp: %w: %s", err, out)
+			}
 		}
 		return nil
 	})

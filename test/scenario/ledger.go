@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -24,7 +25,7 @@ func cleanUp(tb testing.TB, h Host, env *testscript.Env, dir string) {
 		bg.stop()
 	}
 	if exists(env.Getenv("STATE")) {
-		if err := deleteAll(h, env.Vars); err != nil {
+		if err := deleteAll(h, env.Getenv("STATE"), env.Vars); err != nil {
 			tb.Errorf("cannot clean up: %v\n%s", err, lastLines(filepath.Join(env.Getenv("STATE"), "bangerd.log")))
 		}
 	}
@@ -120,7 +121,7 @@ func installations(dir string) []string {
 	return found
 }
 
-func deleteAll(h Host, vars []string) error {
+func deleteAll(h Host, state string, vars []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patient(3*time.Minute))
 	defer cancel()
 	banger := func(args ...string) ([]byte, error) {
@@ -141,17 +142,19 @@ func deleteAll(h Host, vars []string) error {
 	if err := json.Unmarshal(out, &vms); err != nil {
 		return fmt.Errorf("banger vm list: %w", err)
 	}
-	if len(vms) > 0 {
-		args := []string{"vm", "delete", "-f"}
-		for _, vm := range vms {
-			args = append(args, vm.ID)
-		}
-		if _, err := banger(args...); err != nil {
-			return err
-		}
+	args := []string{"vm", "delete", "-f"}
+	for _, vm := range vms {
+		args = append(args, vm.ID)
 	}
-	_, err = banger("daemon", "stop")
-	return err
+	if len(vms) > 0 {
+		_, err = banger(args...)
+	}
+	// One whose client is gone may have been deleted by the daemon just before.
+	if !slices.ContainsFunc(args[3:], func(id string) bool { return exists(filepath.Join(state, "vms", id)) }) {
+		err = nil
+	}
+	_, stopErr := banger("daemon", "stop")
+	return errors.Join(err, stopErr)
 }
 
 func lastLines(path string) string {

@@ -37,12 +37,10 @@ func (p process) waitGone(limit time.Duration) bool {
 	}
 }
 
-// kill ends the process and waits for its death.
-func (p process) kill() {
-	if p.signal(unix.SIGKILL) == nil {
-		p.waitGone(10 * time.Second)
-	}
-	p.close()
+// kill ends the process, waits for its death and reports whether it came.
+func (p process) kill() bool {
+	defer p.close()
+	return p.signal(unix.SIGKILL) != nil || p.waitGone(patient(time.Minute))
 }
 
 func (p process) close() { unix.Close(p.fd) }

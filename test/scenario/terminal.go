@@ -90,7 +90,7 @@ func terminalStep(ts *testscript.TestScript, tty *os.File, s *screen, line strin
 	verb, rest, _ := strings.Cut(line, " ")
 	switch verb {
 	case "expect":
-		if !s.expect(regexp.MustCompile("(?m)"+rest), patient(2*time.Minute)) {
+		if !s.expect(regexp.MustCompile("(?m)"+rest), waitTimeout()) {
 			ts.Fatalf("the terminal does not show %q: %q", rest, s.text())
 		}
 	case "send":
