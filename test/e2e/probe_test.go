@@ -158,6 +158,9 @@ func isUnreachable(frame []byte) bool {
 	return len(frame) > 34 && frame[23] == unix.IPPROTO_ICMP && frame[34] != 0
 }
 
+// probeTimeout is how long the guest waits for what must come, and for what must not and is refused by silence.
+const probeTimeout = 15 * time.Second
+
 // socketProbe is a probe by the guest's own kernel.
 type socketProbe struct {
 	name string
@@ -166,12 +169,12 @@ type socketProbe struct {
 
 func connects(address string) func(string) bool {
 	return func(text string) bool {
-		c, err := net.DialTimeout("tcp4", address, 5*time.Second)
+		c, err := net.DialTimeout("tcp4", address, probeTimeout)
 		if err != nil {
 			return false
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(probeTimeout))
 		fmt.Fprintln(c, text)
 		_, err = c.Read(make([]byte, 16))
 		return err == nil
@@ -180,7 +183,7 @@ func connects(address string) func(string) bool {
 
 func resolvesTo(name, address string) func(string) bool {
 	return func(string) bool {
-		found, err := (&net.Resolver{PreferGo: true}).LookupHost(ctxFor(5*time.Second), name)
+		found, err := (&net.Resolver{PreferGo: true}).LookupHost(ctxFor(probeTimeout), name)
 		return err == nil && strings.Contains(" "+strings.Join(found, " ")+" ", " "+address+" ")
 	}
 }

@@ -54,7 +54,8 @@ func runRole(args []string) (code int, found bool) {
 	return 0, true
 }
 
-const roleTimeout = 10 * time.Second
+// roleTimeout is for what answers at once, in a guest that is emulated on a host whose every core is busy.
+const roleTimeout = 30 * time.Second
 
 func say(address, text string) error {
 	c, err := net.DialTimeout("tcp4", address, roleTimeout)

@@ -68,7 +68,7 @@ func whoami(args []string) error {
 	return err
 }
 
-const networkTime = 10 * time.Second
+const networkTime = 30 * time.Second
 
 // resolve prints the addresses of a name.
 func resolve(name string) error {
