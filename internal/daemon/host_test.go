@@ -210,7 +210,7 @@ func (h *host) dial() *client.Client {
 // settled waits until every VM is at rest and returns them as the ledger wants them.
 func (h *host) settled(c *client.Client) []model.VM {
 	h.t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		views, err := c.VMs(h.t.Context(), false)
 		if err != nil {
@@ -227,7 +227,7 @@ func (h *host) settled(c *client.Client) []model.VM {
 			return vms
 		}
 		if time.Now().After(deadline) {
-			h.t.Fatalf("not at rest 5 s after the daemon's start: %+v", vms)
+			h.t.Fatalf("not at rest a minute after the daemon's start: %+v", vms)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}

@@ -106,7 +106,7 @@ func use(t *testing.T, c *client.Client, v client.VM) {
 		t.Fatal(err)
 	}
 	x.Close()
-	for deadline := time.Now().Add(10 * time.Second); ; { // it is recorded a moment later
+	for deadline := time.Now().Add(time.Minute); ; { // it is recorded a moment later
 		found, err := c.Resolve(t.Context(), []string{v.ID})
 		if err != nil || found[0].Err != nil || time.Now().After(deadline) {
 			t.Fatal("the use was not recorded", found, err)

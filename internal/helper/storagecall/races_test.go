@@ -156,12 +156,12 @@ func TestServeEndsWhenNobodyAsks(t *testing.T) {
 	l, path := listen(t)
 	s := service(func(serve.Caller) storagecall.Host { return answers{} })
 	s.Idle = 100 * time.Millisecond
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(context.Background(), l) }()
 	conn, err := net.DialUnix(wire.Network, nil, &net.UnixAddr{Name: path, Net: wire.Network})
 	if err != nil {
 		t.Fatal(err)
 	}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(context.Background(), l) }()
 	select {
 	case err := <-done:
 		t.Fatalf("it ended with somebody connected: %v", err)
