@@ -40,10 +40,27 @@ type Verdict struct {
 	Addresses   []string `json:"addresses"` // what the name stands for
 }
 
-// SetNetwork changes what a VM may reach, at once when it runs.
-func (c *Client) SetNetwork(ctx context.Context, id, policy string) error {
-	_, err := c.networks.SetNetwork(ctx, &bangerv1.SetNetworkRequest{Id: id, Policy: policy})
+// NetworkChange is what is to be different in what a VM may reach.
+type NetworkChange struct {
+	Policy         string // "" for the one it has
+	OpenHostPorts  []int  // of the host's loopback, for the guest to reach; those that are open stay so
+	CloseHostPorts []int  // likewise, to reach no longer
+}
+
+// SetNetwork changes what a VM may reach, at once when it runs. When it fails, all of it is as before.
+func (c *Client) SetNetwork(ctx context.Context, id string, change NetworkChange) error {
+	_, err := c.networks.SetNetwork(ctx, &bangerv1.SetNetworkRequest{
+		Id: id, Policy: change.Policy, OpenHostPorts: portNumbers(change.OpenHostPorts), CloseHostPorts: portNumbers(change.CloseHostPorts),
+	})
 	return plain(ctx, err)
+}
+
+func portNumbers(ports []int) []uint32 {
+	var all []uint32
+	for _, p := range ports {
+		all = append(all, uint32(p))
+	}
+	return all
 }
 
 // AddPort publishes a port of a VM and returns it with the host's port that was taken.

@@ -50,15 +50,11 @@ type CreateRequest struct {
 
 // Create makes a VM and, when asked to, starts it. The result is the VM.
 func (c *Client) Create(ctx context.Context, r CreateRequest) (*Operation, error) {
-	var hostPorts []uint32
-	for _, p := range r.HostPorts {
-		hostPorts = append(hostPorts, uint32(p))
-	}
 	stream, err := c.vms.Create(ctx, &bangerv1.CreateVMRequest{
 		Spec: &bangerv1.VMSpec{
 			Name: r.Name, Image: r.Image, Kernel: r.Kernel, Vmm: r.VMM, RootDisk: r.RootDisk, NetworkDriver: r.NetworkBy, Vcpus: int32(r.VCPUs),
 			MemoryBytes: r.MemoryBytes, DiskBytes: r.DiskBytes, Env: r.Env, Workdir: r.Workdir, User: r.User,
-			Network: r.Network, Ports: portMessages(r.Ports), HostPorts: hostPorts, PortsAuto: r.PortsAuto, Proxy: r.Proxy, Ca: r.CA,
+			Network: r.Network, Ports: portMessages(r.Ports), HostPorts: portNumbers(r.HostPorts), PortsAuto: r.PortsAuto, Proxy: r.Proxy, Ca: r.CA,
 			Pull: r.Pull, Platform: r.Platform, Insecure: r.Insecure, LeaseMain: r.LeaseMain, StartMain: r.StartMain,
 			Workspace: r.Workspace.message(),
 		},

@@ -52,25 +52,28 @@ func TestWhoseportsAppear(t *testing.T) {
 func TestBadNetworkFlags(t *testing.T) {
 	t.Parallel()
 	for args, says := range map[string]string{
-		"run --network lan -- true":                   `the network entry "lan"`,
-		"run --network none,public -- true":           "it stands alone",
-		"run -p 80 -- true":                           "8080:80",
-		"run -p 8080:80 -p 8080:81 -- true":           "the same port of the host",
-		"run -p 8080:80 -p 8080:80 -- true":           "the same port of the host",
-		"run --host-port 0 -- true":                   "not a port",
-		"run --ports all -- true":                     "neither auto nor none",
-		"run --network none --ports auto -- true":     "leave --ports auto",
-		"run --network none --host-port 5432 -- true": "leave --host-port",
-		"run --network none --proxy -- true":          "leave --proxy",
-		"set box":                                     "--network POLICY",
-		"set --network public":                        "name a VM",
-		"port add box":                                "name a VM and a port",
-		"port add box 80":                             "8080:80",
-		"port remove box x":                           "GUEST or HOST:GUEST",
-		"port remove box 1:2:3:4":                     "not a port to publish",
-		"ports box other":                             "name one VM",
-		"network check box":                           "a destination",
-		"network deny box":                            "not a command",
+		"run --network lan -- true":                    `the network entry "lan"`,
+		"run --network none,public -- true":            "it stands alone",
+		"run -p 80 -- true":                            "8080:80",
+		"run -p 8080:80 -p 8080:81 -- true":            "the same port of the host",
+		"run -p 8080:80 -p 8080:80 -- true":            "the same port of the host",
+		"run --host-port 0 -- true":                    "not a port",
+		"run --ports all -- true":                      "neither auto nor none",
+		"run --network none --ports auto -- true":      "leave --ports auto",
+		"run --network none --host-port 5432 -- true":  "leave --host-port",
+		"run --network none --proxy -- true":           "leave --proxy",
+		"set box":                                      "--network POLICY",
+		"set --host-port 80 --remove-host-port 80 box": "not both",
+		"set --network none --host-port 80 box":        "leave --host-port",
+		"set --remove-host-port 65536 box":             "not a port",
+		"set --network public":                         "name a VM",
+		"port add box":                                 "name a VM and a port",
+		"port add box 80":                              "8080:80",
+		"port remove box x":                            "GUEST or HOST:GUEST",
+		"port remove box 1:2:3:4":                      "not a port to publish",
+		"ports box other":                              "name one VM",
+		"network check box":                            "a destination",
+		"network deny box":                             "not a command",
 	} {
 		b := newBench(t)
 		r := b.run(t, append([]string{"vm"}, strings.Fields(args)...)...)
@@ -158,6 +161,16 @@ func TestNetworkIsChangedAndExplained(t *testing.T) {
 	b.run(t, "vm", "set", "--network", "open", "box", "other").want(t, 0, "box\nother\n", "")
 	if r := b.run(t, "vm", "show", "box"); !strings.Contains(r.out, "open") {
 		t.Errorf("%+v", r)
+	}
+	b.run(t, "vm", "set", "--host-port", "5432", "--host-port", "8080", "box").want(t, 0, "box\n", "")
+	b.run(t, "vm", "set", "--host-port", "3128", "--remove-host-port", "5432", "--network", "public", "box", "other").want(t, 0, "box\nother\n", "")
+	if r := b.run(t, "vm", "show", "box"); !strings.Contains(r.out, "8080 3128\n") || strings.Contains(r.out, "5432") || !strings.Contains(r.out, "public") {
+		t.Errorf("%+v", r)
+	}
+	for args, want := range map[string]string{"": "3128\n8080\n:4\n", "other ": "3128\n:4\n"} {
+		if r := b.run(t, append(strings.Fields("__complete vm set "+args+"--remove-host-port"), "")...); r.out != want {
+			t.Errorf("%q: %+v", args, r)
+		}
 	}
 	b.run(t, "vm", "network", "denied", "-q", "box").want(t, 0, "10.0.0.1:22\n", "")
 	b.run(t, "vm", "network", "denied", "box").want(t, 0, ""+

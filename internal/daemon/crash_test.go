@@ -45,7 +45,9 @@ func (h *host) live(rootDisk string) (promise string) {
 	}{
 		{func() (client.Result, error) { return wait(c.Stop(ctx, made.VM.ID, time.Second)) }, "stopped"},
 		{func() (client.Result, error) { return wait(c.Start(ctx, made.VM.ID)) }, "running"},
-		{func() (client.Result, error) { return client.Result{}, c.SetNetwork(ctx, made.VM.ID, "open") }, "running"},
+		{func() (client.Result, error) {
+			return client.Result{}, c.SetNetwork(ctx, made.VM.ID, client.NetworkChange{Policy: "open"})
+		}, "running"},
 		{func() (client.Result, error) { return wait(c.Delete(ctx, made.VM.ID)) }, "gone"},
 	} {
 		promise = "kept"

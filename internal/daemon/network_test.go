@@ -168,7 +168,7 @@ func TestPortsOfAVMThatIsReachedAsItIs(t *testing.T) {
 	end := listen()
 	there()
 	// A change of the network's leaves them.
-	if err := c.SetNetwork(t.Context(), v.ID, "none"); err != nil {
+	if err := c.SetNetwork(t.Context(), v.ID, client.NetworkChange{Policy: "none"}); err != nil {
 		t.Fatal(err)
 	}
 	there()
@@ -306,11 +306,44 @@ func TestNetworkChangesWhileItRunsOrNotAtAll(t *testing.T) {
 		}
 		return found[0].VM.Network
 	}
-	if err := c.SetNetwork(t.Context(), v.ID, " public , 10.0.0.1 "); err != nil || show() != "public,10.0.0.1" {
+	if err := c.SetNetwork(t.Context(), v.ID, client.NetworkChange{Policy: " public , 10.0.0.1 "}); err != nil || show() != "public,10.0.0.1" {
 		t.Errorf("it is %q, %v", show(), err)
 	}
-	if err := c.SetNetwork(t.Context(), v.ID, "lan"); !errors.Is(err, client.ErrInvalid) || show() != "public,10.0.0.1" {
+	if err := c.SetNetwork(t.Context(), v.ID, client.NetworkChange{Policy: "lan"}); !errors.Is(err, client.ErrInvalid) || show() != "public,10.0.0.1" {
 		t.Errorf("it is %q, %v", show(), err)
+	}
+	hostPorts := func() string {
+		t.Helper()
+		found, err := c.Resolve(t.Context(), []string{"box"})
+		if err != nil || found[0].Err != nil {
+			t.Fatal(err, found)
+		}
+		return fmt.Sprint(found[0].VM.HostPorts)
+	}
+	if err := c.SetNetwork(t.Context(), v.ID, client.NetworkChange{OpenHostPorts: []int{5432, 8080, 5432}}); err != nil || hostPorts() != "[5432 8080]" {
+		t.Errorf("open are %s, %v", hostPorts(), err)
+	}
+	if err := c.SetNetwork(t.Context(), v.ID, client.NetworkChange{OpenHostPorts: []int{8080, 80}, CloseHostPorts: []int{5432}}); err != nil ||
+		hostPorts() != "[8080 80]" || !strings.Contains(h.network(), `"HostPorts":[8080,80]`) {
+		t.Errorf("open are %s, %v, the link is %s", hostPorts(), err, h.network())
+	}
+	// What is wrong in one part of a change leaves all of it.
+	for _, wrong := range []struct {
+		change client.NetworkChange
+		is     error
+		says   string
+	}{
+		{client.NetworkChange{Policy: "open", CloseHostPorts: []int{5432}}, client.ErrNotFound, "banger vm show box"},
+		{client.NetworkChange{Policy: "lan", CloseHostPorts: []int{80}}, client.ErrInvalid, "lan"},
+		{client.NetworkChange{Policy: "none", OpenHostPorts: []int{81}}, client.ErrInvalid, "--network public"},
+		{client.NetworkChange{OpenHostPorts: []int{0}}, client.ErrInvalid, "0 is not a port"},
+		{client.NetworkChange{CloseHostPorts: []int{65536}}, client.ErrInvalid, "65536 is not a port"},
+		{client.NetworkChange{}, client.ErrInvalid, "nothing is named"},
+	} {
+		err := c.SetNetwork(t.Context(), v.ID, wrong.change)
+		if !errors.Is(err, wrong.is) || !strings.Contains(err.Error(), wrong.says) || show() != "public,10.0.0.1" || hostPorts() != "[8080 80]" {
+			t.Errorf("%+v: %v; it is %q, and open are %s", wrong.change, err, show(), hostPorts())
+		}
 	}
 	// A change that the driver cannot make is taken back.
 	breakNetwork := func(broken bool) {
@@ -326,8 +359,8 @@ func TestNetworkChangesWhileItRunsOrNotAtAll(t *testing.T) {
 		}
 	}
 	breakNetwork(true)
-	if err := c.SetNetwork(t.Context(), v.ID, "open"); err == nil || show() != "public,10.0.0.1" {
-		t.Errorf("it is %q, %v", show(), err)
+	if err := c.SetNetwork(t.Context(), v.ID, client.NetworkChange{Policy: "open", OpenHostPorts: []int{1}}); err == nil || show() != "public,10.0.0.1" || hostPorts() != "[8080 80]" {
+		t.Errorf("it is %q, open are %s, %v", show(), hostPorts(), err)
 	}
 	breakNetwork(false)
 	if !strings.Contains(h.network(), `"public,10.0.0.1"`) {
@@ -339,7 +372,7 @@ func TestNetworkChangesWhileItRunsOrNotAtAll(t *testing.T) {
 	if _, err := finish(c.Stop(t.Context(), v.ID, 0)); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.SetNetwork(t.Context(), v.ID, "open"); err != nil || show() != "open" {
+	if err := c.SetNetwork(t.Context(), v.ID, client.NetworkChange{Policy: "open"}); err != nil || show() != "open" {
 		t.Errorf("at rest it is %q, %v", show(), err)
 	}
 	for _, ask := range []func() error{

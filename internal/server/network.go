@@ -14,7 +14,7 @@ import (
 
 // Networks is the part of the VM service that changes and explains networks, as *vm.Service has it.
 type Networks interface {
-	SetNetwork(ctx context.Context, id model.VMID, policy string) error
+	SetNetwork(ctx context.Context, id model.VMID, change vm.NetworkChange) error
 	AddPort(ctx context.Context, id model.VMID, f model.PortForward) (model.PortForward, error)
 	RemovePort(ctx context.Context, id model.VMID, guestPort, hostPort uint16, udp bool) ([]model.PortForward, error)
 	WatchPorts(ctx context.Context, id model.VMID, report func([]model.Port) error) error
@@ -26,7 +26,16 @@ type Networks interface {
 type networkService struct{ vms Networks }
 
 func (s *networkService) SetNetwork(ctx context.Context, r *bangerv1.SetNetworkRequest) (*bangerv1.SetNetworkResponse, error) {
-	return &bangerv1.SetNetworkResponse{}, s.vms.SetNetwork(ctx, model.VMID(r.GetId()), r.GetPolicy())
+	opened, err := hostPorts(r.GetOpenHostPorts())
+	if err != nil {
+		return nil, err
+	}
+	closed, err := hostPorts(r.GetCloseHostPorts())
+	if err != nil {
+		return nil, err
+	}
+	change := vm.NetworkChange{Policy: r.GetPolicy(), OpenHostPorts: opened, CloseHostPorts: closed}
+	return &bangerv1.SetNetworkResponse{}, s.vms.SetNetwork(ctx, model.VMID(r.GetId()), change)
 }
 
 func (s *networkService) AddPort(ctx context.Context, r *bangerv1.AddPortRequest) (*bangerv1.AddPortResponse, error) {

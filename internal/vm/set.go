@@ -10,17 +10,50 @@ import (
 	"banger/internal/network"
 )
 
-// SetNetwork changes what a VM may reach, at once when it runs. When it fails, the policy before is in force. A VM that
-// was made without a network has no interface to give one to while it runs.
-func (s *Service) SetNetwork(ctx context.Context, id model.VMID, text string) error {
-	policy, err := model.ParsePolicy(text)
-	if err != nil {
-		return err
+// NetworkChange is what is to be different in what a VM may reach.
+type NetworkChange struct {
+	Policy         string   // as ParsePolicy reads it; "" for the one that the VM has
+	OpenHostPorts  []uint16 // of the host's loopback; those that are open stay so
+	CloseHostPorts []uint16
+}
+
+// SetNetwork changes what a VM may reach, at once when it runs. When it fails, all of it is as before. A VM that was made
+// without a network has no interface to give one to while it runs.
+func (s *Service) SetNetwork(ctx context.Context, id model.VMID, c NetworkChange) error {
+	if c.Policy == "" && len(c.OpenHostPorts)+len(c.CloseHostPorts) == 0 {
+		return model.Errorf(model.ErrInvalid, "cannot change a network: nothing is named that is to be different")
 	}
-	return s.change(ctx, id, func(v *model.VM, ports []model.Port) ([]model.Port, error) {
+	return s.change(ctx, id, func(v *model.VM, ports []model.Port) ([]model.Port, error) { return ports, c.apply(v) })
+}
+
+// apply edits the row of a VM.
+func (c NetworkChange) apply(v *model.VM) error {
+	if c.Policy != "" {
+		policy, err := model.ParsePolicy(c.Policy)
+		if err != nil {
+			return err
+		}
 		v.Spec.Network = policy.String()
-		return ports, nil
-	})
+	}
+	open := slices.Clone(v.Spec.HostPorts)
+	for _, port := range c.CloseHostPorts {
+		i := slices.Index(open, port)
+		if i < 0 {
+			return model.Errorf(model.ErrNotFound, "cannot close port %d of the host to %s: it is not open; see: banger vm show %s", port, v.Name, v.Name)
+		}
+		open = slices.Delete(open, i, i+1)
+	}
+	for _, port := range c.OpenHostPorts {
+		if !slices.Contains(open, port) {
+			open = append(open, port)
+		}
+	}
+	if len(c.OpenHostPorts) > 0 && v.Spec.Network == model.PolicyNone {
+		return model.Errorf(model.ErrInvalid, "cannot open port %d of the host to %s: its network is none, which reaches nothing; name another one beside it, such as --network %s",
+			c.OpenHostPorts[0], v.Name, model.DefaultPolicy)
+	}
+	v.Spec.HostPorts = open
+	return nil
 }
 
 // change applies a change of a VM's network: the row first, which is the intent, then the link. One that fails leaves

@@ -110,11 +110,13 @@ func (x *Port) GetHostName() string {
 }
 
 type SetNetworkRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Policy        string                 `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Id             string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Policy         string                 `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"`                                                 // empty for the one it has
+	OpenHostPorts  []uint32               `protobuf:"varint,3,rep,packed,name=open_host_ports,json=openHostPorts,proto3" json:"open_host_ports,omitempty"`    // of the host's loopback; those that are open stay so
+	CloseHostPorts []uint32               `protobuf:"varint,4,rep,packed,name=close_host_ports,json=closeHostPorts,proto3" json:"close_host_ports,omitempty"` // one that is not open is NOT_FOUND
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SetNetworkRequest) Reset() {
@@ -159,6 +161,20 @@ func (x *SetNetworkRequest) GetPolicy() string {
 		return x.Policy
 	}
 	return ""
+}
+
+func (x *SetNetworkRequest) GetOpenHostPorts() []uint32 {
+	if x != nil {
+		return x.OpenHostPorts
+	}
+	return nil
+}
+
+func (x *SetNetworkRequest) GetCloseHostPorts() []uint32 {
+	if x != nil {
+		return x.CloseHostPorts
+	}
+	return nil
 }
 
 type SetNetworkResponse struct {
@@ -878,10 +894,12 @@ const file_banger_v1_network_proto_rawDesc = "" +
 	"guest_port\x18\x03 \x01(\rR\tguestPort\x12\x10\n" +
 	"\x03udp\x18\x04 \x01(\bR\x03udp\x12\x12\n" +
 	"\x04auto\x18\x05 \x01(\bR\x04auto\x12\x1b\n" +
-	"\thost_name\x18\x06 \x01(\tR\bhostName\";\n" +
+	"\thost_name\x18\x06 \x01(\tR\bhostName\"\x8d\x01\n" +
 	"\x11SetNetworkRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
-	"\x06policy\x18\x02 \x01(\tR\x06policy\"\x14\n" +
+	"\x06policy\x18\x02 \x01(\tR\x06policy\x12&\n" +
+	"\x0fopen_host_ports\x18\x03 \x03(\rR\ropenHostPorts\x12(\n" +
+	"\x10close_host_ports\x18\x04 \x03(\rR\x0ecloseHostPorts\"\x14\n" +
 	"\x12SetNetworkResponse\"E\n" +
 	"\x0eAddPortRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12#\n" +

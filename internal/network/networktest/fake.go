@@ -29,11 +29,12 @@ var _ network.Driver = (*Fake)(nil)
 
 // device is what the pretended host holds of one link.
 type device struct {
-	VM     model.VMID
-	Slot   int
-	Policy string
-	Ports  []model.PortForward
-	Up     bool
+	VM        model.VMID
+	Slot      int
+	Policy    string
+	HostPorts []uint16 `json:",omitempty"` // of the host, that the guest may reach
+	Ports     []model.PortForward
+	Up        bool
 }
 
 // NewFake returns a fake over the directory host. fail, when it is not nil, is asked before each call, by the method's
@@ -79,7 +80,7 @@ func (f *Fake) Set(ctx context.Context, id model.VMID, s network.Spec) (network.
 	if err != nil {
 		return network.Link{}, err
 	}
-	d.VM, d.Slot, d.Policy, d.Ports = id, s.Slot, s.Policy, ports
+	d.VM, d.Slot, d.Policy, d.HostPorts, d.Ports = id, s.Slot, s.Policy, s.HostPorts, ports
 	if err := f.save(d); err != nil {
 		return network.Link{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"banger/internal/model"
@@ -30,12 +31,16 @@ func (s *VMs) Get(_ context.Context, id model.VMID) (vm.View, error) {
 	return view, err
 }
 
-// SetNetwork changes the policy of the row.
-func (s *VMs) SetNetwork(_ context.Context, id model.VMID, policy string) error {
-	if _, err := model.ParsePolicy(policy); err != nil {
-		return err
-	}
-	return s.edit("set "+policy, id, func(v *vm.View) error { v.Spec.Network = policy; return nil })
+// SetNetwork changes the row.
+func (s *VMs) SetNetwork(_ context.Context, id model.VMID, c vm.NetworkChange) error {
+	return s.edit(strings.TrimSpace("set "+c.Policy), id, func(v *vm.View) error {
+		if c.Policy != "" {
+			v.Spec.Network = c.Policy
+		}
+		v.Spec.HostPorts = slices.DeleteFunc(v.Spec.HostPorts, func(p uint16) bool { return slices.Contains(c.CloseHostPorts, p) })
+		v.Spec.HostPorts = append(v.Spec.HostPorts, c.OpenHostPorts...)
+		return nil
+	})
 }
 
 // AddPort adds a port to the row; any free one is 40000.

@@ -96,7 +96,7 @@ var (
 
 // NetworkServiceClient is a client for the banger.v1.NetworkService service.
 type NetworkServiceClient interface {
-	// SetNetwork changes the policy. When it fails, the one before is in force.
+	// SetNetwork changes what the VM reaches. When it fails, all of it is as before.
 	SetNetwork(context.Context, *v1.SetNetworkRequest) (*v1.SetNetworkResponse, error)
 	// AddPort publishes a port of the guest on the host. One that is there already is ALREADY_EXISTS.
 	AddPort(context.Context, *v1.AddPortRequest) (*v1.AddPortResponse, error)
@@ -142,7 +142,7 @@ func (s NetworkServiceWatchPortsClientStream) Close() error {
 
 // NetworkServiceHandler is an implementation of the banger.v1.NetworkService service.
 type NetworkServiceHandler interface {
-	// SetNetwork changes the policy. When it fails, the one before is in force.
+	// SetNetwork changes what the VM reaches. When it fails, all of it is as before.
 	SetNetwork(context.Context, *v1.SetNetworkRequest) (*v1.SetNetworkResponse, error)
 	// AddPort publishes a port of the guest on the host. One that is there already is ALREADY_EXISTS.
 	AddPort(context.Context, *v1.AddPortRequest) (*v1.AddPortResponse, error)
