@@ -15,9 +15,9 @@ func newImageDelete(a *app) *cobra.Command {
 		Use:     "delete IMAGE...",
 		Aliases: []string{"rm"},
 		Short:   "Remove images",
-		Long: `Remove images that no VM uses. An image that has other names, too, only loses the one that is given; by its digest it
-goes with all of them. The ` + model.DefaultImage + ` image is built again when it is next needed; one that was
-promoted is not removed before another one is.`,
+		Long: `Remove images that no VM uses: the disk of one that does, running or stopped, stands on its image.
+An image that has other names, too, only loses the one that is given; by its digest it goes with all of them. The
+` + model.DefaultImage + ` image is built again when it is next needed; one that was promoted is not removed before another one is.`,
 		Example:           `  banger image delete debian`,
 		Args:              names("image", 1, 0),
 		ValidArgsFunction: a.completeImages,
