@@ -2,8 +2,11 @@ package image
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"banger/internal/crash"
@@ -38,6 +41,16 @@ func as(i model.Image, name string) model.Image {
 	return i
 }
 
+// identity is the digest that an image goes by: that of its file's content. What the image says of how it is used is in
+// there, since the file system's UUID depends on it (ext4.Written.Salted). A file that was copied as it is says nothing of
+// that, and may be another image's; its image goes by both, lest one of two changes how the other is used.
+func identity(made model.Image, content model.Digest) model.Digest {
+	if !strings.HasPrefix(made.Source, sourceRegister) {
+		return content
+	}
+	return model.Digest(fmt.Sprintf("sha256:%x", sha256.Sum256(fmt.Appendf(nil, "a copy of %s with the init %q %q", content, made.Init, made.InitPath))))
+}
+
 func (s *Service) fill(ctx context.Context, d *draft, produce maker, report model.Report) (model.Image, error) {
 	work, err := s.newScratch(ctx)
 	if err != nil {
@@ -50,14 +63,15 @@ func (s *Service) fill(ctx context.Context, d *draft, produce maker, report mode
 	crash.At("image.build.before-digest")
 	report(model.Progress{Stage: "verify the image"})
 	made.Tags = []string{made.Name}
-	made.Digest, made.SizeBytes, made.DiskBytes, err = measure(ctx, filepath.Join(d.dir, rootFile))
+	content, size, disk, err := measure(ctx, filepath.Join(d.dir, rootFile))
 	if err != nil {
 		return model.Image{}, err
 	}
+	made.Digest, made.SizeBytes, made.DiskBytes = identity(made, content), size, disk
 	made.CreatedAt = time.Now().UTC()
 	m := manifest{
 		Format: manifestFormat, Image: imageToManifest(made),
-		Files: map[string]fileInfo{rootFile: {Digest: made.Digest, Bytes: made.SizeBytes, Data: true}},
+		Files: map[string]fileInfo{rootFile: {Digest: content, Bytes: made.SizeBytes, Data: true}},
 	}
 	if err := ctx.Err(); err != nil {
 		return model.Image{}, err

@@ -201,6 +201,47 @@ func broken(t *testing.T, image v1.Image, which func(m *v1.Manifest) v1.Hash, ch
 	return dir
 }
 
+// TestEachNameKeepsItsConfiguration has images of the same files that are run in different ways.
+func TestEachNameKeepsItsConfiguration(t *testing.T) {
+	t.Parallel()
+	needFinishing(t)
+	b := newBench(t, fakeRecipe{})
+	root := imagetest.Tar(imagetest.File{Name: "f", Content: filler(100_000, 1)})
+	take := func(name string, c v1.Config) model.Image {
+		t.Helper()
+		i, err := b.Import(t.Context(), ImportRequest{Name: name, Path: layoutOf(t, imagetest.Image(c, root))}, model.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return i
+	}
+	one := take("one", v1.Config{Entrypoint: []string{"/one"}, Env: []string{"A=1"}, User: "1", WorkingDir: "/w1", StopSignal: "SIGQUIT"})
+	if _, err := b.Tag(t.Context(), "one", "kept"); err != nil {
+		t.Fatal(err)
+	}
+	two := take("two", v1.Config{Cmd: []string{"/two"}, Labels: map[string]string{"a": "b"}})
+	if _, err := b.Register(t.Context(), RegisterRequest{Name: "bare", Path: b.ImageFile(one.Digest)}, model.Discard); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"one": `["/one"] [] ["A=1"] /w1 1 SIGQUIT map[]`, "kept": `["/one"] [] ["A=1"] /w1 1 SIGQUIT map[]`,
+		"two": `[] ["/two"] []    map[a:b]`, "bare": `[] [] []    map[]`, string(one.Digest): `["/one"] [] ["A=1"] /w1 1 SIGQUIT map[]`,
+	} {
+		i, err := b.Image(t.Context(), name)
+		if got := fmt.Sprintf("%q %q %q %s %s %s %v", i.Entrypoint, i.Cmd, i.Env, i.Workdir, i.User, i.StopSignal, i.Labels); err != nil || got != want {
+			t.Errorf("%s is run as %s, not %s; %v", name, got, want, err)
+		}
+	}
+	// A name goes over to another configuration alone.
+	take("kept", v1.Config{Cmd: []string{"/two"}, Labels: map[string]string{"a": "b"}})
+	if i, err := b.Image(t.Context(), "kept"); err != nil || i.Digest != two.Digest || fmt.Sprint(i.Tags) != "[two kept]" {
+		t.Errorf("kept is %v with the names %v, %v", i.Digest, i.Tags, err)
+	}
+	if i, err := b.Image(t.Context(), "one"); err != nil || i.Digest != one.Digest || fmt.Sprint(i.Tags) != "[one]" {
+		t.Errorf("one is %v with the names %v, %v", i.Digest, i.Tags, err)
+	}
+}
+
 func TestImportRefuses(t *testing.T) {
 	t.Parallel()
 	needFinishing(t)

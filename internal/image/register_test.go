@@ -2,6 +2,7 @@ package image
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,6 +38,23 @@ func TestRegister(t *testing.T) {
 	copied, err := os.ReadFile(b.ImageFile(i.Digest))
 	if err != nil || string(copied) != string(whole) {
 		t.Errorf("the copy differs, %v", err)
+	}
+	// Again it is the same image; with another init it is another one, and the first stays what it was.
+	again, err := b.Register(t.Context(), RegisterRequest{Name: "again", Path: file}, model.Discard)
+	if err != nil || again.Digest != i.Digest || fmt.Sprint(again.Tags) != "[mine again]" {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+	sys, err := b.Register(t.Context(), RegisterRequest{Name: "sys", Path: file, InitPath: "/sbin/init"}, model.Discard)
+	if err != nil || sys.Digest == i.Digest || sys.Init != model.InitSystemd || sys.InitPath != "/sbin/init" {
+		t.Errorf("with an init: %+v, %v", sys, err)
+	}
+	if err := b.VerifyContent(t.Context(), sys.Digest); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"mine", "again"} {
+		if now, err := b.Image(t.Context(), name); err != nil || now.Init != model.InitAgent || now.InitPath != "" {
+			t.Errorf("%s is now %+v, %v", name, now, err)
+		}
 	}
 	for title, c := range map[string]struct {
 		data   []byte

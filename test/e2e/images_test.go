@@ -81,6 +81,8 @@ func (i images) image(ts *testscript.TestScript, kind string) v1.Image {
 		}, imagetest.Tar(tool))
 	case "static2": // the same with something new
 		return imagetest.Image(v1.Config{Cmd: []string{"/tool", "whoami", "two"}}, imagetest.Tar(tool), imagetest.Tar(imagetest.File{Name: "two", Content: "2"}))
+	case "otherwise": // the files of static, run in another way
+		return imagetest.Image(v1.Config{Cmd: []string{"/tool", "whoami", "otherwise"}, Env: []string{"GREETING=none"}}, imagetest.Tar(tool))
 	case "wait": // whose main command tells which signal ends it
 		return imagetest.Image(v1.Config{Cmd: []string{"/tool", "wait", "/signal"}, StopSignal: "SIGQUIT"}, imagetest.Tar(tool))
 	case "busybox":
@@ -88,7 +90,7 @@ func (i images) image(ts *testscript.TestScript, kind string) v1.Image {
 	case "tree":
 		return imagetest.Image(v1.Config{Entrypoint: []string{"/tool"}, Cmd: []string{"tree", "/t"}}, append([][]byte{imagetest.Tar(tool)}, treeLayers()...)...)
 	}
-	ts.Fatalf("%q is no image: static, static2, wait, busybox, tree", kind)
+	ts.Fatalf("%q is no image: static, static2, otherwise, wait, busybox, tree", kind)
 	return nil
 }
 
