@@ -45,6 +45,9 @@ func groups() []group {
 			{"overlayread", line(benchOverlayRead)},
 			{"overlaycache", line(benchOverlayCache)},
 		}},
+		{name: "host", rows: []row{
+			{"bridge", benchBridge},
+		}},
 	}
 }
 

@@ -25,8 +25,9 @@ func names(groups []group) string {
 func TestChoose(t *testing.T) {
 	t.Parallel()
 	for bench, want := range map[string]string{
-		"":                        "vm run exec list delete idle memory hog whole; work copy copysmall network latency watching convert pullagain whole; disk overlay overlayread overlaycache whole",
+		"":                        "vm run exec list delete idle memory hog whole; work copy copysmall network latency watching convert pullagain whole; disk overlay overlayread overlaycache whole; host bridge whole",
 		"work":                    "work copy copysmall network latency watching convert pullagain whole",
+		"bridge":                  "host bridge whole",
 		"latency,run,network":     "vm run; work network latency",
 		"vm,copy":                 "vm run exec list delete idle memory hog whole; work copy",
 		"run,exec,list,delete":    "vm run exec list delete",

@@ -48,7 +48,7 @@ func main() {
 
 // roles are what this program is when it runs beside itself or in a guest.
 func roles() map[string]func(args []string) error {
-	return map[string]func(args []string) error{hogArgument: hog, peerArgument: peer, wireArgument: wire}
+	return map[string]func(args []string) error{hogArgument: hog, peerArgument: peer, wireArgument: wire, bridgeArgument: attachAndDetach}
 }
 
 func end(err error) {

@@ -349,7 +349,7 @@ func (x *DetachPortRequest) GetVm() string {
 	return ""
 }
 
-// DetachPortResponse is empty: it is gone.
+// DetachPortResponse is empty: it is gone, but for the tap, which nobody has any more.
 type DetachPortResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -386,6 +386,154 @@ func (*DetachPortResponse) Descriptor() ([]byte, []int) {
 	return file_helper_v1_network_proto_rawDescGZIP(), []int{7}
 }
 
+// RecyclePortsRequest removes the taps that were taken from their VMs. It keeps no other request waiting.
+type RecyclePortsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecyclePortsRequest) Reset() {
+	*x = RecyclePortsRequest{}
+	mi := &file_helper_v1_network_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecyclePortsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecyclePortsRequest) ProtoMessage() {}
+
+func (x *RecyclePortsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_v1_network_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecyclePortsRequest.ProtoReflect.Descriptor instead.
+func (*RecyclePortsRequest) Descriptor() ([]byte, []int) {
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{8}
+}
+
+// RecyclePortsResponse is empty: they are gone.
+type RecyclePortsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecyclePortsResponse) Reset() {
+	*x = RecyclePortsResponse{}
+	mi := &file_helper_v1_network_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecyclePortsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecyclePortsResponse) ProtoMessage() {}
+
+func (x *RecyclePortsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_v1_network_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecyclePortsResponse.ProtoReflect.Descriptor instead.
+func (*RecyclePortsResponse) Descriptor() ([]byte, []int) {
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{9}
+}
+
+// PreparePortsRequest has taps ready for the next VMs, while there is any VM.
+type PreparePortsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreparePortsRequest) Reset() {
+	*x = PreparePortsRequest{}
+	mi := &file_helper_v1_network_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreparePortsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreparePortsRequest) ProtoMessage() {}
+
+func (x *PreparePortsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_v1_network_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreparePortsRequest.ProtoReflect.Descriptor instead.
+func (*PreparePortsRequest) Descriptor() ([]byte, []int) {
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{10}
+}
+
+// PreparePortsResponse is empty: they are there.
+type PreparePortsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreparePortsResponse) Reset() {
+	*x = PreparePortsResponse{}
+	mi := &file_helper_v1_network_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreparePortsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreparePortsResponse) ProtoMessage() {}
+
+func (x *PreparePortsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_v1_network_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreparePortsResponse.ProtoReflect.Descriptor instead.
+func (*PreparePortsResponse) Descriptor() ([]byte, []int) {
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{11}
+}
+
 // SweepPortsRequest takes away what is of none of these VMs.
 type SweepPortsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -396,7 +544,7 @@ type SweepPortsRequest struct {
 
 func (x *SweepPortsRequest) Reset() {
 	*x = SweepPortsRequest{}
-	mi := &file_helper_v1_network_proto_msgTypes[8]
+	mi := &file_helper_v1_network_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -408,7 +556,7 @@ func (x *SweepPortsRequest) String() string {
 func (*SweepPortsRequest) ProtoMessage() {}
 
 func (x *SweepPortsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[8]
+	mi := &file_helper_v1_network_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -421,7 +569,7 @@ func (x *SweepPortsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SweepPortsRequest.ProtoReflect.Descriptor instead.
 func (*SweepPortsRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{8}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SweepPortsRequest) GetKeep() []string {
@@ -440,7 +588,7 @@ type SweepPortsResponse struct {
 
 func (x *SweepPortsResponse) Reset() {
 	*x = SweepPortsResponse{}
-	mi := &file_helper_v1_network_proto_msgTypes[9]
+	mi := &file_helper_v1_network_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -452,7 +600,7 @@ func (x *SweepPortsResponse) String() string {
 func (*SweepPortsResponse) ProtoMessage() {}
 
 func (x *SweepPortsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[9]
+	mi := &file_helper_v1_network_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -465,7 +613,7 @@ func (x *SweepPortsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SweepPortsResponse.ProtoReflect.Descriptor instead.
 func (*SweepPortsResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{9}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{13}
 }
 
 // ListPortsRequest asks what there is of the installation's.
@@ -479,7 +627,7 @@ type ListPortsRequest struct {
 
 func (x *ListPortsRequest) Reset() {
 	*x = ListPortsRequest{}
-	mi := &file_helper_v1_network_proto_msgTypes[10]
+	mi := &file_helper_v1_network_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -491,7 +639,7 @@ func (x *ListPortsRequest) String() string {
 func (*ListPortsRequest) ProtoMessage() {}
 
 func (x *ListPortsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[10]
+	mi := &file_helper_v1_network_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -504,7 +652,7 @@ func (x *ListPortsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPortsRequest.ProtoReflect.Descriptor instead.
 func (*ListPortsRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{10}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListPortsRequest) GetAfter() *Port {
@@ -519,16 +667,20 @@ type ListPortsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Ports []*Port                `protobuf:"bytes,1,rep,name=ports,proto3" json:"ports,omitempty"`
 	// There are others after the last of these.
-	More          bool     `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
-	Bridge        string   `protobuf:"bytes,3,opt,name=bridge,proto3" json:"bridge,omitempty"`
-	Tables        []string `protobuf:"bytes,4,rep,name=tables,proto3" json:"tables,omitempty"`
+	More   bool     `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	Bridge string   `protobuf:"bytes,3,opt,name=bridge,proto3" json:"bridge,omitempty"`
+	Tables []string `protobuf:"bytes,4,rep,name=tables,proto3" json:"tables,omitempty"`
+	// Taps that are ready for the next VMs.
+	Spare []string `protobuf:"bytes,5,rep,name=spare,proto3" json:"spare,omitempty"`
+	// The first of the taps that were taken from their VMs and are still there.
+	Left          []string `protobuf:"bytes,6,rep,name=left,proto3" json:"left,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListPortsResponse) Reset() {
 	*x = ListPortsResponse{}
-	mi := &file_helper_v1_network_proto_msgTypes[11]
+	mi := &file_helper_v1_network_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -540,7 +692,7 @@ func (x *ListPortsResponse) String() string {
 func (*ListPortsResponse) ProtoMessage() {}
 
 func (x *ListPortsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[11]
+	mi := &file_helper_v1_network_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -553,7 +705,7 @@ func (x *ListPortsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPortsResponse.ProtoReflect.Descriptor instead.
 func (*ListPortsResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{11}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListPortsResponse) GetPorts() []*Port {
@@ -584,6 +736,20 @@ func (x *ListPortsResponse) GetTables() []string {
 	return nil
 }
 
+func (x *ListPortsResponse) GetSpare() []string {
+	if x != nil {
+		return x.Spare
+	}
+	return nil
+}
+
+func (x *ListPortsResponse) GetLeft() []string {
+	if x != nil {
+		return x.Left
+	}
+	return nil
+}
+
 // ListDenialsRequest asks what was refused to a VM lately.
 type ListDenialsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -594,7 +760,7 @@ type ListDenialsRequest struct {
 
 func (x *ListDenialsRequest) Reset() {
 	*x = ListDenialsRequest{}
-	mi := &file_helper_v1_network_proto_msgTypes[12]
+	mi := &file_helper_v1_network_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -606,7 +772,7 @@ func (x *ListDenialsRequest) String() string {
 func (*ListDenialsRequest) ProtoMessage() {}
 
 func (x *ListDenialsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[12]
+	mi := &file_helper_v1_network_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -619,7 +785,7 @@ func (x *ListDenialsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDenialsRequest.ProtoReflect.Descriptor instead.
 func (*ListDenialsRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{12}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListDenialsRequest) GetVm() string {
@@ -639,7 +805,7 @@ type ListDenialsResponse struct {
 
 func (x *ListDenialsResponse) Reset() {
 	*x = ListDenialsResponse{}
-	mi := &file_helper_v1_network_proto_msgTypes[13]
+	mi := &file_helper_v1_network_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -651,7 +817,7 @@ func (x *ListDenialsResponse) String() string {
 func (*ListDenialsResponse) ProtoMessage() {}
 
 func (x *ListDenialsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[13]
+	mi := &file_helper_v1_network_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -664,7 +830,7 @@ func (x *ListDenialsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDenialsResponse.ProtoReflect.Descriptor instead.
 func (*ListDenialsResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{13}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListDenialsResponse) GetDenials() []*Denial {
@@ -692,7 +858,7 @@ type Denial struct {
 
 func (x *Denial) Reset() {
 	*x = Denial{}
-	mi := &file_helper_v1_network_proto_msgTypes[14]
+	mi := &file_helper_v1_network_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -704,7 +870,7 @@ func (x *Denial) String() string {
 func (*Denial) ProtoMessage() {}
 
 func (x *Denial) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[14]
+	mi := &file_helper_v1_network_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -717,7 +883,7 @@ func (x *Denial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Denial.ProtoReflect.Descriptor instead.
 func (*Denial) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{14}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Denial) GetProtocol() uint32 {
@@ -764,7 +930,7 @@ type ListObstaclesRequest struct {
 
 func (x *ListObstaclesRequest) Reset() {
 	*x = ListObstaclesRequest{}
-	mi := &file_helper_v1_network_proto_msgTypes[15]
+	mi := &file_helper_v1_network_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -776,7 +942,7 @@ func (x *ListObstaclesRequest) String() string {
 func (*ListObstaclesRequest) ProtoMessage() {}
 
 func (x *ListObstaclesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[15]
+	mi := &file_helper_v1_network_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -789,7 +955,7 @@ func (x *ListObstaclesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListObstaclesRequest.ProtoReflect.Descriptor instead.
 func (*ListObstaclesRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{15}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{19}
 }
 
 // ListObstaclesResponse names them.
@@ -804,7 +970,7 @@ type ListObstaclesResponse struct {
 
 func (x *ListObstaclesResponse) Reset() {
 	*x = ListObstaclesResponse{}
-	mi := &file_helper_v1_network_proto_msgTypes[16]
+	mi := &file_helper_v1_network_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -816,7 +982,7 @@ func (x *ListObstaclesResponse) String() string {
 func (*ListObstaclesResponse) ProtoMessage() {}
 
 func (x *ListObstaclesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[16]
+	mi := &file_helper_v1_network_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -829,7 +995,7 @@ func (x *ListObstaclesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListObstaclesResponse.ProtoReflect.Descriptor instead.
 func (*ListObstaclesResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{16}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListObstaclesResponse) GetObstacles() []string {
@@ -855,7 +1021,7 @@ type ListenNamesRequest struct {
 
 func (x *ListenNamesRequest) Reset() {
 	*x = ListenNamesRequest{}
-	mi := &file_helper_v1_network_proto_msgTypes[17]
+	mi := &file_helper_v1_network_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -867,7 +1033,7 @@ func (x *ListenNamesRequest) String() string {
 func (*ListenNamesRequest) ProtoMessage() {}
 
 func (x *ListenNamesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[17]
+	mi := &file_helper_v1_network_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -880,7 +1046,7 @@ func (x *ListenNamesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListenNamesRequest.ProtoReflect.Descriptor instead.
 func (*ListenNamesRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{17}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{21}
 }
 
 // ListenNamesResponse comes with two descriptors: a socket for datagrams, and one that accepts connections.
@@ -892,7 +1058,7 @@ type ListenNamesResponse struct {
 
 func (x *ListenNamesResponse) Reset() {
 	*x = ListenNamesResponse{}
-	mi := &file_helper_v1_network_proto_msgTypes[18]
+	mi := &file_helper_v1_network_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +1070,7 @@ func (x *ListenNamesResponse) String() string {
 func (*ListenNamesResponse) ProtoMessage() {}
 
 func (x *ListenNamesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[18]
+	mi := &file_helper_v1_network_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +1083,7 @@ func (x *ListenNamesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListenNamesResponse.ProtoReflect.Descriptor instead.
 func (*ListenNamesResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{18}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{22}
 }
 
 // TellResolvedRequest has systemd-resolved ask there.
@@ -929,7 +1095,7 @@ type TellResolvedRequest struct {
 
 func (x *TellResolvedRequest) Reset() {
 	*x = TellResolvedRequest{}
-	mi := &file_helper_v1_network_proto_msgTypes[19]
+	mi := &file_helper_v1_network_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -941,7 +1107,7 @@ func (x *TellResolvedRequest) String() string {
 func (*TellResolvedRequest) ProtoMessage() {}
 
 func (x *TellResolvedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[19]
+	mi := &file_helper_v1_network_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -954,7 +1120,7 @@ func (x *TellResolvedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TellResolvedRequest.ProtoReflect.Descriptor instead.
 func (*TellResolvedRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{19}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{23}
 }
 
 // TellResolvedResponse is empty: it was told.
@@ -966,7 +1132,7 @@ type TellResolvedResponse struct {
 
 func (x *TellResolvedResponse) Reset() {
 	*x = TellResolvedResponse{}
-	mi := &file_helper_v1_network_proto_msgTypes[20]
+	mi := &file_helper_v1_network_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1144,7 @@ func (x *TellResolvedResponse) String() string {
 func (*TellResolvedResponse) ProtoMessage() {}
 
 func (x *TellResolvedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[20]
+	mi := &file_helper_v1_network_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,7 +1157,7 @@ func (x *TellResolvedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TellResolvedResponse.ProtoReflect.Descriptor instead.
 func (*TellResolvedResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{20}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{24}
 }
 
 // LookNamesRequest asks what this host does for the names of VMs.
@@ -1003,7 +1169,7 @@ type LookNamesRequest struct {
 
 func (x *LookNamesRequest) Reset() {
 	*x = LookNamesRequest{}
-	mi := &file_helper_v1_network_proto_msgTypes[21]
+	mi := &file_helper_v1_network_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1015,7 +1181,7 @@ func (x *LookNamesRequest) String() string {
 func (*LookNamesRequest) ProtoMessage() {}
 
 func (x *LookNamesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[21]
+	mi := &file_helper_v1_network_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1028,7 +1194,7 @@ func (x *LookNamesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookNamesRequest.ProtoReflect.Descriptor instead.
 func (*LookNamesRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{21}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{25}
 }
 
 // LookNamesResponse tells it.
@@ -1046,7 +1212,7 @@ type LookNamesResponse struct {
 
 func (x *LookNamesResponse) Reset() {
 	*x = LookNamesResponse{}
-	mi := &file_helper_v1_network_proto_msgTypes[22]
+	mi := &file_helper_v1_network_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1058,7 +1224,7 @@ func (x *LookNamesResponse) String() string {
 func (*LookNamesResponse) ProtoMessage() {}
 
 func (x *LookNamesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[22]
+	mi := &file_helper_v1_network_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1071,7 +1237,7 @@ func (x *LookNamesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookNamesResponse.ProtoReflect.Descriptor instead.
 func (*LookNamesResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{22}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *LookNamesResponse) GetGateway() []byte {
@@ -1112,7 +1278,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_helper_v1_network_proto_msgTypes[23]
+	mi := &file_helper_v1_network_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1124,7 +1290,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[23]
+	mi := &file_helper_v1_network_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1137,7 +1303,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{23}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Port) GetVm() string {
@@ -1216,17 +1382,23 @@ const file_helper_v1_network_proto_rawDesc = "" +
 	"\x0fOpenTapResponse\"#\n" +
 	"\x11DetachPortRequest\x12\x0e\n" +
 	"\x02vm\x18\x01 \x01(\tR\x02vm\"\x14\n" +
-	"\x12DetachPortResponse\"'\n" +
+	"\x12DetachPortResponse\"\x15\n" +
+	"\x13RecyclePortsRequest\"\x16\n" +
+	"\x14RecyclePortsResponse\"\x15\n" +
+	"\x13PreparePortsRequest\"\x16\n" +
+	"\x14PreparePortsResponse\"'\n" +
 	"\x11SweepPortsRequest\x12\x12\n" +
 	"\x04keep\x18\x01 \x03(\tR\x04keep\"\x14\n" +
 	"\x12SweepPortsResponse\"9\n" +
 	"\x10ListPortsRequest\x12%\n" +
-	"\x05after\x18\x01 \x01(\v2\x0f.helper.v1.PortR\x05after\"~\n" +
+	"\x05after\x18\x01 \x01(\v2\x0f.helper.v1.PortR\x05after\"\xa8\x01\n" +
 	"\x11ListPortsResponse\x12%\n" +
 	"\x05ports\x18\x01 \x03(\v2\x0f.helper.v1.PortR\x05ports\x12\x12\n" +
 	"\x04more\x18\x02 \x01(\bR\x04more\x12\x16\n" +
 	"\x06bridge\x18\x03 \x01(\tR\x06bridge\x12\x16\n" +
-	"\x06tables\x18\x04 \x03(\tR\x06tables\"$\n" +
+	"\x06tables\x18\x04 \x03(\tR\x06tables\x12\x14\n" +
+	"\x05spare\x18\x05 \x03(\tR\x05spare\x12\x12\n" +
+	"\x04left\x18\x06 \x03(\tR\x04left\"$\n" +
 	"\x12ListDenialsRequest\x12\x0e\n" +
 	"\x02vm\x18\x01 \x01(\tR\x02vm\"B\n" +
 	"\x13ListDenialsResponse\x12+\n" +
@@ -1273,7 +1445,7 @@ func file_helper_v1_network_proto_rawDescGZIP() []byte {
 	return file_helper_v1_network_proto_rawDescData
 }
 
-var file_helper_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_helper_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_helper_v1_network_proto_goTypes = []any{
 	(*CheckNetworkRequest)(nil),   // 0: helper.v1.CheckNetworkRequest
 	(*CheckNetworkResponse)(nil),  // 1: helper.v1.CheckNetworkResponse
@@ -1283,28 +1455,32 @@ var file_helper_v1_network_proto_goTypes = []any{
 	(*OpenTapResponse)(nil),       // 5: helper.v1.OpenTapResponse
 	(*DetachPortRequest)(nil),     // 6: helper.v1.DetachPortRequest
 	(*DetachPortResponse)(nil),    // 7: helper.v1.DetachPortResponse
-	(*SweepPortsRequest)(nil),     // 8: helper.v1.SweepPortsRequest
-	(*SweepPortsResponse)(nil),    // 9: helper.v1.SweepPortsResponse
-	(*ListPortsRequest)(nil),      // 10: helper.v1.ListPortsRequest
-	(*ListPortsResponse)(nil),     // 11: helper.v1.ListPortsResponse
-	(*ListDenialsRequest)(nil),    // 12: helper.v1.ListDenialsRequest
-	(*ListDenialsResponse)(nil),   // 13: helper.v1.ListDenialsResponse
-	(*Denial)(nil),                // 14: helper.v1.Denial
-	(*ListObstaclesRequest)(nil),  // 15: helper.v1.ListObstaclesRequest
-	(*ListObstaclesResponse)(nil), // 16: helper.v1.ListObstaclesResponse
-	(*ListenNamesRequest)(nil),    // 17: helper.v1.ListenNamesRequest
-	(*ListenNamesResponse)(nil),   // 18: helper.v1.ListenNamesResponse
-	(*TellResolvedRequest)(nil),   // 19: helper.v1.TellResolvedRequest
-	(*TellResolvedResponse)(nil),  // 20: helper.v1.TellResolvedResponse
-	(*LookNamesRequest)(nil),      // 21: helper.v1.LookNamesRequest
-	(*LookNamesResponse)(nil),     // 22: helper.v1.LookNamesResponse
-	(*Port)(nil),                  // 23: helper.v1.Port
+	(*RecyclePortsRequest)(nil),   // 8: helper.v1.RecyclePortsRequest
+	(*RecyclePortsResponse)(nil),  // 9: helper.v1.RecyclePortsResponse
+	(*PreparePortsRequest)(nil),   // 10: helper.v1.PreparePortsRequest
+	(*PreparePortsResponse)(nil),  // 11: helper.v1.PreparePortsResponse
+	(*SweepPortsRequest)(nil),     // 12: helper.v1.SweepPortsRequest
+	(*SweepPortsResponse)(nil),    // 13: helper.v1.SweepPortsResponse
+	(*ListPortsRequest)(nil),      // 14: helper.v1.ListPortsRequest
+	(*ListPortsResponse)(nil),     // 15: helper.v1.ListPortsResponse
+	(*ListDenialsRequest)(nil),    // 16: helper.v1.ListDenialsRequest
+	(*ListDenialsResponse)(nil),   // 17: helper.v1.ListDenialsResponse
+	(*Denial)(nil),                // 18: helper.v1.Denial
+	(*ListObstaclesRequest)(nil),  // 19: helper.v1.ListObstaclesRequest
+	(*ListObstaclesResponse)(nil), // 20: helper.v1.ListObstaclesResponse
+	(*ListenNamesRequest)(nil),    // 21: helper.v1.ListenNamesRequest
+	(*ListenNamesResponse)(nil),   // 22: helper.v1.ListenNamesResponse
+	(*TellResolvedRequest)(nil),   // 23: helper.v1.TellResolvedRequest
+	(*TellResolvedResponse)(nil),  // 24: helper.v1.TellResolvedResponse
+	(*LookNamesRequest)(nil),      // 25: helper.v1.LookNamesRequest
+	(*LookNamesResponse)(nil),     // 26: helper.v1.LookNamesResponse
+	(*Port)(nil),                  // 27: helper.v1.Port
 }
 var file_helper_v1_network_proto_depIdxs = []int32{
-	23, // 0: helper.v1.AttachPortResponse.port:type_name -> helper.v1.Port
-	23, // 1: helper.v1.ListPortsRequest.after:type_name -> helper.v1.Port
-	23, // 2: helper.v1.ListPortsResponse.ports:type_name -> helper.v1.Port
-	14, // 3: helper.v1.ListDenialsResponse.denials:type_name -> helper.v1.Denial
+	27, // 0: helper.v1.AttachPortResponse.port:type_name -> helper.v1.Port
+	27, // 1: helper.v1.ListPortsRequest.after:type_name -> helper.v1.Port
+	27, // 2: helper.v1.ListPortsResponse.ports:type_name -> helper.v1.Port
+	18, // 3: helper.v1.ListDenialsResponse.denials:type_name -> helper.v1.Denial
 	4,  // [4:4] is the sub-list for method output_type
 	4,  // [4:4] is the sub-list for method input_type
 	4,  // [4:4] is the sub-list for extension type_name
@@ -1323,7 +1499,7 @@ func file_helper_v1_network_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_helper_v1_network_proto_rawDesc), len(file_helper_v1_network_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

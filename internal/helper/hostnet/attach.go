@@ -19,15 +19,15 @@ import (
 // not.
 func (h *Host) Attach(ctx context.Context, id model.VMID, slot int, want Rules) (p Port, err error) {
 	bad := errors.Join(h.check(id), checkRules(slot, want))
-	err = h.alone(ctx, "cannot attach "+string(id)+" to the bridge", bad, func(links *netlink.Handle) error {
-		had, err := h.has(links, id, slot)
+	err = h.alone(ctx, "cannot attach "+string(id)+" to the bridge", bad, func(k *kernel) error {
+		had, err := h.has(k.links, id, slot)
 		if err != nil {
 			return err
 		}
 		crash.At("hostnet.attach.before")
-		if p, err = h.attach(links, id, slot, want); err != nil {
+		if p, err = h.attach(k, id, slot, want); err != nil {
 			if !had {
-				err = errors.Join(err, h.detach(links, id))
+				err = errors.Join(err, h.detach(k, id))
 			}
 			return err
 		}
@@ -71,65 +71,84 @@ func unreachable(addr netip.Addr) bool {
 
 // has says whether the slot is this VM's already.
 func (h *Host) has(links *netlink.Handle, id model.VMID, slot int) (bool, error) {
-	tap, err := h.findTap(links, slot)
+	tap, err := findTap(links, h.tap(slot))
 	return tap != nil && ownerOfAlias(tap.Attrs().Alias) == id && tap.Attrs().Flags&unix.IFF_UP != 0, err
 }
 
-func (h *Host) attach(links *netlink.Handle, id model.VMID, slot int, want Rules) (Port, error) {
-	if err := h.evict(links, id, slot); err != nil {
-		return Port{}, err
-	}
-	br, err := h.findBridge(links)
+func (h *Host) attach(k *kernel, id model.VMID, slot int, want Rules) (Port, error) {
+	s, err := h.look(k)
 	if err != nil {
 		return Port{}, err
 	}
-	r, err := h.newRules()
+	evicted, err := h.evict(k, s, id, slot)
+	if err == nil && evicted {
+		s, err = h.look(k)
+	}
 	if err != nil {
 		return Port{}, err
 	}
-	t, err := r.look()
-	if err != nil {
-		return Port{}, err
-	}
-	if br == nil && len(t.family) > 0 { // of a bridge that is gone, and perhaps of other addresses
-		r.removeAll(t)
-		if err := r.commit(); err != nil {
+	if s.Bridge == "" && len(s.tables.family) > 0 { // of a bridge that is gone, and perhaps of other addresses
+		k.rules.removeAll(s.tables)
+		if err := k.rules.commit(); err != nil {
 			return Port{}, err
 		}
-		t = tables{}
+		s.tables = tables{}
 	}
-	br, part, err := h.ensureBridge(links)
+	br, part, err := h.ensureBridge(k.links)
 	if err != nil {
 		return Port{}, err
 	}
-	if err := h.rule(t, id, slot, part, want); err != nil {
+	if err := h.inherit(k.links, s, id, slot, part); err != nil {
+		return Port{}, err
+	}
+	if err := h.rule(k.rules, s.tables, id, slot, part, want); err != nil {
 		return Port{}, err
 	}
 	crash.At("hostnet.attach.rules")
-	tap, err := h.findTap(links, slot)
+	tap, err := h.ensureTap(k.links, s, slot)
 	if err != nil {
 		return Port{}, err
 	}
-	if tap == nil {
-		if err := keepTap(h.tap(slot), h.o.UID); err != nil {
-			return Port{}, err
-		}
-		crash.At("hostnet.attach.tap")
-		if tap, err = h.findTap(links, slot); err != nil {
-			return Port{}, err
-		}
-		if tap == nil {
-			return Port{}, model.Errorf(model.ErrUnavailable, "%s went away as it was made", h.tap(slot))
-		}
+	crash.At("hostnet.attach.tap")
+	if err := settle(k.links, tap, br); err != nil {
+		return Port{}, err
 	}
-	if err := h.plug(links, tap, br, id, slot, addressIn(part, slot)); err != nil {
+	if err := h.assign(k.links, tap, br, id, slot, addressIn(part, slot)); err != nil {
 		return Port{}, err
 	}
 	crash.At("hostnet.attach.plugged")
-	if err := links.LinkSetUp(tap); err != nil {
+	if err := k.links.LinkSetUp(tap); err != nil {
 		return Port{}, err
 	}
 	return h.port(id, slot, part, br.Attrs().MTU), nil
+}
+
+// ensureTap has a tap for a slot: its own, a spare one, or a new one.
+func (h *Host) ensureTap(links *netlink.Handle, s seen, slot int) (netlink.Link, error) {
+	if tap := s.taps[slot]; tap != nil {
+		return tap, nil
+	}
+	for _, spare := range s.spares {
+		if err := links.LinkSetName(spare, h.tap(slot)); err == nil {
+			spare.Name = h.tap(slot)
+			return spare, nil
+		} else if !isNoLink(err) {
+			return nil, err
+		}
+	}
+	return h.makeTap(links, h.tap(slot))
+}
+
+// makeTap makes a tap that is down, and nobody's.
+func (h *Host) makeTap(links *netlink.Handle, name string) (netlink.Link, error) {
+	if err := keepTap(name, h.o.UID); err != nil {
+		return nil, err
+	}
+	tap, err := findTap(links, name)
+	if err == nil && tap == nil {
+		err = model.Errorf(model.ErrUnavailable, "%s went away as it was made", name)
+	}
+	return tap, err
 }
 
 func (h *Host) port(id model.VMID, slot int, part netip.Prefix, mtu int) Port {
@@ -140,45 +159,43 @@ func (h *Host) port(id model.VMID, slot int, part netip.Prefix, mtu int) Port {
 }
 
 // evict takes away what somebody else has of the slot, or the VM of another: slots are one VM's each, so that is left over.
-func (h *Host) evict(links *netlink.Handle, id model.VMID, slot int) error {
-	found, err := h.found(links)
-	if err != nil {
-		return err
-	}
-	for _, p := range found.Ports {
+func (h *Host) evict(k *kernel, s seen, id model.VMID, slot int) (evicted bool, err error) {
+	for _, p := range s.Ports {
 		if (p.Slot == slot) == (p.ID == id) {
 			continue // its own, or another's elsewhere
 		}
-		if err := h.remove(links, p); err != nil {
-			return err
+		evicted = true
+		if err := h.remove(k, p); err != nil {
+			return evicted, err
 		}
 	}
-	return nil
+	return evicted, nil
 }
 
-// rule puts the rules of a VM in force, and those that all share.
-func (h *Host) rule(t tables, id model.VMID, slot int, part netip.Prefix, want Rules) error {
-	r, err := h.newRules()
-	if err != nil {
-		return err
+// rule puts the rules of a VM in force, and those that all share. Of a VM that has none yet nothing is changed that there
+// is of others: what the kernel only adds takes it no time.
+func (h *Host) rule(r *rules, t tables, id model.VMID, slot int, part netip.Prefix, want Rules) error {
+	if t.shared(h.note(part)) && len(t.slots(id)) == 0 {
+		r.newMaps()
+	} else {
+		r.shared(t, part)
 	}
-	r.shared(part)
 	r.narrow(t, slot, part, want)
 	r.vm(id, slot, part, want)
 	if err := r.commit(); err != nil {
 		return err
 	}
-	return h.dropEmptyGroups()
+	return r.dropEmptyGroups(t)
 }
 
 // Open opens the VM's tap for a VMM, which is to have it alone.
 func (h *Host) Open(ctx context.Context, id model.VMID) (tap *os.File, err error) {
-	err = h.alone(ctx, "cannot open the tap of "+string(id), h.check(id), func(links *netlink.Handle) error {
-		found, err := h.found(links)
+	err = h.withLinks(ctx, "cannot open the tap of "+string(id), h.check(id), func(links *netlink.Handle) error {
+		s, err := h.devices(links)
 		if err != nil {
 			return err
 		}
-		for _, p := range found.Ports {
+		for _, p := range s.Ports {
 			if p.ID == id && p.Tap != "" {
 				if tap, err = openTap(p.Tap); errors.Is(err, unix.EBUSY) {
 					err = model.Errorf(model.ErrState, "another process has %s open", p.Tap)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,10 +28,10 @@ func TestKilledAtAnyPoint(t *testing.T) {
 			h := newHost(t)
 			before := h.listing(t)
 			for _, attach := range []bool{true, false} {
-				n, id := New(Options{Instance: model.NewInstanceID()}), model.NewVMID()
+				n, id, other := New(Options{Instance: model.NewInstanceID()}), model.NewVMID(), model.NewVMID()
 				h.do(func() {
 					cmd := exec.Command("/proc/self/exe")
-					cmd.Env = append(os.Environ(), crash.Env+"="+point, instanceVariable+"="+string(n.o.Instance), vmVariable+"="+string(id))
+					cmd.Env = append(os.Environ(), crash.Env+"="+point, instanceVariable+"="+string(n.o.Instance), vmVariable+"="+string(id)+" "+string(other))
 					err := cmd.Run()
 					var exit *exec.ExitError
 					if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
@@ -40,6 +41,11 @@ func TestKilledAtAnyPoint(t *testing.T) {
 					if err != nil {
 						t.Error(err)
 					}
+					for _, tap := range slices.Concat(found.Spare, found.Left) {
+						if up := exec.Command("sh", "-c", "ip -o link show up dev "+tap+" | grep -q ,UP").Run() == nil; up {
+							t.Errorf("%s is of no VM and up", tap)
+						}
+					}
 					for _, p := range found.Ports {
 						if up := exec.Command("sh", "-c", "ip -o link show up dev "+p.Tap+" | grep -q ,UP").Run() == nil; p.Tap != "" && !p.Ruled && up {
 							t.Errorf("%s is up and has no rules", p.Tap)
@@ -47,6 +53,11 @@ func TestKilledAtAnyPoint(t *testing.T) {
 					}
 				})
 				if attach {
+					h.do(func() {
+						if err := errors.Join(n.Prepare(t.Context()), n.Recycle(t.Context())); err != nil {
+							t.Error(err)
+						}
+					})
 					g := h.attachAs(t, n, id, 1, "public,group:a", internet)
 					if _, err := g.ask("tcp4", internet, port); err != nil {
 						t.Errorf("its network does not work: %v", err)
@@ -54,7 +65,7 @@ func TestKilledAtAnyPoint(t *testing.T) {
 					g.close()
 				}
 				h.do(func() {
-					forget := func() error { return n.Detach(t.Context(), id) }
+					forget := func() error { return errors.Join(n.Detach(t.Context(), other), n.Detach(t.Context(), id)) }
 					if !attach {
 						forget = func() error { return n.Sweep(t.Context(), nil) }
 					}

@@ -73,6 +73,7 @@ func (h *Host) Denials(ctx context.Context, id model.VMID) ([]Denial, error) {
 	if err != nil {
 		return fail(err)
 	}
+	defer r.closeNow()
 	all, err := tablesOf(r.Conn, r.ip.Family)
 	if err != nil || !slices.ContainsFunc(all, func(t *nftables.Table) bool { return t.Name == r.ip.Name }) {
 		return fail(err)

@@ -3,7 +3,7 @@ package hostnet
 import (
 	"context"
 	"errors"
-	"net"
+	"net/netip"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -12,11 +12,12 @@ import (
 	"banger/internal/model"
 )
 
-// Detach takes the VM's port away: its tap, and then its rules; with the last port the bridge, the tables and what was
-// changed of the host's settings. That there is nothing is success.
+// Detach takes the VM's port away: its tap, and then its rules. The tap is down then, and left to Recycle, which takes the
+// kernel longer. With the last port go, before it returns, the bridge, the tables, all taps and what was changed of the
+// host's settings. That there is nothing is success.
 func (h *Host) Detach(ctx context.Context, id model.VMID) error {
-	return h.alone(ctx, "cannot detach "+string(id)+" from the bridge", h.check(id), func(links *netlink.Handle) error {
-		return h.detach(links, id)
+	return h.alone(ctx, "cannot detach "+string(id)+" from the bridge", h.check(id), func(k *kernel) error {
+		return h.detach(k, id)
 	})
 }
 
@@ -26,133 +27,99 @@ func (h *Host) Sweep(ctx context.Context, keep map[model.VMID]bool) error {
 	if !h.o.Instance.Valid() {
 		bad = model.Errorf(model.ErrInvalid, "cannot name the devices of installation %q", h.o.Instance)
 	}
-	return h.alone(ctx, "cannot sweep the bridge", bad, func(links *netlink.Handle) error {
-		return h.sweep(links, func(p Port) bool { return keep[p.ID] && p.ID != "" })
+	return h.alone(ctx, "cannot sweep the bridge", bad, func(k *kernel) error {
+		return h.sweep(k, func(p Port) bool { return keep[p.ID] && p.ID != "" })
 	})
 }
 
-// alone does what needs the kernel's links while nothing else of the installation is changed, unless bad is in the way.
-func (h *Host) alone(ctx context.Context, doing string, bad error, do func(*netlink.Handle) error) error {
-	err := bad
-	if err == nil {
-		err = h.lock(ctx)
-	}
-	if err != nil {
-		return model.HostErrorf(err, "%s", doing)
-	}
-	defer h.unlock()
-	links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err == nil {
-		defer links.Close()
-		err = do(links)
-	}
-	if err != nil {
-		return model.HostErrorf(err, "%s", doing)
-	}
-	return nil
-}
-
-func (h *Host) detach(links *netlink.Handle, id model.VMID) error {
-	return h.sweep(links, func(p Port) bool { return p.ID != id })
+func (h *Host) detach(k *kernel, id model.VMID) error {
+	return h.sweep(k, func(p Port) bool { return p.ID != id })
 }
 
 // sweep removes all ports but those that are to stay, and the rest when none does. Every step runs whatever others do.
-func (h *Host) sweep(links *netlink.Handle, stays func(Port) bool) error {
-	found, err := h.found(links)
+func (h *Host) sweep(k *kernel, stays func(Port) bool) error {
+	s, err := h.look(k)
 	if err != nil {
 		return err
 	}
 	crash.At("hostnet.detach.before")
 	var errs []error
 	left := 0
-	for _, p := range found.Ports {
+	for _, p := range s.Ports {
 		if stays(p) {
 			left++
 			continue
 		}
-		errs = append(errs, h.remove(links, p))
+		errs = append(errs, h.remove(k, p))
 	}
 	if left == 0 {
-		errs = append(errs, h.close(links))
+		errs = append(errs, h.close(k))
 	}
 	crash.At("hostnet.detach.after")
 	return errors.Join(errs...)
 }
 
-// remove takes one port away.
-func (h *Host) remove(links *netlink.Handle, p Port) error {
-	var errs []error
+// remove takes one port away, and leaves its tap under another name.
+func (h *Host) remove(k *kernel, p Port) error {
+	var tap netlink.Link
+	var err error
 	if p.Tap != "" {
-		tap, err := h.findTap(links, p.Slot)
-		if err == nil && tap != nil {
-			err = unplug(links, tap)
+		if tap, err = findTap(k.links, p.Tap); err == nil && tap != nil {
+			err = ignoreNoLink(k.links.LinkSetDown(tap))
 		}
 		if err != nil {
 			return err // its rules stay as long as it does
 		}
 	}
-	crash.At("hostnet.detach.tap")
+	crash.At("hostnet.detach.down")
+	br, part, err := h.bridgeRange(k.links)
+	if part.IsValid() { // without it nothing of the tables is kept
+		err = h.unrule(k, br, part, p)
+	}
+	crash.At("hostnet.detach.rules")
+	if tap != nil {
+		err = errors.Join(err, h.setAside(k.links, tap, part, p.Slot))
+	}
+	crash.At("hostnet.detach.aside")
+	return err
+}
+
+// bridgeRange returns the bridge, nil when there is none, with its part of the VMs' range, which it may not have yet.
+func (h *Host) bridgeRange(links *netlink.Handle) (netlink.Link, netip.Prefix, error) {
 	br, err := h.findBridge(links)
 	if err != nil || br == nil {
-		return err // without the bridge nothing of the tables is kept
+		return nil, netip.Prefix{}, err
 	}
 	part, err := rangeOf(links, br)
-	if err != nil || !part.IsValid() {
-		return err
-	}
-	address := addressIn(part, p.Slot)
+	return br, part, err
+}
+
+// unrule takes away what there is for a port whose tap is down.
+func (h *Host) unrule(k *kernel, br netlink.Link, part netip.Prefix, p Port) error {
+	var errs []error
 	if p.Slot > 0 {
-		err := links.NeighDel(neighbour(br, address, model.HardwareAddress(h.o.Instance, p.Slot)))
+		err := k.links.NeighDel(neighbour(br, addressIn(part, p.Slot), model.HardwareAddress(h.o.Instance, p.Slot)))
 		if err != nil && !errors.Is(err, unix.ENOENT) {
 			errs = append(errs, err)
 		}
-		errs = append(errs, forgetConnections(address.AsSlice()))
 	}
-	r, err := h.newRules()
-	if err != nil {
-		return errors.Join(append(errs, err)...)
-	}
-	t, err := r.look()
+	t, err := k.rules.look()
 	if err == nil && p.ID != "" {
 		for _, slot := range t.slots(p.ID) {
-			r.forget(t, p.ID, slot, part)
+			k.rules.forget(t, p.ID, slot, part)
 		}
-		err = r.commit()
+		err = k.rules.commit()
 	}
 	if err == nil {
-		err = h.dropEmptyGroups()
+		err = k.rules.dropEmptyGroups(t)
 	}
-	crash.At("hostnet.detach.rules")
 	return errors.Join(append(errs, err)...)
 }
 
-// forgetConnections has the kernel forget the connections of an address, which another VM may get. A kernel that cannot be
-// asked to forgets them by itself, later.
-func forgetConnections(address net.IP) error {
-	tracked, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
-	if err != nil {
-		return err
-	}
-	defer tracked.Close()
-	for _, end := range []netlink.ConntrackFilterType{netlink.ConntrackOrigSrcIP, netlink.ConntrackOrigDstIP} {
-		filter := &netlink.ConntrackFilter{}
-		if err := filter.AddIP(end, address); err != nil {
-			return err
-		}
-		if _, err := whole(func() (uint, error) {
-			return tracked.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filter)
-		}); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EPROTONOSUPPORT) {
-			return err
-		}
-	}
-	return nil
-}
-
-// dropEmptyGroups removes the sets of groups that nobody is in.
-func (h *Host) dropEmptyGroups() error {
-	r, err := h.newRules()
-	if err != nil {
-		return err
+// dropEmptyGroups removes the sets of groups that nobody is in any more. t is how the tables were before.
+func (r *rules) dropEmptyGroups(t tables) error {
+	if !t.grouped() {
+		return nil
 	}
 	t, err := r.look()
 	if err != nil {
@@ -166,22 +133,29 @@ func (h *Host) dropEmptyGroups() error {
 	return r.commit()
 }
 
-// close takes away what is there for all.
-func (h *Host) close(links *netlink.Handle) error {
+// close takes away what is there for all. The kernel takes its time for each, so they are done at once.
+func (h *Host) close(k *kernel) error {
 	crash.At("hostnet.close.before")
-	br, err := h.findBridge(links)
+	s, err := h.devices(k.links)
+	if err != nil {
+		return err
+	}
+	discard, err := h.newDiscard(k.links, s)
+	if err != nil {
+		return err
+	}
+	taps := make(chan error, 1)
+	go func() { taps <- discard.do() }()
+	br, err := h.findBridge(k.links)
 	if err == nil && br != nil {
-		err = removeBridge(links, br)
+		err = removeBridge(k.links, br)
 	}
+	err = errors.Join(err, <-taps)
 	crash.At("hostnet.close.bridge")
-	r, rerr := h.newRules()
-	if rerr != nil {
-		return errors.Join(err, rerr)
-	}
-	t, rerr := r.look()
+	t, rerr := k.rules.look()
 	if rerr == nil {
-		r.removeAll(t)
-		rerr = r.commit()
+		k.rules.removeAll(t)
+		rerr = k.rules.commit()
 	}
 	crash.At("hostnet.close.after")
 	return errors.Join(err, rerr)

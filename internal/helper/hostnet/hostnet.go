@@ -1,14 +1,21 @@
 // Package hostnet gives VMs taps on a bridge, behind rules of the kernel's: the verbs of networks that only root can do.
 //
-// They are the whole of what a caller can ask of it: Attach, Open, Detach, Sweep, List and Denials; and for the names of VMs
-// ListenNames, TellResolved and LookNames. Attach takes a VM's id, its slot and what it may reach, never a name. Every name
-// on the host is worked out of the installation's id, the VM's id and its slot, so nothing needs to be remembered: after a
-// crash, what is there is found by its name. What bears another installation's id, or none, is never touched.
+// They are the whole of what a caller can ask of it: Attach, Open, Detach, Recycle, Prepare, Sweep, List and Denials; and for
+// the names of VMs ListenNames, TellResolved and LookNames. Attach takes a VM's id, its slot and what it may reach, never a
+// name. Every name on the host is worked out of the installation's id, the VM's id and its slot, so nothing needs to be
+// remembered: after a crash, what is there is found by its name. What bears another installation's id, or none, is never
+// touched.
 //
 // There are, for an installation that has any VM attached: a bridge with the gateway's address, and two nftables tables,
 // one for frames and one for packets. For each VM: a tap, which is a port of the bridge and isolated from the others, its
 // neighbour entry, and its chains, elements of sets and names of groups in the tables. A VM's rules are there before its
-// tap is up, and its tap is gone before they are; they change in one transaction, which the kernel takes whole or not.
+// tap is up, and its tap is down before they go; they change in one transaction, which the kernel takes whole or not.
+//
+// What the kernel takes long for is kept out of the way of Attach and Detach. It waits for all its processors before it
+// frees a device or a rule: some 15 ms. So Detach leaves the tap, down and renamed, to Recycle, which removes it, and which
+// nothing waits for; a VM that gets the slot before that, gets another tap. Attach changes nothing that is there for other
+// VMs, and takes a tap that Prepare has made, if there is one: what the host's own programs do to new devices is done then.
+// Taps that no VM has are down, and no rules let anything through them. With the last VM they go, before Detach returns.
 package hostnet
 
 import (
@@ -62,6 +69,8 @@ type Found struct {
 	Ports  []Port
 	Bridge string   // its name, "" for none
 	Tables []string // "bridge NAME" and "ip NAME"
+	Spare  []string // taps that are ready for the next VMs
+	Left   []string // taps that were taken from their VMs
 }
 
 func (h *Host) check(id model.VMID) error {

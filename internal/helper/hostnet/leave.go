@@ -13,9 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// leftPrefix begins the name of a tap that is nobody's any more but its VMM's.
-const leftPrefix = "bx"
-
 // leave takes a tap from under its VMM, as far as that bears it: a tap that is gone is an error without end to whoever waits
 // for its frames, and a VMM would do nothing else from then on. So it is cut off, and goes when the VMM ends.
 func leave(links *netlink.Handle, tap netlink.Link) error {

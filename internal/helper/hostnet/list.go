@@ -6,10 +6,18 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"banger/internal/model"
 )
+
+// seen is all that there is of an installation, with the kernel's links for it.
+type seen struct {
+	Found
+	tables tables
+	taps   map[int]*netlink.Tuntap // by slot
+	spares map[int]*netlink.Tuntap // by number
+	left   map[int]*netlink.Tuntap // by the slot that they had; those that go by themselves are not among them
+}
 
 // List tells what there is of this installation's, whole or not.
 func (h *Host) List(ctx context.Context) (Found, error) {
@@ -20,16 +28,16 @@ func (h *Host) List(ctx context.Context) (Found, error) {
 	if !h.o.Instance.Valid() {
 		return Found{}, nil // an installation without an id has made nothing
 	}
-	links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	k, err := h.kernel()
 	if err != nil {
 		return fail(err)
 	}
-	defer links.Close()
-	found, err := h.found(links)
+	defer k.close()
+	s, err := h.look(k)
 	if err != nil {
 		return fail(err)
 	}
-	return found, nil
+	return s.Found, nil
 }
 
 // Visible is what anybody can see of this installation's: its devices, and not its rules.
@@ -37,62 +45,78 @@ func (h *Host) Visible(ctx context.Context) (Found, error) {
 	if err := ctx.Err(); err != nil || !h.o.Instance.Valid() {
 		return Found{}, err
 	}
-	links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	links, err := handle(ctx)
 	if err != nil {
 		return Found{}, err
 	}
 	defer links.Close()
-	return h.devices(links)
+	s, err := h.devices(links)
+	return s.Found, err
 }
 
 // devices are the bridge and the taps.
-func (h *Host) devices(links *netlink.Handle) (Found, error) {
-	var f Found
+func (h *Host) devices(links *netlink.Handle) (seen, error) {
+	s := seen{taps: map[int]*netlink.Tuntap{}, spares: map[int]*netlink.Tuntap{}, left: map[int]*netlink.Tuntap{}}
 	if _, err := h.findBridge(links); err != nil {
-		return f, err // what is there is not this installation's
+		return s, err // what is there is not this installation's
 	}
 	all, err := whole(links.LinkList)
 	if err != nil {
-		return f, err
+		return s, err
 	}
 	for _, l := range all {
-		slot, ours := h.slotOf(l.Attrs().Name)
-		switch {
-		case l.Attrs().Name == h.bridge() && l.Type() == "bridge":
-			f.Bridge = l.Attrs().Name
-		case ours && l.Type() == "tuntap":
-			f.Ports = append(f.Ports, Port{
-				ID: ownerOfAlias(l.Attrs().Alias), Slot: slot, Tap: l.Attrs().Name,
-				MAC: model.HardwareAddress(h.o.Instance, slot), MTU: l.Attrs().MTU,
-			})
+		if l.Attrs().Name == h.bridge() && l.Type() == "bridge" {
+			s.Bridge = l.Attrs().Name
+		}
+		if tap, ok := l.(*netlink.Tuntap); ok {
+			h.see(&s, tap)
 		}
 	}
-	return f, nil
+	return s, nil
 }
 
-func (h *Host) found(links *netlink.Handle) (Found, error) {
-	f, err := h.devices(links)
-	if err != nil {
-		return f, err
+// see adds a tap, if it is this installation's.
+func (h *Host) see(s *seen, tap *netlink.Tuntap) {
+	name := tap.Attrs().Name
+	if slot, left := h.leftOf(name); left && !tap.NonPersist {
+		s.left[slot] = tap
+		s.Left = append(s.Left, name)
+		return
 	}
-	r, err := h.newRules()
-	if err != nil {
-		return f, err
+	slot, ours := h.slotOf(name)
+	switch {
+	case !ours:
+	case slot > MaxSlot:
+		s.spares[slot] = tap
+		s.Spare = append(s.Spare, name)
+	default:
+		s.taps[slot] = tap
+		s.Ports = append(s.Ports, Port{
+			ID: ownerOfAlias(tap.Attrs().Alias), Slot: slot, Tap: name,
+			MAC: model.HardwareAddress(h.o.Instance, slot), MTU: tap.Attrs().MTU,
+		})
 	}
-	t, err := r.look()
+}
+
+// look also reads the tables.
+func (h *Host) look(k *kernel) (seen, error) {
+	s, err := h.devices(k.links)
 	if err != nil {
-		return f, err
+		return s, err
 	}
-	f.Tables = t.names
-	for _, c := range t.chains {
+	if s.tables, err = k.rules.look(); err != nil {
+		return s, err
+	}
+	s.Tables = s.tables.names
+	for _, c := range s.tables.chains {
 		// One whose alias is not written yet is known by the rules that were made before it.
-		at := slices.IndexFunc(f.Ports, func(p Port) bool { return p.Slot == c.slot && (p.ID == c.id || p.ID == "") })
+		at := slices.IndexFunc(s.Ports, func(p Port) bool { return p.Slot == c.slot && (p.ID == c.id || p.ID == "") })
 		if at < 0 {
-			at = len(f.Ports)
-			f.Ports = append(f.Ports, Port{ID: c.id, Slot: c.slot})
+			at = len(s.Ports)
+			s.Ports = append(s.Ports, Port{ID: c.id, Slot: c.slot})
 		}
-		f.Ports[at].ID, f.Ports[at].Ruled = c.id, true
+		s.Ports[at].ID, s.Ports[at].Ruled = c.id, true
 	}
-	slices.SortFunc(f.Ports, func(a, b Port) int { return strings.Compare(string(a.ID), string(b.ID)) })
-	return f, nil
+	slices.SortFunc(s.Ports, func(a, b Port) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	return s, nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"banger/internal/model"
+	"banger/internal/version"
 )
 
 // The beginnings of the devices' names. A device's name has at most 15 bytes: those of root's installations have the
@@ -35,6 +36,10 @@ const rangeBits = 22
 // MaxSlot is the last one that has an address: the first of the range is nobody's, the next the gateway's, the last
 // everybody's.
 const MaxSlot = 1<<(32-rangeBits) - 3
+
+// spares is how many taps are kept ready for the next VMs. They have the numbers after MaxSlot, for which there still are
+// names.
+const spares = 2
 
 func (h *Host) bridge() string { return bridgePrefix + h.mark() }
 
@@ -68,7 +73,8 @@ func isBridge(name string) bool {
 	return user || root && model.InstanceID(instance).Valid()
 }
 
-// tap is the VM's device, as ip-link(8) shows it. Which VM has the slot its alias tells.
+// tap is the VM's device, as ip-link(8) shows it. Which VM has the slot its alias tells; those after MaxSlot are nobody's
+// yet.
 func (h *Host) tap(slot int) string {
 	if h.o.UID == 0 {
 		return h.taps() + strconv.Itoa(slot)
@@ -78,6 +84,19 @@ func (h *Host) tap(slot int) string {
 
 // taps is what the names of all the installation's taps begin with, and no other's.
 func (h *Host) taps() string { return tapPrefix + h.mark() }
+
+// leftPrefix begins the name of a tap that is no VM's any more, in place of tapPrefix.
+const leftPrefix = "bx"
+
+// left is the name of a slot's tap that was taken from its VM.
+func (h *Host) left(slot int) string { return leftPrefix + strings.TrimPrefix(h.tap(slot), tapPrefix) }
+
+// leftOf is the slot of a tap with such a name.
+func (h *Host) leftOf(name string) (int, bool) {
+	rest, left := strings.CutPrefix(name, leftPrefix)
+	slot, ours := h.slotOf(tapPrefix + rest)
+	return slot, left && ours
+}
 
 // slotOf is the slot whose tap has the name, if it is one of this installation's.
 func (h *Host) slotOf(name string) (int, bool) {
@@ -92,7 +111,7 @@ func (h *Host) slotOf(name string) (int, bool) {
 			slot = int(binary.BigEndian.Uint16(data)) >> 6
 		}
 	}
-	return slot, err == nil && slot > 0 && slot <= MaxSlot && h.tap(slot) == name
+	return slot, err == nil && slot > 0 && slot <= MaxSlot+spares && h.tap(slot) == name
 }
 
 // alias is what the VM's tap says of itself.
@@ -135,6 +154,19 @@ const (
 func chainOf(kind string, id model.VMID, slot int) string {
 	return kind + "-" + string(id) + "-" + strconv.Itoa(slot)
 }
+
+// notePrefix begins the name of a chain without rules, which notes how what all VMs share was made.
+const notePrefix = "made-"
+
+// note is the one of what this program makes: another version may make something else.
+func (h *Host) note(part netip.Prefix) string {
+	sum := sha256.Sum256([]byte("banger rules " + version.Version + " " + part.String()))
+	return notePrefix + letters.EncodeToString(sum[:])[:noteLength]
+}
+
+const noteLength = 12
+
+func isNote(chain string) bool { return strings.HasPrefix(chain, notePrefix) }
 
 // groupPrefix begins the name of the set of a group's addresses.
 const groupPrefix = "group-"

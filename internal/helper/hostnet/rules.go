@@ -31,7 +31,7 @@ const (
 
 const dnsPort = 53
 
-// rules are an installation's tables in one transaction that is being put together.
+// rules are an installation's tables, with the transaction that is being put together. To be closed.
 type rules struct {
 	*nftables.Conn
 	h      *Host
@@ -39,11 +39,12 @@ type rules struct {
 	ip     *nftables.Table
 	maps   map[string]*nftables.Set
 	sets   uint32 // how many sets the transaction makes
+	seen   *tables
 	err    error
 }
 
 func (h *Host) newRules() (*rules, error) {
-	conn, err := nftables.New()
+	conn, err := nftables.New(nftables.AsLasting())
 	if err != nil {
 		return nil, err
 	}
@@ -54,12 +55,22 @@ func (h *Host) newRules() (*rules, error) {
 	}, nil
 }
 
-// commit has the kernel take the transaction, whole or not at all.
+func (r *rules) close() {
+	closeLater(r.closeNow)
+}
+
+func (r *rules) closeNow() { _ = r.CloseLasting() }
+
+// commit has the kernel take the transaction, whole or not at all. Another one may follow.
 func (r *rules) commit() error {
 	if r.err != nil {
 		return r.err
 	}
 	err := r.Flush()
+	r.maps, r.sets, r.seen = map[string]*nftables.Set{}, 0, nil
+	if err != nil {
+		_ = r.CloseLasting() // what it has left to say is not the answer to anything; from here on there are others
+	}
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
 		return model.Errorf(model.ErrUnsupported, "the kernel did not take the rules, of which it may lack a kind: %w; "+
 			"try: modprobe -a nft_ct nft_connlimit nft_fib_ipv4 nft_masq nft_nat nft_reject_ipv4", err)
@@ -107,19 +118,30 @@ func (r *rules) fill(c *nftables.Chain, all [][]expr.Any) {
 	}
 }
 
-// shared makes what all VMs share, or makes it whole again.
-func (r *rules) shared(part netip.Prefix) {
+// shared makes what all VMs share, or makes it whole again, and notes that it is.
+func (r *rules) shared(t tables, part netip.Prefix) {
 	r.AddTable(r.frames)
 	r.AddTable(r.ip)
+	r.newMaps()
+	for _, c := range t.notes {
+		if c.Name != r.h.note(part) {
+			r.DelChain(c)
+		}
+	}
+	r.AddChain(&nftables.Chain{Table: r.ip, Name: r.h.note(part)})
+	r.sharedFrames()
+	r.sharedKinds()
+	r.sharedPaths(part)
+	r.sharedHooks(part)
+}
+
+// newMaps makes the maps where they are not there, and has them known to the transaction.
+func (r *rules) newMaps() {
 	r.newMap(r.frames, mapPorts, nftables.TypeIFName, nftables.TypeVerdict)
 	r.newMap(r.ip, mapGuests, nftables.TypeIPAddr, nftables.TypeVerdict)
 	r.newMap(r.ip, mapPeers, nftables.TypeIPAddr, nftables.TypeVerdict)
 	r.newMap(r.ip, mapDenied, nftables.TypeIPAddr, nftables.TypeVerdict)
 	r.newMap(r.ip, mapResolvers, nftables.TypeIPAddr, nftables.TypeIPAddr)
-	r.sharedFrames()
-	r.sharedKinds()
-	r.sharedPaths(part)
-	r.sharedHooks(part)
 }
 
 // sharedFrames is what may come from a tap, and go to one, at all: what the VM's own chain lets through. A tap without

@@ -19,6 +19,7 @@ type tables struct {
 	family []*nftables.Table
 	chains []chain
 	sets   []set
+	notes  []*nftables.Chain // that what all VMs share is there: see Host.note
 }
 
 // chain is one of a VM.
@@ -34,8 +35,19 @@ type set struct {
 	elements []nftables.SetElement
 }
 
-// look reads the tables.
-func (r *rules) look() (t tables, err error) {
+// look reads the tables, once for all the time until they are changed.
+func (r *rules) look() (tables, error) {
+	if r.seen == nil {
+		t, err := r.read()
+		if err != nil {
+			return t, err
+		}
+		r.seen = &t
+	}
+	return *r.seen, nil
+}
+
+func (r *rules) read() (t tables, err error) {
 	for _, own := range []*nftables.Table{r.frames, r.ip} {
 		all, err := tablesOf(r.Conn, own.Family)
 		if err != nil {
@@ -54,8 +66,13 @@ func (r *rules) look() (t tables, err error) {
 			return t, err
 		}
 		for _, c := range chains {
-			if id, slot, ok := ownerOfChain(c.Name); ok && c.Table.Name == own.Name {
+			if c.Table.Name != own.Name {
+				continue
+			}
+			if id, slot, ok := ownerOfChain(c.Name); ok {
 				t.chains = append(t.chains, chain{&nftables.Chain{Name: c.Name, Table: own}, id, slot})
+			} else if isNote(c.Name) {
+				t.notes = append(t.notes, &nftables.Chain{Name: c.Name, Table: own})
 			}
 		}
 		sets, err := r.GetSets(own)
@@ -84,6 +101,16 @@ func tablesOf(conn *nftables.Conn, family nftables.TableFamily) ([]*nftables.Tab
 		return nil, nil
 	}
 	return all, err
+}
+
+// shared says whether what all VMs share is there, as this program makes it, so that it need not be made again.
+func (t tables) shared(note string) bool {
+	return len(t.family) == 2 && slices.ContainsFunc(t.notes, func(c *nftables.Chain) bool { return c.Name == note })
+}
+
+// grouped says whether there is any group.
+func (t tables) grouped() bool {
+	return slices.ContainsFunc(t.sets, func(s set) bool { return isGroup(s.Name) })
 }
 
 // slots are those that a VM has chains by.

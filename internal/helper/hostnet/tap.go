@@ -53,28 +53,27 @@ func keepTap(name string, uid int) error {
 	return errors.Join(cerr, err)
 }
 
-// findTap returns the tap of a slot, nil when there is none.
-func (h *Host) findTap(links *netlink.Handle, slot int) (netlink.Link, error) {
-	l, err := links.LinkByName(h.tap(slot))
+// findTap returns the tap of that name, nil when there is none.
+func findTap(links *netlink.Handle, name string) (netlink.Link, error) {
+	l, err := links.LinkByName(name)
 	switch {
 	case isNoLink(err):
 		return nil, nil
 	case err != nil:
 		return nil, err
 	case l.Type() != "tuntap":
-		return nil, model.Errorf(model.ErrExists, "%s is a %s and not banger's", h.tap(slot), l.Type())
+		return nil, model.Errorf(model.ErrExists, "%s is a %s and not banger's", name, l.Type())
 	}
 	return l, nil
 }
 
-// plug makes a tap, which is down, a port of the bridge: nothing of another port comes to it, and it gets no frame that is
-// not the guest's. Whose it is, is written on it.
-func (h *Host) plug(links *netlink.Handle, tap, br netlink.Link, id model.VMID, slot int, address netip.Addr) error {
+// settle makes a tap, which is down, a port of the bridge: nothing of another port comes to it, and it gets no frame that
+// is not its guest's.
+func settle(links *netlink.Handle, tap, br netlink.Link) error {
 	if err := quiet(tap.Attrs().Name); err != nil {
 		return err
 	}
-	mac := model.HardwareAddress(h.o.Instance, slot)
-	if err := errors.Join(links.LinkSetAlias(tap, h.alias(id)), links.LinkSetMTU(tap, br.Attrs().MTU)); err != nil {
+	if err := links.LinkSetMTU(tap, br.Attrs().MTU); err != nil {
 		return err
 	}
 	if tap.Attrs().MasterIndex != br.Attrs().Index {
@@ -86,6 +85,14 @@ func (h *Host) plug(links *netlink.Handle, tap, br netlink.Link, id model.VMID, 
 		links.LinkSetIsolated(tap, true),
 		links.LinkSetLearning(tap, false),
 		links.LinkSetFlood(tap, false),
+	)
+}
+
+// assign gives a tap that is settled to a VM. Whose it is, is written on it.
+func (h *Host) assign(links *netlink.Handle, tap, br netlink.Link, id model.VMID, slot int, address netip.Addr) error {
+	mac := model.HardwareAddress(h.o.Instance, slot)
+	return errors.Join(
+		links.LinkSetAlias(tap, h.alias(id)),
 		links.NeighSet(&netlink.Neigh{
 			LinkIndex: tap.Attrs().Index, Family: unix.AF_BRIDGE, Flags: unix.NTF_MASTER, State: unix.NUD_NOARP, HardwareAddr: mac,
 		}),
@@ -100,13 +107,10 @@ func neighbour(br netlink.Link, address netip.Addr, mac net.HardwareAddr) *netli
 	}
 }
 
-// unplug takes a tap down, and away: from then on nothing comes from its guest.
+// unplug takes a tap down, and away: from then on nothing comes from its guest. The kernel takes its time for the latter.
 func unplug(links *netlink.Handle, tap netlink.Link) error {
 	if err := links.LinkSetDown(tap); err != nil && !isNoLink(err) {
 		return err
 	}
-	if err := links.LinkDel(tap); err != nil && !isNoLink(err) {
-		return err
-	}
-	return nil
+	return ignoreNoLink(links.LinkDel(tap))
 }

@@ -57,6 +57,11 @@ func (Users) Release(ctx context.Context) error {
 	}
 	var errs []error
 	for _, l := range found {
+		if isLeft(l) { // in the way of the names of those that are left next
+			errs = append(errs, unplug(links, l))
+		}
+	}
+	for _, l := range found {
 		if inUse(l) {
 			errs = append(errs, leave(links, l))
 		}
@@ -90,7 +95,14 @@ func handle(ctx context.Context) (*netlink.Handle, error) {
 	return netlink.NewHandle(unix.NETLINK_ROUTE)
 }
 
-// usersLinks are the bridges and taps that bear the mark of an ordinary user.
+// isLeft says whether a tap was taken from its VM, and waits to be removed.
+func isLeft(l netlink.Link) bool {
+	tap, ok := l.(*netlink.Tuntap)
+	_, left := userOf(l.Attrs().Name, leftPrefix, slotLength)
+	return ok && left && !tap.NonPersist
+}
+
+// usersLinks are the bridges and taps that bear the mark of an ordinary user, but those taps that go by themselves.
 func usersLinks(links *netlink.Handle) ([]netlink.Link, error) {
 	all, err := whole(links.LinkList)
 	if err != nil {
@@ -100,7 +112,7 @@ func usersLinks(links *netlink.Handle) ([]netlink.Link, error) {
 		name := l.Attrs().Name
 		_, bridge := userOf(name, bridgePrefix, 0)
 		_, tap := userOf(name, tapPrefix, slotLength)
-		return (!bridge || l.Type() != "bridge") && (!tap || l.Type() != "tuntap")
+		return (!bridge || l.Type() != "bridge") && (!tap || l.Type() != "tuntap") && !isLeft(l)
 	}), nil
 }
 

@@ -1,6 +1,7 @@
 package hostnet
 
 import (
+	"context"
 	"errors"
 	"os"
 	"strings"
@@ -18,10 +19,18 @@ func TestNamesAreOneUsersAlone(t *testing.T) {
 	seen := map[string]int{}
 	for _, uid := range []int{0, 1, 2, 1000, 1001, 65534, 1 << 30, 1<<32 - 2} {
 		h := New(Options{Instance: instance, UID: uid})
-		for slot := range MaxSlot + 1 {
+		for slot := range MaxSlot + spares + 1 {
 			name := h.tap(slot)
 			if slot == 0 {
 				name = h.bridge()
+			} else if left := h.left(slot); len(left) > 15 || seen[left] != 0 {
+				t.Fatalf("%s is of the users %d and %d", left, seen[left], uid)
+			} else if got, ok := h.leftOf(left); !ok || got != slot {
+				t.Fatalf("%s of %d had the slot %d, %t, want %d", left, uid, got, ok, slot)
+			} else if _, ok := h.leftOf(name); ok {
+				t.Fatalf("%s is left", name)
+			} else {
+				seen[left] = uid
 			}
 			if other, there := seen[name]; there || len(name) > 15 {
 				t.Fatalf("%s is of the users %d and %d", name, other, uid)
@@ -77,8 +86,12 @@ func TestAUsersNetworksGoWithTheHelper(t *testing.T) {
 	before := h.listing(t)
 	const uid = 54321
 	user := New(Options{Instance: root.o.Instance, UID: uid})
-	mine := h.attach(t, user, 1, "public", internet)
+	gone := model.NewVMID()
+	h.set(t, user, gone, 1, "public", "")
 	h.set(t, user, model.NewVMID(), 2, "group:a", "")
+	h.call(t, user.Prepare)
+	h.call(t, func(ctx context.Context) error { return user.Detach(ctx, gone) })
+	mine := h.attach(t, user, 1, "public", internet)
 	h.set(t, New(Options{Instance: model.NewInstanceID(), UID: uid + 1}), model.NewVMID(), MaxSlot, "none", "")
 	h.do(func() {
 		half := New(Options{Instance: model.NewInstanceID(), UID: uid})
@@ -105,7 +118,7 @@ func TestAUsersNetworksGoWithTheHelper(t *testing.T) {
 			t.Errorf("%d are in use, %v", n, err)
 		}
 		seen, err := user.Visible(t.Context())
-		if err != nil || len(seen.Ports) != 2 || seen.Bridge != user.bridge() || len(seen.Tables) != 0 {
+		if err != nil || len(seen.Ports) != 2 || len(seen.Spare) != spares-1 || len(seen.Left) != 1 || seen.Bridge != user.bridge() || len(seen.Tables) != 0 {
 			t.Errorf("anybody sees %+v, %v", seen, err)
 		}
 		for range 2 {

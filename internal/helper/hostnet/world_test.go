@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if instance := os.Getenv(instanceVariable); instance != "" {
-		os.Exit(attachAndDetach(New(Options{Instance: model.InstanceID(instance)}), model.VMID(os.Getenv(vmVariable))))
+		os.Exit(passEveryPoint(New(Options{Instance: model.InstanceID(instance)}), strings.Fields(os.Getenv(vmVariable))))
 	}
 	os.Exit(testenv.OwnNetwork(m))
 }
@@ -32,22 +32,34 @@ func TestMain(m *testing.M) {
 // Environment of the test program run again as what is killed.
 const (
 	instanceVariable = "BANGER_TEST_INSTANCE"
-	vmVariable       = "BANGER_TEST_VM"
+	vmVariable       = "BANGER_TEST_VM" // two of them
 )
 
-// attachAndDetach passes every point, and ends with what is no success in any case.
-func attachAndDetach(h *Host, id model.VMID) int {
+// passEveryPoint does all that there is to do, and ends with what is no success in any case.
+func passEveryPoint(h *Host, ids []string) int {
+	ctx, first, second := context.Background(), model.VMID(ids[0]), model.VMID(ids[1])
 	policy, err := model.ParsePolicy("public,group:a")
 	if err != nil {
 		return 2
 	}
-	if _, err := h.Attach(context.Background(), id, 1, Rules{Policy: policy, Resolver: netip.MustParseAddr(internet)}); err != nil {
-		return 3
+	attach := func(id model.VMID, slot int) error {
+		_, err := h.Attach(ctx, id, slot, Rules{Policy: policy, Resolver: netip.MustParseAddr(internet)})
+		return err
 	}
-	if err := h.Detach(context.Background(), id); err != nil {
-		return 4
+	for i, do := range []func() error{
+		func() error { return attach(first, 1) },
+		func() error { return h.Prepare(ctx) },
+		func() error { return attach(second, 2) },
+		func() error { return h.Detach(ctx, second) },
+		func() error { return h.Recycle(ctx) },
+		func() error { return h.Detach(ctx, first) },
+	} {
+		if err := do(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 3 + i
+		}
 	}
-	return 5
+	return 20
 }
 
 // space is a network namespace, in which functions are run.
@@ -298,7 +310,7 @@ func (h host) installation(t *testing.T) *Host {
 			if err := n.Sweep(context.Background(), nil); err != nil {
 				t.Error(err)
 			}
-			if found, err := n.List(context.Background()); err != nil || len(found.Ports) != 0 || found.Bridge != "" || len(found.Tables) != 0 {
+			if found, err := n.List(context.Background()); err != nil || len(found.Ports)+len(found.Tables)+len(found.Spare)+len(found.Left) != 0 || found.Bridge != "" {
 				t.Errorf("left: %+v, %v", found, err)
 			}
 		})

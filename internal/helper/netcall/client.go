@@ -107,6 +107,36 @@ func (c *Client) Sweep(ctx context.Context, keep map[model.VMID]bool) error {
 	return err
 }
 
+// Recycle is hostnet.Host's.
+func (c *Client) Recycle(ctx context.Context) error {
+	err := c.wire.Call(ctx, &helperv1.RecyclePortsRequest{}, &helperv1.RecyclePortsResponse{})
+	if errors.Is(err, wire.ErrAbsent) {
+		return c.unlessSeen(ctx, err, func(f hostnet.Found) bool { return len(f.Left) > 0 })
+	}
+	return err
+}
+
+// Prepare is hostnet.Host's.
+func (c *Client) Prepare(ctx context.Context) error {
+	err := c.wire.Call(ctx, &helperv1.PreparePortsRequest{}, &helperv1.PreparePortsResponse{})
+	if errors.Is(err, wire.ErrAbsent) {
+		return c.unlessSeen(ctx, err, func(f hostnet.Found) bool { return f.Bridge != "" })
+	}
+	return err
+}
+
+// unlessSeen is success when nobody sees that there is anything for a helper that is absent to do.
+func (c *Client) unlessSeen(ctx context.Context, absent error, something func(hostnet.Found) bool) error {
+	found, err := c.seen.Visible(ctx)
+	if err != nil {
+		return model.HostErrorf(err, "cannot look at the bridge")
+	}
+	if something(found) {
+		return absent
+	}
+	return nil
+}
+
 // without is success when nobody sees a port that was to be taken away by a helper that is absent.
 func (c *Client) without(ctx context.Context, absent error, goes func(hostnet.Port) bool) error {
 	found, err := c.seen.Visible(ctx)
@@ -134,6 +164,7 @@ func (c *Client) List(ctx context.Context) (hostnet.Found, error) {
 			return hostnet.Found{}, err
 		}
 		found.Bridge, found.Tables = answer.GetBridge(), answer.GetTables()
+		found.Spare, found.Left = answer.GetSpare(), answer.GetLeft()
 		for _, p := range answer.GetPorts() {
 			found.Ports, request.After = append(found.Ports, fromWire(p)), &helperv1.Port{Vm: p.GetVm(), Slot: p.GetSlot()}
 		}

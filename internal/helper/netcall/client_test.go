@@ -59,6 +59,10 @@ func (a answers) Sweep(_ context.Context, keep map[model.VMID]bool) error {
 	return a.err
 }
 
+func (a answers) Recycle(context.Context) error { return a.err }
+
+func (a answers) Prepare(context.Context) error { return a.err }
+
 func (a answers) List(context.Context) (hostnet.Found, error) {
 	found := a.found
 	found.Ports = slices.Clone(found.Ports)
@@ -130,6 +134,7 @@ func TestListsHaveNoLimit(t *testing.T) {
 		}
 		if n > 0 {
 			want.Bridge, want.Tables = "bb_x", []string{"bridge x", "ip x"}
+			want.Spare, want.Left = []string{"bt_y", "bt_z"}, []string{"bx_x"}
 		}
 		a := answers{found: want, kept: &sync.Map{}}
 		c := client(t, a)

@@ -4,6 +4,7 @@ package netcall_test
 
 import (
 	"errors"
+	"fmt"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -19,8 +20,9 @@ import (
 func TestKilledAtAnyPoint(t *testing.T) {
 	t.Parallel()
 	needNetwork(t)
-	points := []string{
-		"helper.call.before#1", "helper.call.after#1", "helper.call.before#2", "helper.call.after#2", "helper.call.before#3", "helper.call.after#3",
+	var points []string
+	for n := 1; n <= calls; n++ {
+		points = append(points, fmt.Sprintf("helper.call.before#%d", n), fmt.Sprintf("helper.call.after#%d", n))
 	}
 	for _, p := range crash.Points() {
 		if strings.HasPrefix(p, "hostnet.") {
@@ -33,20 +35,20 @@ func TestKilledAtAnyPoint(t *testing.T) {
 			l, path := listen(t)
 			t.Cleanup(func() { _ = l.Close() })
 			helper := apart(t, l, crash.Env+"="+point)
-			c, id := netcall.New(path, model.NewInstanceID()), model.NewVMID()
-			killed(t, helper, use(t, c, id))
+			c, ids := netcall.New(path, model.NewInstanceID()), [2]model.VMID{model.NewVMID(), model.NewVMID()}
+			killed(t, helper, use(t, c, ids))
 			next := apart(t, l)
 			t.Cleanup(func() { kill(next) })
-			if err := use(t, c, id); err != nil {
+			if err := use(t, c, ids); err != nil {
 				t.Error(err)
 			}
 			nothingLeft(t, c)
 
 			// Killed once more, and then only swept.
-			swept, id := netcall.New(path, model.NewInstanceID()), model.NewVMID()
+			swept := netcall.New(path, model.NewInstanceID())
 			kill(next)
 			helper = apart(t, l, crash.Env+"="+point)
-			killed(t, helper, use(t, swept, id))
+			killed(t, helper, use(t, swept, ids))
 			last := apart(t, l)
 			t.Cleanup(func() { kill(last) })
 			if err := swept.Sweep(t.Context(), nil); err != nil {
@@ -57,20 +59,37 @@ func TestKilledAtAnyPoint(t *testing.T) {
 	}
 }
 
-// use asks for each verb that changes something, in turn.
-func use(t *testing.T, c *netcall.Client, id model.VMID) error {
+// calls is how many use makes.
+const calls = 7
+
+// use asks for each verb that changes something, in an order in which all that they do is done.
+func use(t *testing.T, c *netcall.Client, ids [2]model.VMID) error {
 	t.Helper()
-	if _, err := c.Attach(t.Context(), id, 1, policy(t, "public,group:a")); err != nil {
-		return err
+	for i, id := range ids {
+		if _, err := c.Attach(t.Context(), id, i+1, policy(t, "public,group:a")); err != nil {
+			return err
+		}
+		if i > 0 {
+			break // it has taken a tap that was ready
+		}
+		if err := c.Prepare(t.Context()); err != nil {
+			return err
+		}
 	}
-	tap, err := c.Open(t.Context(), id)
+	tap, err := c.Open(t.Context(), ids[1])
 	if err != nil {
 		return err
 	}
 	if err := tap.Close(); err != nil {
 		return err
 	}
-	return c.Detach(t.Context(), id)
+	if err := c.Detach(t.Context(), ids[1]); err != nil {
+		return err
+	}
+	if err := c.Recycle(t.Context()); err != nil {
+		return err
+	}
+	return c.Detach(t.Context(), ids[0])
 }
 
 // killed fails unless a helper was, and its caller heard of it.

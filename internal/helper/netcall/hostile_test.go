@@ -56,6 +56,10 @@ func (g guarded) Sweep(ctx context.Context, keep map[model.VMID]bool) error {
 	return g.note(g.Host.Sweep(ctx, keep))
 }
 
+func (g guarded) Recycle(ctx context.Context) error { return g.note(g.Host.Recycle(ctx)) }
+
+func (g guarded) Prepare(ctx context.Context) error { return g.note(g.Host.Prepare(ctx)) }
+
 // call is one that somebody hostile makes: bytes, with descriptors.
 type call struct {
 	name  string
@@ -109,6 +113,11 @@ func malformed(t *testing.T) []call {
 			c.Verb = serve.Name(&helperv1.AttachPortRequest{})
 			c.Request = protowire.AppendBytes(protowire.AppendTag(c.GetRequest(), 3, protowire.BytesType), []byte{0xff, 0xfe})
 		}), nil, model.ErrInvalid},
+		{"slots for what takes none", changed(func(c *helperv1.Call) {
+			c.Verb = serve.Name(&helperv1.PreparePortsRequest{})
+			c.Request = []byte{0x08, 1}
+		}), nil, model.ErrInvalid},
+		{"a VM for what takes none", changed(func(c *helperv1.Call) { c.Verb = serve.Name(&helperv1.RecyclePortsRequest{}) }), nil, model.ErrInvalid},
 		{"a descriptor for what takes none", asking(t, fair, func(c *helperv1.Call) { c.Descriptors = 1 }), []*os.File{os.Stdin}, model.ErrInvalid},
 		{"a descriptor for what hands one over", asking(t, &helperv1.OpenTapRequest{Vm: someVM}, func(c *helperv1.Call) { c.Descriptors = 1 }), []*os.File{os.Stdin}, model.ErrInvalid},
 		{"a descriptor for what hands two over", asking(t, &helperv1.ListenNamesRequest{}, func(c *helperv1.Call) { c.Descriptors = 1 }), []*os.File{os.Stdin}, model.ErrInvalid},

@@ -125,7 +125,7 @@ func policy(t *testing.T, text string) hostnet.Rules {
 func nothingLeft(t *testing.T, c *netcall.Client) {
 	t.Helper()
 	found, err := c.List(context.Background()) // the test's own may have ended
-	if err != nil || found.Bridge != "" || len(found.Ports)+len(found.Tables) > 0 {
+	if err != nil || found.Bridge != "" || len(found.Ports)+len(found.Tables)+len(found.Spare)+len(found.Left) > 0 {
 		t.Errorf("left: %+v, %v", found, err)
 	}
 }

@@ -58,6 +58,11 @@ func (a alone) Sweep(context.Context, map[model.VMID]bool) error {
 	return nil
 }
 
+func (a alone) Prepare(context.Context) error {
+	defer a.enter()()
+	return nil
+}
+
 func TestChangesOfOneInstallationTakeTurns(t *testing.T) {
 	t.Parallel()
 	a := alone{t: t, at: &sync.Map{}, n: &atomic.Int64{}}
@@ -68,13 +73,13 @@ func TestChangesOfOneInstallationTakeTurns(t *testing.T) {
 	}))
 	clients := []*netcall.Client{netcall.New(socket, model.NewInstanceID()), netcall.New(socket, model.NewInstanceID())}
 	var wait sync.WaitGroup
-	const each, workers = 40, 10
+	const each, workers = 40, 12
 	for w := range workers {
 		wait.Go(func() {
 			for i := range each {
 				c, id := clients[i%2], model.NewVMID()
 				var err error
-				switch w % 5 {
+				switch w % 6 {
 				case 0:
 					_, err = c.Attach(context.Background(), id, 1, hostnet.Rules{})
 				case 1:
@@ -91,6 +96,8 @@ func TestChangesOfOneInstallationTakeTurns(t *testing.T) {
 					if at, err = c.ListenNames(context.Background()); err == nil {
 						err = errors.Join(at.UDP.Close(), at.TCP.Close())
 					}
+				case 5:
+					err = c.Prepare(context.Background())
 				}
 				if err != nil {
 					t.Error(err)
@@ -104,17 +111,40 @@ func TestChangesOfOneInstallationTakeTurns(t *testing.T) {
 	}
 }
 
-// slow is a host whose Detach waits until its context ends.
+// slow is a host whose Detach and Recycle wait until their context ends.
 type slow struct {
 	answers
 	began, ended chan struct{}
 }
 
-func (s slow) Detach(ctx context.Context, _ model.VMID) error {
+func (s slow) Detach(ctx context.Context, _ model.VMID) error { return s.wait(ctx) }
+
+func (s slow) Recycle(ctx context.Context) error { return s.wait(ctx) }
+
+func (s slow) wait(ctx context.Context) error {
 	close(s.began)
 	<-ctx.Done()
 	close(s.ended)
 	return ctx.Err()
+}
+
+// TestNobodyWaitsForRecycling has one that goes on while a VM is attached.
+func TestNobodyWaitsForRecycling(t *testing.T) {
+	t.Parallel()
+	s := slow{began: make(chan struct{}), ended: make(chan struct{})}
+	c := netcall.New(here(t, service(func(serve.Caller) netcall.Host { return s })), instance)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.Recycle(ctx) }()
+	<-s.began
+	if _, err := c.Attach(t.Context(), model.NewVMID(), 1, hostnet.Rules{}); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, model.ErrCanceled) {
+		t.Errorf("got %v, want ErrCanceled", err)
+	}
+	<-s.ended
 }
 
 // TestAVerbEndsWithItsCaller also has another call give up waiting for the turn, and a third that is of another installation.
@@ -155,6 +185,7 @@ func TestAnotherUserIsRefused(t *testing.T) {
 	_, lerr := c.List(t.Context())
 	for what, err := range map[string]error{
 		"attach": aerr, "open": oerr, "list": lerr, "detach": c.Detach(t.Context(), model.NewVMID()), "sweep": c.Sweep(t.Context(), nil),
+		"recycle": c.Recycle(t.Context()), "prepare": c.Prepare(t.Context()),
 	} {
 		if !errors.Is(err, model.ErrDenied) {
 			t.Errorf("%s: got %v, want ErrDenied", what, err)

@@ -14,13 +14,15 @@ import (
 	"banger/internal/model"
 )
 
-// Host has the verbs. Only those that change nothing are called while another is.
+// Host has the verbs. Only Recycle, and those that change nothing, are called while another is.
 type Host interface {
 	Problem() string
 	Attach(ctx context.Context, id model.VMID, slot int, want hostnet.Rules) (hostnet.Port, error)
 	Open(ctx context.Context, id model.VMID) (*os.File, error)
 	Detach(ctx context.Context, id model.VMID) error
 	Sweep(ctx context.Context, keep map[model.VMID]bool) error
+	Recycle(ctx context.Context) error
+	Prepare(ctx context.Context) error
 	List(ctx context.Context) (hostnet.Found, error)
 	Denials(ctx context.Context, id model.VMID) ([]hostnet.Denial, error)
 	Obstacles(ctx context.Context) ([]string, error)
@@ -38,10 +40,11 @@ const (
 	page          = 256 // ports that one answer tells of: a message holds them, whatever the names are
 	mostKept      = 2 * hostnet.MaxSlot
 	mostObstacles = 64 // of names of at most 600 bytes
+	mostLeft      = 256
 )
 
 // Verbs are the service's, done by what hosts gives for a caller. Changes of one installation wait for each other: they
-// share a bridge and tables.
+// share a bridge and tables. What is recycled is nobody's, and nobody waits for it.
 func Verbs(hosts func(serve.Caller) Host) []serve.Verb {
 	s := &service{hosts: hosts}
 	return []serve.Verb{
@@ -50,6 +53,8 @@ func Verbs(hosts func(serve.Caller) Host) []serve.Verb {
 		serve.Handing(s.open),
 		serve.On(0, s.detach),
 		serve.On(0, s.sweep),
+		serve.On(0, s.recycle),
+		serve.On(0, s.prepare),
 		serve.On(0, s.list),
 		serve.On(0, s.denials),
 		serve.On(0, s.obstacles),
@@ -136,6 +141,19 @@ func (s *service) sweep(ctx context.Context, c serve.Caller, r *helperv1.SweepPo
 	return &helperv1.SweepPortsResponse{}, s.hosts(c).Sweep(ctx, keep)
 }
 
+func (s *service) recycle(ctx context.Context, c serve.Caller, _ *helperv1.RecyclePortsRequest, _ []*os.File) (*helperv1.RecyclePortsResponse, error) {
+	return &helperv1.RecyclePortsResponse{}, s.hosts(c).Recycle(ctx)
+}
+
+func (s *service) prepare(ctx context.Context, c serve.Caller, _ *helperv1.PreparePortsRequest, _ []*os.File) (*helperv1.PreparePortsResponse, error) {
+	done, err := s.turns.Take(ctx, c.Instance)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return &helperv1.PreparePortsResponse{}, s.hosts(c).Prepare(ctx)
+}
+
 func (s *service) list(ctx context.Context, c serve.Caller, r *helperv1.ListPortsRequest, _ []*os.File) (*helperv1.ListPortsResponse, error) {
 	found, err := s.hosts(c).List(ctx)
 	if err != nil {
@@ -151,7 +169,10 @@ func (s *service) list(ctx context.Context, c serve.Caller, r *helperv1.ListPort
 		}
 		ports = ports[at:]
 	}
-	answer := &helperv1.ListPortsResponse{More: len(ports) > page, Bridge: found.Bridge, Tables: found.Tables}
+	answer := &helperv1.ListPortsResponse{
+		More: len(ports) > page, Bridge: found.Bridge, Tables: found.Tables,
+		Spare: found.Spare, Left: found.Left[:min(mostLeft, len(found.Left))],
+	}
 	for _, p := range ports[:min(page, len(ports))] {
 		answer.Ports = append(answer.Ports, toWire(p))
 	}

@@ -30,10 +30,14 @@ type Verbs interface {
 	Attach(ctx context.Context, id model.VMID, slot int, want hostnet.Rules) (hostnet.Port, error)
 	// Open opens the VM's tap, which nobody else may have open.
 	Open(ctx context.Context, id model.VMID) (*os.File, error)
-	// Detach takes the port away; that there is none is success.
+	// Detach takes the port away; that there is none is success. Unless it was the last, its tap is left to Recycle.
 	Detach(ctx context.Context, id model.VMID) error
 	// Sweep takes away all that is of no VM in keep.
 	Sweep(ctx context.Context, keep map[model.VMID]bool) error
+	// Recycle removes the taps that are left, which takes the kernel longest; nothing else waits for it.
+	Recycle(ctx context.Context) error
+	// Prepare has taps ready for the next VMs, while there is any.
+	Prepare(ctx context.Context) error
 	// List tells what there is of this installation's, whole or not.
 	List(ctx context.Context) (hostnet.Found, error)
 	// Obstacles tells of the rules of others that are in the way.
@@ -61,6 +65,7 @@ type Driver struct {
 	o     Options
 	names *names
 	told  tellings
+	pool  *pool
 }
 
 var (
@@ -76,12 +81,13 @@ func New(o Options) *Driver {
 	if o.Resolver == nil {
 		o.Resolver = hostResolver
 	}
-	return &Driver{o: o, names: newNames(o.Verbs, o.Log)}
+	return &Driver{o: o, names: newNames(o.Verbs, o.Log), pool: newPool(o.Verbs, o.Log)}
 }
 
-// Close ceases to answer for the VMs' names; the VMs, and their network, go on.
+// Close ceases to answer for the VMs' names, and ends what goes on in the background. The VMs, and their network, go on.
 func (d *Driver) Close() error {
 	d.names.close()
+	d.pool.close()
 	return nil
 }
 
@@ -123,6 +129,7 @@ func (d *Driver) Set(ctx context.Context, id model.VMID, s network.Spec) (networ
 	if asks(policy) {
 		want.Resolver = d.o.Resolver()
 	}
+	defer d.pool.tend()
 	port, err := d.o.Verbs.Attach(ctx, id, s.Slot, want)
 	if err != nil {
 		return network.Link{}, err
@@ -174,6 +181,7 @@ func (*Driver) Up(context.Context, model.VMID, model.Process) error { return nil
 func (d *Driver) Clear(ctx context.Context, id model.VMID, _ model.NetHandles) error {
 	d.names.remove(id)
 	d.told.keep(func(other model.VMID) bool { return other != id })
+	defer d.pool.tend()
 	return d.unlessNothing(ctx, d.o.Verbs.Detach(ctx, id))
 }
 
@@ -181,6 +189,7 @@ func (d *Driver) Clear(ctx context.Context, id model.VMID, _ model.NetHandles) e
 func (d *Driver) Sweep(ctx context.Context, keep map[model.VMID]bool) error {
 	d.names.keep(keep)
 	d.told.keep(func(id model.VMID) bool { return keep[id] })
+	defer d.pool.tend()
 	return d.unlessNothing(ctx, d.o.Verbs.Sweep(ctx, keep))
 }
 

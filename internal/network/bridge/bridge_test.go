@@ -111,11 +111,12 @@ func TestLeaks(t *testing.T) {
 	if _, err := d.Set(t.Context(), running.ID, network.Spec{Slot: 1, Kind: network.LinkTap, Policy: "none"}); err != nil {
 		t.Fatal(err)
 	}
+	d.pool.tasks.Wait()
 	if got := look(running); len(got) != 0 {
-		t.Errorf("a VM with its tap: %v", got)
+		t.Errorf("a VM with its tap, and taps that are ready: %v", got)
 	}
-	if got := look(); !slices.Equal(got, []string{"tap", "bridge", "table", "table"}) {
-		t.Errorf("a tap without its VM: %v", got)
+	if got := look(); !slices.Equal(got, []string{"tap", "tap", "tap", "bridge", "table", "table"}) {
+		t.Errorf("a tap without its VM, and two that are ready: %v", got)
 	}
 	if err := d.Clear(t.Context(), running.ID, model.NetHandles{}); err != nil {
 		t.Fatal(err)

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
+	"banger/internal/helper/hostnet"
 	"banger/internal/model"
 )
 
@@ -40,6 +42,9 @@ func (d *Driver) Leaks(ctx context.Context, vms []model.VM) ([]model.Leak, error
 			leaks = append(leaks, model.Leak{Kind: "row", What: string(v.ID), Why: "is of " + v.Name + ", which runs without its tap or its rules; run: banger daemon restart"})
 		}
 	}
+	if !needed {
+		leaks = append(leaks, idle(found)...)
+	}
 	if !needed && found.Bridge != "" {
 		leaks = append(leaks, model.Leak{Kind: "bridge", What: found.Bridge, Why: "is there for no VM that runs"})
 	}
@@ -49,6 +54,16 @@ func (d *Driver) Leaks(ctx context.Context, vms []model.VM) ([]model.Leak, error
 		}
 	}
 	return leaks, nil
+}
+
+// idle tells of taps that no VM has. While there is any VM, they are the pool's: some are ready for the next one, and some
+// wait to be removed, which the next change has done at the latest.
+func idle(found hostnet.Found) []model.Leak {
+	var leaks []model.Leak
+	for _, tap := range slices.Concat(found.Spare, found.Left) {
+		leaks = append(leaks, model.Leak{Kind: "tap", What: tap, Why: "is of no VM, and there is none that runs"})
+	}
+	return leaks
 }
 
 // CheckHost tells, where the bridge can be used, whether somebody else's rules are in its way.

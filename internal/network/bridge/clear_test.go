@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"testing"
 
 	"banger/internal/helper/hostnet"
@@ -18,6 +19,8 @@ type unable struct {
 
 func (u unable) Detach(context.Context, model.VMID) error         { return u.change }
 func (u unable) Sweep(context.Context, map[model.VMID]bool) error { return u.change }
+func (u unable) Recycle(context.Context) error                    { return u.change }
+func (u unable) Prepare(context.Context) error                    { return u.change }
 func (u unable) List(context.Context) (hostnet.Found, error)      { return u.found, u.list }
 
 // TestWhoMayNotMadeNothing forgives a daemon that may make no networks that it cannot take any away, and no other.
@@ -37,13 +40,16 @@ func TestWhoMayNotMadeNothing(t *testing.T) {
 		"a helper that does not answer": {unable{change: dead, list: dead}, dead},
 		"a failure":                     {unable{change: odd}, odd},
 	} {
-		d := New(Options{Verbs: c.unable})
+		d := New(Options{Verbs: c.unable, Log: slog.New(slog.DiscardHandler)})
 		for what, err := range map[string]error{
 			"clear": d.Clear(t.Context(), model.NewVMID(), model.NetHandles{}), "sweep": d.Sweep(t.Context(), nil),
 		} {
 			if !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
 				t.Errorf("%s: %s: got %v, want %v", name, what, err, c.want)
 			}
+		}
+		if err := d.Close(); err != nil {
+			t.Error(err)
 		}
 		leaks, err := d.Leaks(t.Context(), nil)
 		if want := c.list; errors.Is(want, model.ErrDenied) && (err != nil || len(leaks) > 0) || want == nil && err != nil || errors.Is(want, odd) && err == nil {
