@@ -33,6 +33,12 @@ func (k *kernel) close() {
 	k.rules.close()
 }
 
+// closeNow is for who may be asked often, and has nobody wait who waits for a VM: see closeLater.
+func (k *kernel) closeNow() {
+	k.links.Close()
+	_ = k.rules.CloseLasting()
+}
+
 // alone does what needs the kernel while nothing else of the installation is changed, unless bad is in the way.
 func (h *Host) alone(ctx context.Context, doing string, bad error, do func(*kernel) error) error {
 	return h.locked(ctx, doing, bad, func() error {

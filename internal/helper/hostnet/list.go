@@ -32,7 +32,7 @@ func (h *Host) List(ctx context.Context) (Found, error) {
 	if err != nil {
 		return fail(err)
 	}
-	defer k.close()
+	defer k.closeNow()
 	s, err := h.look(k)
 	if err != nil {
 		return fail(err)
