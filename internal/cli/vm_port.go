@@ -118,8 +118,8 @@ func newPorts(a *app, use string) *cobra.Command {
 		Long: `List the ports of a VM on the host: those that were published, and those that are there because something in the VM
 listens. Of a VM that does not run they are those that it will publish. Without a VM, list the ports of all that run.
 
-Nothing is published of a VM on a bridge of the host's, which is reached as it is: what listens in it is listed at its
-name, where that resolves, or at its address.`,
+A VM on a bridge of the host's is reached as it is: what listens in it and is not published is listed at its name, where
+that resolves, or at its address.`,
 		Example: `  banger vm ports
   banger vm ports box
   curl $(banger vm ports -q box)`,

@@ -30,7 +30,7 @@ func Shipped(h Host) Drivers {
 	probes := filepath.Join(h.Dirs.Cache, "probe")
 	speed := kvm.New(kvm.Options{Cache: probes, ReadOnly: h.ReadOnly, Log: h.Log})
 	packets := user.New(user.Options{Dirs: h.Dirs, Instance: h.Instance, Log: h.Log})
-	kernel := bridge.New(bridge.Options{Log: h.Log, Verbs: ports(h.Instance)})
+	kernel := bridge.New(bridge.Options{Log: h.Log, Verbs: ports(h.Instance), Publisher: packets})
 	return Drivers{
 		VMMs: []vmm.Driver{
 			firecracker.New(firecracker.Options{
@@ -53,7 +53,7 @@ func Shipped(h Host) Drivers {
 			// Where it is asked for, or nothing else goes with the VMM: it changes the host's own network.
 			kernel,
 		},
-		Close: func() error { return errors.Join(packets.Close(), kernel.Close()) },
+		Close: func() error { return errors.Join(kernel.Close(), packets.Close()) },
 	}
 }
 

@@ -135,7 +135,7 @@ func TestPortsFollowTheGuestAcrossDaemons(t *testing.T) {
 	h.stop(cmd)
 }
 
-// TestPortsOfAVMThatIsReachedAsItIs has listeners be listed where they are, and nothing be published for it.
+// TestPortsOfAVMThatIsReachedAsItIs has listeners be listed where they are, beside what is published.
 func TestPortsOfAVMThatIsReachedAsItIs(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
@@ -172,10 +172,26 @@ func TestPortsOfAVMThatIsReachedAsItIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	there()
-	if _, err := c.AddPort(t.Context(), v.ID, client.Port{GuestPort: 22, Protocol: "tcp"}); !errors.Is(err, client.ErrState) {
-		t.Errorf("a published one: %v", err)
+	// A published one takes the place of its listener, and gives it back; another does not.
+	free := freePort(t)
+	for _, p := range []client.Port{{GuestPort: 80, Protocol: "tcp"}, {HostIP: "0.0.0.0", HostPort: free, GuestPort: 22, Protocol: "tcp"}} {
+		if _, err := c.AddPort(t.Context(), v.ID, p); err != nil {
+			t.Errorf("%+v: %v", p, err)
+		}
 	}
-	there()
+	other := fmt.Sprintf("127.0.0.1:%d:22", free)
+	h.awaitPorts(c, v.ID, "127.0.0.1:40000:80", other)
+	if ports, err := c.Ports(t.Context(), v.ID); err != nil || len(ports) != 2 || ports[0].HostName != "" || ports[0].HostIP != "127.0.0.1" {
+		t.Errorf("the ports are %+v, %v", ports, err)
+	}
+	if _, err := c.RemovePort(t.Context(), v.ID, 80, 0, false); err != nil {
+		t.Error(err)
+	}
+	h.awaitPorts(c, v.ID, other, "127.0.0.1:80:80*")
+	if err := c.SetNetwork(t.Context(), v.ID, client.NetworkChange{Policy: "public"}); err != nil {
+		t.Fatal(err)
+	}
+	h.awaitPorts(c, v.ID, other, "127.0.0.1:80:80*")
 	if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +199,10 @@ func TestPortsOfAVMThatIsReachedAsItIs(t *testing.T) {
 	end()
 	cmd = h.start()
 	c = h.dial()
-	h.awaitPorts(c, v.ID)
+	h.awaitPorts(c, v.ID, other)
+	if _, err := c.RemovePort(t.Context(), v.ID, 22, 0, false); err != nil {
+		t.Error(err)
+	}
 	defer listen()()
 	there()
 	if _, err := finish(c.Delete(t.Context(), v.ID)); err != nil {

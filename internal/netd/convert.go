@@ -40,8 +40,8 @@ func configOf(m *netdv1.Port) (port.Config, []port.Forward, error) {
 	if c.Policy, err = model.ParsePolicy(m.GetPolicy()); err != nil {
 		return fail(err)
 	}
-	if len(m.GetHostPorts()) > maxHostPorts || len(m.GetForwards()) > maxForwards {
-		return fail(model.Errorf(model.ErrInvalid, "cannot give one VM more than %d ports", maxForwards))
+	if len(m.GetHostPorts()) > maxHostPorts {
+		return fail(model.Errorf(model.ErrInvalid, "cannot give one VM more than %d ports", maxHostPorts))
 	}
 	for _, number := range m.GetHostPorts() {
 		if number == 0 || number > 65535 {
@@ -49,15 +49,26 @@ func configOf(m *netdv1.Port) (port.Config, []port.Forward, error) {
 		}
 		c.HostPorts[uint16(number)] = true
 	}
+	forwards, err := forwardsOf(m)
+	if err != nil {
+		return fail(err)
+	}
+	return c, forwards, nil
+}
+
+func forwardsOf(m *netdv1.Port) ([]port.Forward, error) {
+	if len(m.GetForwards()) > maxForwards {
+		return nil, model.Errorf(model.ErrInvalid, "cannot publish more than %d ports of one VM", maxForwards)
+	}
 	var forwards []port.Forward
 	for _, m := range m.GetForwards() {
 		f, err := forwardOf(m)
 		if err != nil {
-			return fail(err)
+			return nil, err
 		}
 		forwards = append(forwards, f)
 	}
-	return c, forwards, nil
+	return forwards, nil
 }
 
 func identityOf(m *netdv1.Port) (port.Identity, error) {

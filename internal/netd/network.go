@@ -24,9 +24,10 @@ type Network struct {
 
 	change sync.Mutex // one change at a time
 
-	mu     sync.RWMutex // of the tables; nothing else is done while it is held
-	ports  map[string]*entry
-	byAddr map[netip.Addr]*port.Port
+	mu      sync.RWMutex // of the tables; nothing else is done while it is held
+	ports   map[string]*entry
+	byAddr  map[netip.Addr]*port.Port
+	directs map[string]*direct
 }
 
 type entry struct {
@@ -40,7 +41,7 @@ type entry struct {
 
 // New returns a network without ports. changed hears the number of ports after each change.
 func New(env port.Env, changed func(ports int)) *Network {
-	n := &Network{changed: changed, ports: map[string]*entry{}, byAddr: map[netip.Addr]*port.Port{}}
+	n := &Network{changed: changed, ports: map[string]*entry{}, byAddr: map[netip.Addr]*port.Port{}, directs: map[string]*direct{}}
 	env.Peers, env.Named = n.peer, n.named
 	n.env = env
 	return n
@@ -75,9 +76,12 @@ func (n *Network) Set(c port.Config, forwards []port.Forward) ([]port.Forward, e
 	n.change.Lock()
 	defer n.change.Unlock()
 	n.mu.RLock()
-	old := n.ports[c.ID]
+	old, published := n.ports[c.ID], n.directs[c.ID] != nil
 	owner := n.byAddr[c.Address]
 	n.mu.RUnlock()
+	if published {
+		return nil, model.Errorf(model.ErrInvalid, "cannot carry the packets of %s: the host's kernel does", c.Name)
+	}
 	if owner != nil && owner.ID() != c.ID {
 		return nil, model.Errorf(model.ErrExists, "cannot give %s the address %s: VM %s has it", c.Name, c.Address, owner.Name())
 	}
@@ -122,7 +126,7 @@ func (n *Network) enter(p *port.Port, listeners []*port.Listener) {
 	}
 	n.ports[p.ID()] = e
 	n.byAddr[p.Identity().Address] = p
-	count := len(n.ports)
+	count := n.count()
 	n.mu.Unlock()
 	n.changed(count)
 }
@@ -145,13 +149,14 @@ func (n *Network) Clear(id string) {
 }
 
 func (n *Network) clear(id string) {
+	n.clearDirect(id)
 	n.mu.Lock()
 	e := n.ports[id]
 	if e != nil {
 		delete(n.ports, id)
 		delete(n.byAddr, e.port.Identity().Address)
 	}
-	count := len(n.ports)
+	count := n.count()
 	n.mu.Unlock()
 	if e == nil {
 		return
@@ -181,6 +186,11 @@ func (n *Network) Keep(ids []string) {
 			gone = append(gone, id)
 		}
 	}
+	for id := range n.directs {
+		if !keep[id] {
+			gone = append(gone, id)
+		}
+	}
 	n.mu.RUnlock()
 	for _, id := range gone {
 		n.clear(id)
@@ -200,6 +210,13 @@ func (n *Network) List() []Attachment {
 	var all []Attachment
 	for id, e := range n.ports {
 		a := Attachment{ID: id, Name: e.port.Name()}
+		for _, l := range e.listeners {
+			a.Forwards = append(a.Forwards, l.Forward())
+		}
+		all = append(all, a)
+	}
+	for id, e := range n.directs {
+		a := Attachment{ID: id, Name: e.guest.Name()}
 		for _, l := range e.listeners {
 			a.Forwards = append(a.Forwards, l.Forward())
 		}

@@ -20,7 +20,7 @@ import (
 )
 
 // Protocol is the number of this API. It grows when an older daemon or netd would misunderstand the other.
-const Protocol = 2
+const Protocol = 3
 
 // maxMessage caps one request. A port with all its forwards and a long policy is far below it.
 const maxMessage = 1 << 20
@@ -88,6 +88,9 @@ func (s *service) Hold(ctx context.Context, _ *netdv1.HoldRequest, stream netdv1
 }
 
 func (s *service) Set(_ context.Context, r *netdv1.SetRequest) (*netdv1.SetResponse, error) {
+	if r.GetPort().GetDirect() {
+		return s.publish(r.GetPort())
+	}
 	config, forwards, err := configOf(r.GetPort())
 	if err != nil {
 		return nil, err
@@ -102,6 +105,22 @@ func (s *service) Set(_ context.Context, r *netdv1.SetRequest) (*netdv1.SetRespo
 	}
 	s.network.tellTap(config.ID, t)
 	res := &netdv1.SetResponse{WantsTap: s.network.wantsTap(config.ID)}
+	for _, f := range taken {
+		res.Forwards = append(res.Forwards, forwardMessage(f))
+	}
+	return res, nil
+}
+
+func (s *service) publish(m *netdv1.Port) (*netdv1.SetResponse, error) {
+	p, err := publicationOf(m)
+	if err != nil {
+		return nil, err
+	}
+	taken, err := s.network.Publish(p)
+	if err != nil {
+		return nil, err
+	}
+	res := &netdv1.SetResponse{}
 	for _, f := range taken {
 		res.Forwards = append(res.Forwards, forwardMessage(f))
 	}

@@ -22,9 +22,8 @@ import (
 // Driver is one way to give VMs a network. ctx bounds the call, never the link's life.
 type Driver interface {
 	Name() string
-	// Carries says whether a VM that is made with this policy, and with ports on the host or without, may be given this
-	// driver.
-	Carries(policy string, ports bool) bool
+	// Carries says whether a VM that is made so may be given this driver.
+	Carries(w Wants) bool
 	// Links are the kinds of link that the driver makes, the best first.
 	Links() []LinkKind
 	// Set makes the VM's link as s describes it, or changes a live one to that; a failed change leaves all as it was, never
@@ -37,6 +36,13 @@ type Driver interface {
 	Clear(ctx context.Context, id model.VMID, hint model.NetHandles) error
 	// Sweep removes every link of this installation whose VM is not in keep.
 	Sweep(ctx context.Context, keep map[model.VMID]bool) error
+}
+
+// Wants are what decides whether a driver will do for a VM.
+type Wants struct {
+	Policy    string // as model.ParsePolicy reads it
+	Ports     bool   // some are published on the host
+	HostPorts bool   // some of the host's loopback are reachable from the guest
 }
 
 // Spec is what a VM's network should be.

@@ -108,10 +108,10 @@ func (s *Service) pickNetwork(name, preferred string, spec model.Spec, vmm strin
 		}
 		return d, err
 	}
-	isolated := spec.Network == model.PolicyNone && !hasPorts(spec)
+	isolated := wants(spec) == network.Wants{Policy: model.PolicyNone}
 	if preferred != "" && !isolated {
 		d, err := s.network(preferred)
-		if err != nil || d.Carries(spec.Network, hasPorts(spec)) {
+		if err != nil || d.Carries(wants(spec)) {
 			if err == nil {
 				err = misfitNetwork(d, spec, vmm, links)
 			}
@@ -120,7 +120,7 @@ func (s *Service) pickNetwork(name, preferred string, spec model.Spec, vmm strin
 	}
 	carried := false
 	for _, d := range s.Networks {
-		if !d.Carries(spec.Network, hasPorts(spec)) {
+		if !d.Carries(wants(spec)) {
 			continue
 		}
 		carried = true
@@ -136,7 +136,7 @@ func (s *Service) pickNetwork(name, preferred string, spec model.Spec, vmm strin
 
 // misfitNetwork says why a driver cannot give such a VM its network on this host; nil when it can.
 func misfitNetwork(d network.Driver, spec model.Spec, vmm string, links []network.LinkKind) error {
-	if !d.Carries(spec.Network, hasPorts(spec)) {
+	if !d.Carries(wants(spec)) {
 		return model.Errorf(model.ErrUnsupported, "cannot use the network driver %s: it does not carry the policy %q%s", d.Name(), spec.Network, withPorts(spec))
 	}
 	if n, ok := d.(network.Needer); ok {
@@ -151,7 +151,10 @@ func misfitNetwork(d network.Driver, spec model.Spec, vmm string, links []networ
 }
 
 func withPorts(spec model.Spec) string {
-	if hasPorts(spec) {
+	switch {
+	case len(spec.HostPorts) > 0:
+		return " with ports of the host's loopback"
+	case len(spec.Ports) > 0:
 		return " with ports"
 	}
 	return ""

@@ -83,9 +83,9 @@ type networkStub struct {
 	kind   network.LinkKind
 }
 
-func (d networkStub) Name() string                       { return d.name }
-func (d networkStub) Carries(policy string, _ bool) bool { return policy == d.policy }
-func (d networkStub) Links() []network.LinkKind          { return []network.LinkKind{d.kind} }
+func (d networkStub) Name() string                 { return d.name }
+func (d networkStub) Carries(w network.Wants) bool { return w.Policy == d.policy }
+func (d networkStub) Links() []network.LinkKind    { return []network.LinkKind{d.kind} }
 
 // TestChoose checks which VMM a new VM gets, on hosts of different abilities.
 func TestChoose(t *testing.T) {

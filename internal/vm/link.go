@@ -10,7 +10,10 @@ import (
 	"banger/internal/network"
 )
 
-func hasPorts(spec model.Spec) bool { return len(spec.Ports)+len(spec.HostPorts) > 0 }
+// wants are what decides which network drivers will do.
+func wants(spec model.Spec) network.Wants {
+	return network.Wants{Policy: spec.Network, Ports: len(spec.Ports) > 0, HostPorts: len(spec.HostPorts) > 0}
+}
 
 // setLink makes the VM's link what v says, with those ports, and remembers it. The caller holds the lock.
 func (s *Service) setLink(ctx context.Context, e *entry, d network.Driver, v model.VM, ports []model.Port) (network.Link, error) {
@@ -33,7 +36,7 @@ func (s *Service) tellLink(ctx context.Context, d network.Driver, v model.VM, po
 	}
 	var there []model.Port // without anybody's doing
 	if direct(d) {
-		ports, there = published(v.Spec), ports
+		ports, there = apart(ports)
 	}
 	for _, p := range ports {
 		want.Ports = append(want.Ports, p.PortForward)

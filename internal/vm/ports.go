@@ -18,12 +18,16 @@ const firstUnprivileged = 1024
 func (s *Service) AddPort(ctx context.Context, id model.VMID, f model.PortForward) (model.PortForward, error) {
 	added := f
 	err := s.change(ctx, id, func(v *model.VM, ports []model.Port) ([]model.Port, error) {
+		d, err := s.network(v.Network)
+		if err != nil {
+			return nil, err
+		}
 		// What appeared by itself makes way for the same port, asked for.
 		ports = slices.DeleteFunc(ports, func(p model.Port) bool {
 			return p.Auto && p.GuestPort == f.GuestPort && p.UDP == f.UDP
 		})
 		for _, p := range ports {
-			if p.Overlaps(f) {
+			if p.Overlaps(f) && !(p.Auto && direct(d)) { // which is none of the host's
 				return nil, model.Errorf(model.ErrExists, "cannot publish %s: port %d of the host is where port %d of %s is; choose another, or 0 for any free one",
 					f, f.HostPort, p.GuestPort, v.Name)
 			}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"banger/internal/model"
+	"banger/internal/network"
 )
 
 const (
@@ -24,7 +25,7 @@ func (s *Service) followPorts(e *entry, v model.VM) {
 	if !v.Spec.PortsAuto || l == nil || !e.currentLink().Address.IsValid() {
 		return
 	}
-	if d, err := s.network(v.Network); err != nil || !direct(d) && !d.Carries(v.Spec.Network, true) {
+	if d, err := s.network(v.Network); err != nil || !direct(d) && !d.Carries(network.Wants{Policy: v.Spec.Network, Ports: true}) {
 		return // it publishes none
 	}
 	s.wg.Go(func() {
@@ -123,7 +124,7 @@ func (s *Service) followAgain(ctx context.Context, e *entry) error {
 	}
 	before := e.currentPorts()
 	if link := e.currentLink(); direct(d) {
-		if after := directPorts(link.Address.Addr(), e.listening); !slices.Equal(before, after) {
+		if after := directPorts(before, link.Address.Addr(), e.listening); !slices.Equal(before, after) {
 			e.setLink(link, after)
 			e.notify()
 		}

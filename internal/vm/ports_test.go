@@ -80,11 +80,17 @@ func TestDirectPorts(t *testing.T) {
 	for i := range many {
 		many[i] = uint16(i + 1)
 	}
-	got := directPorts(address, many)
+	got := directPorts(nil, address, many)
 	if want := (model.Port{PortForward: model.PortForward{HostIP: address, HostPort: 1, GuestPort: 1}, Auto: true}); len(got) != maxAuto || got[0] != want {
 		t.Errorf("%d ports, the first is %v, want %d and %v", len(got), got[0], maxAuto, want)
 	}
-	if got := directPorts(address, nil); len(got) != 0 {
+	if got := directPorts(got, address, nil); len(got) != 0 {
 		t.Errorf("without listeners: %v", got)
+	}
+	tcp := model.Port{PortForward: model.PortForward{HostIP: model.Loopback(), HostPort: 8080, GuestPort: 2}}
+	udp := model.Port{PortForward: model.PortForward{HostIP: model.Loopback(), HostPort: 8080, GuestPort: 1, UDP: true}}
+	got = directPorts(append([]model.Port{tcp, udp}, got...), address, []uint16{1, 2, 3})
+	if len(got) != 4 || got[0] != tcp || got[1] != udp || got[2].GuestPort != 1 || got[3].GuestPort != 3 {
+		t.Errorf("beside published ones: %v", got)
 	}
 }

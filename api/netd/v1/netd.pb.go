@@ -206,6 +206,7 @@ type Port struct {
 	Forwards      []*Forward             `protobuf:"bytes,9,rep,name=forwards,proto3" json:"forwards,omitempty"`
 	HostPorts     []uint32               `protobuf:"varint,10,rep,packed,name=host_ports,json=hostPorts,proto3" json:"host_ports,omitempty"` // of the host's loopback, reachable from the guest as host.banger.internal
 	Tap           *Tap                   `protobuf:"bytes,11,opt,name=tap,proto3" json:"tap,omitempty"`                                      // for a VMM that listens on no socket: netd does, in its place; one that is left out changes nothing
+	Direct        bool                   `protobuf:"varint,12,opt,name=direct,proto3" json:"direct,omitempty"`                               // the host's kernel carries its packets, and of all this only id, name, address and forwards are said
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -315,6 +316,13 @@ func (x *Port) GetTap() *Tap {
 		return x.Tap
 	}
 	return nil
+}
+
+func (x *Port) GetDirect() bool {
+	if x != nil {
+		return x.Direct
+	}
+	return false
 }
 
 // Tap is a tap in the network namespace of the process that holds it.
@@ -1151,7 +1159,7 @@ const file_netd_v1_netd_proto_rawDesc = "" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x10\n" +
 	"\x03pid\x18\x03 \x01(\x05R\x03pid\"\r\n" +
 	"\vHoldRequest\"\x0e\n" +
-	"\fHoldResponse\"\xa4\x02\n" +
+	"\fHoldResponse\"\xbc\x02\n" +
 	"\x04Port\x12\x13\n" +
 	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -1165,7 +1173,8 @@ const file_netd_v1_netd_proto_rawDesc = "" +
 	"\n" +
 	"host_ports\x18\n" +
 	" \x03(\rR\thostPorts\x12\x1e\n" +
-	"\x03tap\x18\v \x01(\v2\f.netd.v1.TapR\x03tap\"c\n" +
+	"\x03tap\x18\v \x01(\v2\f.netd.v1.TapR\x03tap\x12\x16\n" +
+	"\x06direct\x18\f \x01(\bR\x06direct\"c\n" +
 	"\x03Tap\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03pid\x18\x02 \x01(\x05R\x03pid\x12\x1d\n" +

@@ -34,12 +34,18 @@ func suite(t *testing.T, socket func(t *testing.T) string) {
 	}
 	networktest.Run(t, networktest.Harness{
 		New: func(t *testing.T, host string) network.Driver {
-			return bridge.New(bridge.Options{
-				Verbs: client(t, host), Log: slog.New(slog.DiscardHandler),
+			d := bridge.New(bridge.Options{
+				Verbs: client(t, host), Publisher: networktest.NewPublisher(host), Log: slog.New(slog.DiscardHandler),
 				Resolver: func() netip.Addr { return netip.MustParseAddr("11.0.0.2") },
 			})
+			t.Cleanup(func() {
+				if err := d.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			return d
 		},
-		Policy: "public",
+		Policy: "public", Ports: true,
 		Has: func(t *testing.T, host string, id model.VMID) bool {
 			found, err := client(t, host).List(t.Context())
 			if err != nil {

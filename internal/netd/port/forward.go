@@ -30,6 +30,15 @@ func (f Forward) protocol() string {
 	return "TCP"
 }
 
+// guest is where listeners lead: to a Port, or to a Direct.
+type guest interface {
+	// inbound connects somebody on the host to a port of the guest, or hangs up.
+	inbound(l *Listener, host *net.TCPConn, guestPort uint16)
+	// client has somebody on the host, from where datagrams came, talk to a port of the guest, until gone; nil when the guest
+	// has too many or is not there.
+	client(l *Listener, from netip.AddrPort, guestPort uint16, gone func()) *client
+}
+
 // Listener is a port of the host that is ours. It may be handed from one guest's port to another.
 type Listener struct {
 	wanted Forward // with the guest's port that it leads to now
@@ -44,7 +53,7 @@ type Listener struct {
 }
 
 type target struct {
-	port      *Port
+	guest     guest
 	guestPort uint16
 }
 
@@ -91,10 +100,10 @@ func explainListen(f Forward, at netip.AddrPort, err error) error {
 }
 
 // lead makes the listener answer for a port of a guest.
-func (l *Listener) lead(p *Port, guestPort uint16) {
+func (l *Listener) lead(g guest, guestPort uint16) {
 	l.wanted.GuestPort = guestPort
-	if t := l.target.Load(); t == nil || t.port != p || t.guestPort != guestPort {
-		l.target.Store(&target{p, guestPort})
+	if t := l.target.Load(); t == nil || t.guest != g || t.guestPort != guestPort {
+		l.target.Store(&target{g, guestPort})
 	}
 	l.start.Do(func() {
 		l.done.Go(func() {
@@ -133,11 +142,11 @@ func (l *Listener) serveTCP() {
 			continue
 		}
 		t := l.target.Load()
-		l.done.Go(func() { t.port.inbound(l, conn, t.guestPort) })
+		l.done.Go(func() { t.guest.inbound(l, conn, t.guestPort) })
 	}
 }
 
-// inbound connects somebody on the host to the guest, or hangs up.
+// inbound implements guest.
 func (p *Port) inbound(l *Listener, host *net.TCPConn, guestPort uint16) {
 	refuse := func() {
 		_ = host.SetLinger(0)

@@ -20,8 +20,9 @@ type clientKey struct {
 	to   *target
 }
 
+// client is one of them.
 type client struct {
-	datagrams
+	send func([]byte) // to the guest; what that does not take is lost
 	over *idle
 }
 
@@ -40,7 +41,7 @@ func (l *Listener) serveUDP() {
 	}
 }
 
-// find returns the client at an address, a new one by need; nil when the guest has too many or is not there.
+// find returns the client at an address, a new one by need.
 func (k *clients) find(l *Listener, from netip.AddrPort) *client {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -49,7 +50,19 @@ func (k *clients) find(l *Listener, from netip.AddrPort) *client {
 	if c := k.open[key]; c != nil {
 		return c
 	}
-	p := t.port
+	c := t.guest.client(l, from, t.guestPort, func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		delete(k.open, key)
+	})
+	if c != nil {
+		k.open[key] = c
+	}
+	return c
+}
+
+// client implements guest.
+func (p *Port) client(l *Listener, from netip.AddrPort, guestPort uint16, gone func()) *client {
 	f := p.flows.add(p.ctx, from, l)
 	if f == nil || !p.link.Connected() || !p.udp.take() {
 		if f != nil {
@@ -60,7 +73,7 @@ func (k *clients) find(l *Listener, from netip.AddrPort) *client {
 	queue := new(waiter.Queue)
 	ep, err := p.guestEndpoint(udp.ProtocolNumber, queue)
 	if err == nil {
-		if failed := ep.Connect(full(p.guest(t.guestPort))); failed != nil {
+		if failed := ep.Connect(full(p.guest(guestPort))); failed != nil {
 			ep.Close()
 			err = errBroken
 		}
@@ -70,22 +83,24 @@ func (k *clients) find(l *Listener, from netip.AddrPort) *client {
 		p.flows.remove(f)
 		return nil
 	}
-	c := &client{datagrams: datagrams{ep: ep, queue: queue, buffers: &p.buffers}}
-	c.over = newIdle(p.env.UDPFirst, p.env.UDPStream, f.abort)
-	k.open[key] = c
+	d := datagrams{ep: ep, queue: queue, buffers: &p.buffers}
+	c := &client{send: d.send, over: newIdle(p.env.UDPFirst, p.env.UDPStream, f.abort)}
 	l.done.Go(func() {
 		defer context.AfterFunc(l.ctx, f.abort)()
-		_ = c.fromGuest(f.ctx, c.over, func(b []byte) error {
-			_, err := l.udp.WriteToUDPAddrPort(b, from)
-			return err
-		})
-		k.mu.Lock()
-		delete(k.open, key)
-		k.mu.Unlock()
+		_ = d.fromGuest(f.ctx, c.over, l.answer(from))
+		gone()
 		c.over.stop()
-		c.ep.Close()
+		ep.Close()
 		p.udp.give()
 		p.flows.remove(f)
 	})
 	return c
+}
+
+// answer sends datagrams of a guest to one of its clients.
+func (l *Listener) answer(to netip.AddrPort) func([]byte) error {
+	return func(b []byte) error {
+		_, err := l.udp.WriteToUDPAddrPort(b, to)
+		return err
+	}
 }

@@ -61,12 +61,17 @@ func (p *Plan) Undo() {
 }
 
 // Do makes the change, for the VM at port, and returns all its listeners.
-func (p *Plan) Do(port *Port) []*Listener {
+func (p *Plan) Do(port *Port) []*Listener { return p.lead(port) }
+
+// DoDirect likewise, for a VM whose packets the host's kernel carries.
+func (p *Plan) DoDirect(d *Direct) []*Listener { return p.lead(d) }
+
+func (p *Plan) lead(g guest) []*Listener {
 	for _, l := range p.closing {
 		l.Close()
 	}
 	for i, l := range p.listeners {
-		l.lead(port, p.wanted[i].GuestPort)
+		l.lead(g, p.wanted[i].GuestPort)
 	}
 	return p.listeners
 }

@@ -3,9 +3,11 @@
 //
 // What needs root is done by verbs, which are given ids, slots and policies: a daemon that is root has them itself, an
 // ordinary user's asks the privileged helper. The driver itself keeps the VMs' names, for which it answers this host's
-// programs while the daemon lives, and their policies, by which it explains what the kernel did.
+// programs while the daemon lives, and their rules, by which it explains what the kernel did.
 //
-// The kernel knows no names, so this driver carries no policy with a domain in it, and it publishes no ports.
+// The kernel knows no names, so this driver carries no policy with a domain in it; and it opens no ports of the host's
+// loopback, where no packet of a guest gets. Ports are published by a process of the user's, which connects to the guest as
+// the user's programs may.
 package bridge
 
 import (
@@ -54,7 +56,8 @@ type Verbs interface {
 
 // Options are what a Driver needs.
 type Options struct {
-	Verbs Verbs
+	Verbs     Verbs
+	Publisher Publisher
 	// Resolver is who answers the VMs that may ask for names; nil for the host's.
 	Resolver func() netip.Addr
 	Log      *slog.Logger
@@ -98,9 +101,9 @@ func (*Driver) Name() string { return "bridge" }
 func (d *Driver) Problem() string { return d.o.Verbs.Problem() }
 
 // Carries implements network.Driver.
-func (*Driver) Carries(policy string, ports bool) bool {
-	p, err := model.ParsePolicy(policy)
-	return err == nil && !ports && !slices.ContainsFunc(p.Entries, func(e model.PolicyEntry) bool { return e.Domain != "" })
+func (*Driver) Carries(w network.Wants) bool {
+	p, err := model.ParsePolicy(w.Policy)
+	return err == nil && !w.HostPorts && !slices.ContainsFunc(p.Entries, func(e model.PolicyEntry) bool { return e.Domain != "" })
 }
 
 // Links implements network.Driver.
@@ -120,9 +123,9 @@ func (d *Driver) Set(ctx context.Context, id model.VMID, s network.Spec) (networ
 	switch {
 	case !slices.Contains(d.Links(), s.Kind):
 		return network.Link{}, model.Errorf(model.ErrInvalid, "cannot make a link of kind %d", s.Kind)
-	case len(s.Ports)+len(s.HostPorts) > 0:
-		return network.Link{}, model.Errorf(model.ErrUnsupported, "cannot publish ports of a VM on the bridge: make it with --network-driver user; or reach it by its address, which is in it the one of: ip addr show eth0")
-	case !d.Carries(s.Policy, false):
+	case len(s.HostPorts) > 0:
+		return network.Link{}, model.Errorf(model.ErrUnsupported, "cannot open ports of the host's loopback to a VM on the bridge: make it with --network-driver user")
+	case !d.Carries(network.Wants{Policy: s.Policy}):
 		return network.Link{}, model.Errorf(model.ErrUnsupported, "cannot put a VM with the network policy %q on the bridge: the kernel's rules know no domains; name addresses, or use the network driver user", s.Policy)
 	}
 	want := hostnet.Rules{Policy: policy}
@@ -130,16 +133,17 @@ func (d *Driver) Set(ctx context.Context, id model.VMID, s network.Spec) (networ
 		want.Resolver = d.o.Resolver()
 	}
 	defer d.pool.tend()
-	port, err := d.o.Verbs.Attach(ctx, id, s.Slot, want)
+	port, ports, err := d.attach(ctx, id, s, want)
 	if err != nil {
 		return network.Link{}, err
 	}
 	d.names.set(ctx, id, s.Name, port.Address)
-	d.told.set(id, told{policy, port.Address, port.Gateway, want.Resolver.IsValid()})
+	d.told.set(id, told{want, port.Address, port.Gateway})
 	link := network.Link{
 		Kind: s.Kind, Tap: port.Tap, MAC: port.MAC, MTU: port.MTU,
 		// The guest is alone in its network, so that whatever it sends goes to the gateway.
 		Address: netip.PrefixFrom(port.Address, 32), Gateway: port.Gateway, DNS: []netip.Addr{port.Gateway},
+		Ports:   ports,
 		Handles: model.NetHandles{Tap: port.Tap},
 	}
 	if want.Resolver.IsValid() {
@@ -182,7 +186,8 @@ func (d *Driver) Clear(ctx context.Context, id model.VMID, _ model.NetHandles) e
 	d.names.remove(id)
 	d.told.keep(func(other model.VMID) bool { return other != id })
 	defer d.pool.tend()
-	return d.unlessNothing(ctx, d.o.Verbs.Detach(ctx, id))
+	// What is published goes first: the address may be another VM's then.
+	return errors.Join(d.o.Publisher.Withdraw(ctx, id), d.unlessNothing(ctx, d.o.Verbs.Detach(ctx, id)))
 }
 
 // Sweep implements network.Driver.

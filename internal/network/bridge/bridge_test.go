@@ -43,7 +43,7 @@ func verbs(t *testing.T, host string) *hostnet.Host {
 func newDriver(t *testing.T, host string) *Driver {
 	t.Helper()
 	d := New(Options{
-		Verbs: verbs(t, host), Log: slog.New(slog.DiscardHandler),
+		Verbs: verbs(t, host), Publisher: networktest.NewPublisher(host), Log: slog.New(slog.DiscardHandler),
 		Resolver: func() netip.Addr { return netip.MustParseAddr("11.0.0.2") },
 	})
 	t.Cleanup(func() { _ = d.Close() }) // which has nothing to fail
@@ -53,7 +53,7 @@ func newDriver(t *testing.T, host string) *Driver {
 func TestConformance(t *testing.T) {
 	networktest.Run(t, networktest.Harness{
 		New:    func(t *testing.T, host string) network.Driver { return newDriver(t, host) },
-		Policy: "public",
+		Policy: "public", Ports: true,
 		Has: func(t *testing.T, host string, id model.VMID) bool {
 			found, err := verbs(t, host).List(t.Context())
 			if err != nil {
@@ -74,13 +74,12 @@ func TestWhatItDoesNotCarry(t *testing.T) {
 	spec := network.Spec{Slot: 1, Kind: network.LinkOpenTap, Policy: "public"}
 	for name, spoil := range map[string]func(s *network.Spec){
 		"a domain":   func(s *network.Spec) { s.Policy = "10.0.0.0/8,example.org:443" },
-		"a port":     func(s *network.Spec) { s.Ports = []model.PortForward{{HostIP: model.Loopback(), GuestPort: 80}} },
 		"host ports": func(s *network.Spec) { s.HostPorts = []uint16{5432} },
 		"a slot":     func(s *network.Spec) { s.Slot = hostnet.MaxSlot + 1 },
 	} {
 		s := spec
 		spoil(&s)
-		if name != "a slot" && d.Carries(s.Policy, len(s.Ports)+len(s.HostPorts) > 0) {
+		if name != "a slot" && d.Carries(network.Wants{Policy: s.Policy, HostPorts: len(s.HostPorts) > 0}) {
 			t.Errorf("%s: it says that it carries it", name)
 		}
 		if _, err := d.Set(t.Context(), model.NewVMID(), s); !errors.Is(err, model.ErrUnsupported) {

@@ -8,6 +8,7 @@ import (
 
 	"banger/internal/helper/hostnet"
 	"banger/internal/model"
+	"banger/internal/network/networktest"
 )
 
 // unable has verbs that fail.
@@ -40,7 +41,7 @@ func TestWhoMayNotMadeNothing(t *testing.T) {
 		"a helper that does not answer": {unable{change: dead, list: dead}, dead},
 		"a failure":                     {unable{change: odd}, odd},
 	} {
-		d := New(Options{Verbs: c.unable, Log: slog.New(slog.DiscardHandler)})
+		d := New(Options{Verbs: c.unable, Publisher: networktest.NewPublisher(t.TempDir()), Log: slog.New(slog.DiscardHandler)})
 		for what, err := range map[string]error{
 			"clear": d.Clear(t.Context(), model.NewVMID(), model.NetHandles{}), "sweep": d.Sweep(t.Context(), nil),
 		} {

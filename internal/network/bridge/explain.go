@@ -12,15 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/egress"
+	"banger/internal/helper/hostnet"
 	"banger/internal/model"
 )
 
 // told is what the driver was told of a VM and what it has.
 type told struct {
-	policy  model.Policy
+	rules   hostnet.Rules
 	address netip.Addr
 	gateway netip.Addr
-	asks    bool // somebody answers its questions for names
 }
 
 // tellings are those of all VMs. What the kernel decided by its rules is explained by the code that decides for the user
@@ -59,8 +59,8 @@ func (t *tellings) of(id model.VMID) (told, []netip.Addr, error) {
 	}
 	var peers []netip.Addr
 	for other, o := range t.vms {
-		shared := func(group string) bool { return slices.Contains(o.policy.Groups(), group) }
-		if other != id && slices.ContainsFunc(own.policy.Groups(), shared) {
+		shared := func(group string) bool { return slices.Contains(o.rules.Policy.Groups(), group) }
+		if other != id && slices.ContainsFunc(own.rules.Policy.Groups(), shared) {
 			peers = append(peers, o.address)
 		}
 	}
@@ -73,14 +73,14 @@ func (d *Driver) viewpoint(id model.VMID) (egress.Viewpoint, error) {
 	if err != nil {
 		return egress.Viewpoint{}, err
 	}
-	rules := egress.New(own.policy, egress.IsOwnAddress)
+	rules := egress.New(own.rules.Policy, egress.IsOwnAddress)
 	return egress.Viewpoint{
 		Rules: rules,
 		Address: func(dst netip.AddrPort, name string) egress.Verdict {
 			switch {
 			case slices.Contains(peers, dst.Addr()):
 				return egress.Verdict{Allowed: true, Rule: egress.RulePeers}
-			case dst.Addr() == own.gateway && dst.Port() == dnsPort && own.asks:
+			case dst.Addr() == own.gateway && dst.Port() == dnsPort && own.rules.Resolver.IsValid():
 				return egress.Verdict{Allowed: true, Rule: "DNS"}
 			}
 			return rules.Decide(dst, nil)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -51,7 +52,7 @@ func TestThePoolIsTended(t *testing.T) {
 		t.Error(err)
 	}
 	look(1, 1, 1)
-	next := New(Options{Verbs: d.o.Verbs, Log: slog.New(slog.DiscardHandler)})
+	next := New(Options{Verbs: d.o.Verbs, Publisher: d.o.Publisher, Log: slog.New(slog.DiscardHandler)})
 	if err := next.Sweep(t.Context(), map[model.VMID]bool{ids[1]: true}); err != nil {
 		t.Error(err)
 	}
@@ -85,6 +86,15 @@ func (s slow) Recycle(ctx context.Context) error {
 	}
 }
 
+// publishes is a publisher of nothing.
+type publishes struct{}
+
+func (publishes) Publish(context.Context, model.VMID, string, netip.Addr, []model.PortForward) ([]model.PortForward, error) {
+	return nil, nil
+}
+
+func (publishes) Withdraw(context.Context, model.VMID) error { return nil }
+
 func (slow) Attach(context.Context, model.VMID, int, hostnet.Rules) (hostnet.Port, error) {
 	return hostnet.Port{}, nil
 }
@@ -96,7 +106,7 @@ func TestNobodyWaitsForThePool(t *testing.T) {
 	t.Parallel()
 	var said strings.Builder
 	s := slow{begun: make(chan struct{}), goOn: make(chan struct{}), err: errors.New("odd")}
-	d := New(Options{Verbs: s, Log: slog.New(slog.NewTextHandler(&said, nil))})
+	d := New(Options{Verbs: s, Publisher: publishes{}, Log: slog.New(slog.NewTextHandler(&said, nil))})
 	change := func() {
 		t.Helper()
 		_, err := d.Set(t.Context(), model.NewVMID(), network.Spec{Slot: 1, Kind: network.LinkTap, Policy: "none"})

@@ -1,13 +1,11 @@
 package networktest
 
 import (
-	"context"
-
 	"banger/internal/model"
 	"banger/internal/network"
 )
 
-// Direct is a Fake whose VMs the pretended host reaches as they are, by name: nothing of them is published.
+// Direct is a Fake whose VMs the pretended host reaches as they are, by name, and which opens no ports of the host to them.
 type Direct struct{ *Fake }
 
 var (
@@ -19,15 +17,7 @@ var (
 func (Direct) Name() string { return "direct" }
 
 // Carries implements network.Driver.
-func (Direct) Carries(_ string, ports bool) bool { return !ports }
-
-// Set implements network.Driver.
-func (d Direct) Set(ctx context.Context, id model.VMID, s network.Spec) (network.Link, error) {
-	if len(s.Ports) > 0 {
-		return network.Link{}, model.Errorf(model.ErrUnsupported, "cannot publish ports: there is no need to")
-	}
-	return d.Fake.Set(ctx, id, s)
-}
+func (Direct) Carries(w network.Wants) bool { return !w.HostPorts }
 
 // HostName implements network.Namer.
 func (d Direct) HostName(id model.VMID) string {

@@ -50,7 +50,7 @@ func NewFake(host string, fail func(call string, id model.VMID) error) *Fake {
 func (*Fake) Name() string { return "fake" }
 
 // Carries implements network.Driver: it takes every policy.
-func (*Fake) Carries(string, bool) bool { return true }
+func (*Fake) Carries(network.Wants) bool { return true }
 
 func (f *Fake) path(id model.VMID) string { return filepath.Join(f.host, "link-"+string(id)) }
 

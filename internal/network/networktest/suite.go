@@ -118,7 +118,7 @@ func badPolicy(t *testing.T, w *world) {
 }
 
 func carries(t *testing.T, w *world) {
-	if !w.Carries(w.h.Policy, w.h.Ports) {
+	if !w.Carries(network.Wants{Policy: w.h.Policy, Ports: w.h.Ports}) {
 		t.Errorf("it does not carry %q", w.h.Policy)
 	}
 }

@@ -23,7 +23,7 @@ func New() Driver { return Driver{} }
 func (Driver) Name() string { return "none" }
 
 // Carries implements network.Driver.
-func (Driver) Carries(policy string, ports bool) bool { return policy == model.PolicyNone && !ports }
+func (Driver) Carries(w network.Wants) bool { return w == network.Wants{Policy: model.PolicyNone} }
 
 // Links implements network.Driver.
 func (Driver) Links() []network.LinkKind { return []network.LinkKind{network.LinkNone} }

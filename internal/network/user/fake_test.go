@@ -108,7 +108,7 @@ func (f *fake) Set(_ context.Context, r *netdv1.SetRequest) (*netdv1.SetResponse
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	p := r.GetPort()
-	if _, err := model.ParsePolicy(p.GetPolicy()); err != nil {
+	if _, err := model.ParsePolicy(p.GetPolicy()); err != nil && !p.GetDirect() {
 		return nil, apierror.ToRPC(err)
 	}
 	taken := map[uint32]bool{}

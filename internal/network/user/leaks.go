@@ -33,7 +33,7 @@ func (d *Driver) Leaks(ctx context.Context, vms []model.VM) ([]model.Leak, error
 	}
 	needed := daemon != 0
 	for _, v := range vms {
-		needed = needed || d.serves(v) && v.State.Lives()
+		needed = needed || (d.serves(v) || publishes(v)) && v.State.Lives()
 	}
 	var hidden, stale []model.Leak
 	for _, socket := range []string{dirs.NetdSocket(), dirs.NetdTaps()} {
@@ -62,6 +62,9 @@ func (d *Driver) Leaks(ctx context.Context, vms []model.VM) ([]model.Leak, error
 // serves says whether a VM's network is this driver's.
 func (d *Driver) serves(v model.VM) bool { return v.Network == d.Name() }
 
+// publishes says whether a VM of another driver's has ports that netd publishes.
+func publishes(v model.VM) bool { return len(v.Spec.Ports) > 0 }
+
 // attachments asks the netd that runs what it has.
 func (d *Driver) attachments(ctx context.Context) ([]*netdv1.Attachment, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookLimit)
@@ -78,7 +81,7 @@ func (d *Driver) attachments(ctx context.Context) ([]*netdv1.Attachment, error) 
 	return answer.GetAttachments(), err
 }
 
-// unknown are the VMs that run and of which netd does not know.
+// unknown are the VMs that run and of which netd does not know, though it carries their packets or publishes their ports.
 func (d *Driver) unknown(vms []model.VM, has []*netdv1.Attachment) []model.Leak {
 	known := map[string]bool{}
 	for _, a := range has {
@@ -86,9 +89,19 @@ func (d *Driver) unknown(vms []model.VM, has []*netdv1.Attachment) []model.Leak 
 	}
 	var leaks []model.Leak
 	for _, v := range vms {
-		if d.serves(v) && v.State == model.StateRunning && !known[string(v.ID)] {
-			leaks = append(leaks, model.Leak{Kind: "row", What: string(v.ID), Why: "is of " + v.Name + ", which runs without its network: no banger-netd knows it; run: banger daemon restart"})
+		if v.State != model.StateRunning || known[string(v.ID)] {
+			continue
 		}
+		var without string
+		switch {
+		case d.serves(v):
+			without = "network"
+		case publishes(v):
+			without = "ports"
+		default:
+			continue
+		}
+		leaks = append(leaks, model.Leak{Kind: "row", What: string(v.ID), Why: "is of " + v.Name + ", which runs without its " + without + ": no banger-netd knows it; run: banger daemon restart"})
 	}
 	return leaks
 }

@@ -41,15 +41,21 @@ func portOf(id model.VMID, s network.Spec, link network.Link) *netdv1.Port {
 		VmId: string(id), Name: s.Name, Socket: link.Socket, Mac: link.MAC, Address: link.Address.String(),
 		Gateway: link.Gateway.String(), Mtu: uint32(link.MTU), Policy: s.Policy,
 	}
-	for _, f := range s.Ports {
-		p.Forwards = append(p.Forwards, &netdv1.Forward{
-			HostIp: f.HostIP.String(), HostPort: uint32(f.HostPort), GuestPort: uint32(f.GuestPort), Udp: f.UDP,
-		})
-	}
+	p.Forwards = forwardMessages(s.Ports)
 	for _, port := range s.HostPorts {
 		p.HostPorts = append(p.HostPorts, uint32(port))
 	}
 	return p
+}
+
+func forwardMessages(ports []model.PortForward) []*netdv1.Forward {
+	var all []*netdv1.Forward
+	for _, f := range ports {
+		all = append(all, &netdv1.Forward{
+			HostIp: f.HostIP.String(), HostPort: uint32(f.HostPort), GuestPort: uint32(f.GuestPort), Udp: f.UDP,
+		})
+	}
+	return all
 }
 
 // forwardsOf are the forwards that netd has taken, which must be those that were asked for.

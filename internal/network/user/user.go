@@ -89,8 +89,8 @@ func (d *Driver) Close() error {
 func (*Driver) Name() string { return "user" }
 
 // Carries implements network.Driver. With the policy none the guest has an interface that leads nowhere.
-func (*Driver) Carries(policy string, _ bool) bool {
-	_, err := model.ParsePolicy(policy)
+func (*Driver) Carries(w network.Wants) bool {
+	_, err := model.ParsePolicy(w.Policy)
 	return err == nil
 }
 
@@ -217,15 +217,19 @@ func (d *Driver) tellTap(ctx context.Context, id model.VMID, p model.Process) (p
 func (d *Driver) Clear(ctx context.Context, id model.VMID, _ model.NetHandles) error {
 	d.setting.Lock()
 	defer d.setting.Unlock()
+	return errors.Join(d.forget(ctx, id), atomicfile.Remove(socketIn(d.options.Dirs.VM(id))))
+}
+
+// forget has netd take away what it has of a VM. The caller holds setting.
+func (d *Driver) forget(ctx context.Context, id model.VMID) error {
 	d.mu.Lock()
 	delete(d.ports, id)
 	delete(d.kinds, id)
 	d.mu.Unlock()
-	err := d.change(ctx, "cannot take the network away", false, func(ctx context.Context, n *netd) error {
+	return d.change(ctx, "cannot take the network away", false, func(ctx context.Context, n *netd) error {
 		_, err := n.rpc.Clear(ctx, &netdv1.ClearRequest{VmId: string(id)})
 		return err
 	})
-	return errors.Join(err, atomicfile.Remove(socketIn(d.options.Dirs.VM(id))))
 }
 
 // Sweep implements network.Driver.
