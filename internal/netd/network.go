@@ -1,7 +1,7 @@
 // Package netd is the user-mode network of all VMs of an installation, as banger-netd serves it.
 //
 // It holds what the daemon told it last and nothing else. Each VM has a port of its own (package port); here is who they
-// are to each other.
+// are to each other. Of a VM whose packets the host's kernel carries it has the published ports alone.
 package netd
 
 import (

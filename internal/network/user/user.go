@@ -2,7 +2,8 @@
 // installation.
 //
 // The driver tells netd what each VM's port shall be, and remembers that, for as long as this process lives, only to tell
-// it again: netd outlives the daemon, and a netd that died is started again with all that it was told.
+// it again: netd outlives the daemon, and a netd that died is started again with all that it was told. For another driver,
+// whose packets the kernel carries, it has netd publish ports.
 package user
 
 import (
