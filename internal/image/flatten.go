@@ -25,9 +25,16 @@ func (s *Service) flatten(ctx context.Context, dir string, work scratch, ls []la
 	}
 	options := layers.Options{
 		Limits: s.limits, Rules: tarfilter.Rules{PadInodes: true}, Scratch: work.dir,
-		Progress: byteProgressOf("read the layers", total, report),
+		Progress: byteProgressOf("read the layers", total, report), Once: true,
 	}
 	written, sum, err := flattenTo(ctx, file, ls, options)
+	if errors.Is(err, layers.ErrTwice) {
+		options.Once = false
+		if err := os.Remove(file); err != nil {
+			return model.Image{}, err
+		}
+		written, sum, err = flattenTo(ctx, file, ls, options)
+	}
 	if err != nil {
 		return model.Image{}, err
 	}

@@ -120,6 +120,7 @@ func TestImport(t *testing.T) {
 	t.Parallel()
 	needFinishing(t)
 	root := imagetest.Tar(imagetest.File{Name: "./", Type: tar.TypeDir}, imagetest.File{Name: "./new", Content: filler(200_000, 2)}, imagetest.File{Name: "./bin/tool", Content: "x"})
+	twice := imagetest.Tar(imagetest.File{Name: "new", Content: "old"}, imagetest.File{Name: "new", Content: filler(200_000, 2)})
 	saved := savedByDocker(t, "localhost/team/tool:3", twoLayers(1))
 	layout := layoutOf(t, twoLayers(1))
 	for title, c := range map[string]struct {
@@ -129,15 +130,16 @@ func TestImport(t *testing.T) {
 		want  string // the name that it gets
 		image bool   // with a configuration
 	}{
-		"a root file system":                 {data: root, name: "mine", want: "mine"},
-		"with gzip":                          {data: gzipped(root), name: "mine:2", want: "mine:2"},
-		"with zstd":                          {data: zstded(root), name: "a/b", want: "a/b:latest"},
-		"docker save":                        {data: saved, want: "localhost/team/tool:3", image: true},
-		"docker save by another tool":        {data: savedByCrane(t, "localhost/team/tool:4", twoLayers(1)), want: "localhost/team/tool:4", image: true},
-		"docker save with gzip":              {data: gzipped(saved), name: "other", want: "other", image: true},
-		"a layout":                           {dir: layout, name: "mine", want: "mine", image: true},
-		"a layout's tar":                     {data: tarOf(t, layout), name: "mine", want: "mine", image: true},
-		"a layout's tar, compressed by zstd": {data: zstded(tarOf(t, layout)), name: "mine", want: "mine", image: true},
+		"a root file system":                   {data: root, name: "mine", want: "mine"},
+		"with gzip":                            {data: gzipped(root), name: "mine:2", want: "mine:2"},
+		"with zstd":                            {data: zstded(root), name: "a/b", want: "a/b:latest"},
+		"a root file system with a file twice": {data: gzipped(twice), name: "mine", want: "mine"},
+		"docker save":                          {data: saved, want: "localhost/team/tool:3", image: true},
+		"docker save by another tool":          {data: savedByCrane(t, "localhost/team/tool:4", twoLayers(1)), want: "localhost/team/tool:4", image: true},
+		"docker save with gzip":                {data: gzipped(saved), name: "other", want: "other", image: true},
+		"a layout":                             {dir: layout, name: "mine", want: "mine", image: true},
+		"a layout's tar":                       {data: tarOf(t, layout), name: "mine", want: "mine", image: true},
+		"a layout's tar, compressed by zstd":   {data: zstded(tarOf(t, layout)), name: "mine", want: "mine", image: true},
 	} {
 		for _, stream := range []bool{false, true} {
 			if stream && c.dir != "" {
