@@ -124,7 +124,6 @@ func byteProgress(stage string, report model.Report) func(int64) {
 // debianRules are what the image changes of a plain bootstrap.
 func debianRules() tarfilter.Rules {
 	rules := tarfilter.Rules{
-		PadInodes: true,
 		Drop: func(name string) bool {
 			switch dir := path.Dir(name) + "/"; {
 			case name == "etc/apt/apt.conf.d/99mmdebstrap", // this host's proxies

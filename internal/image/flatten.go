@@ -12,7 +12,6 @@ import (
 	"banger/internal/image/ext4"
 	"banger/internal/image/layers"
 	"banger/internal/image/oci"
-	"banger/internal/image/tarfilter"
 	"banger/internal/model"
 )
 
@@ -24,7 +23,7 @@ func (s *Service) flatten(ctx context.Context, dir string, work scratch, ls []la
 		total += l.Size
 	}
 	options := layers.Options{
-		Limits: s.limits, Rules: tarfilter.Rules{PadInodes: true}, Scratch: work.dir,
+		Limits: s.limits, Scratch: work.dir,
 		Progress: byteProgressOf("read the layers", total, report), Once: true,
 	}
 	written, sum, err := flattenTo(ctx, file, ls, options)

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/google/go-containerregistry/pkg/authn"
 
 	"banger/internal/image/imagetest"
@@ -168,14 +170,24 @@ func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	needFinishing(t)
 	r := newRegistry(t)
-	ref := r.Push("a:1", twoLayers(1))
-	for name, size := range map[string]int64{"for the layers": 300 << 10, "for the file system": 1300 << 10, "for its end": 2200 << 10} {
+	several := r.Push("a:1", twoLayers(1))
+	one := r.Push("b:1", imagetest.Image(v1.Config{}, imagetest.Tar(imagetest.File{Name: "f", Content: filler(400_000, 1)})))
+	for name, c := range map[string]struct {
+		ref  string
+		size int64
+		want string // what was being made
+	}{
+		"for the layers":      {several, 300 << 10, "layers/"},
+		"for the file system": {one, 600 << 10, rootFile},
+		"for its end":         {one, 864 << 10, "on the new file system"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := testenv.SmallDisk(t, size)
+			ref := c.ref
+			dir := testenv.SmallDisk(t, c.size)
 			b := benchOver(Dirs{Data: filepath.Join(dir, "data"), Cache: filepath.Join(dir, "cache")}, os.Args[0], fakeRecipe{})
 			_, err := b.pull(t, ref)
-			if !errors.Is(err, model.ErrNoSpace) || !strings.Contains(err.Error(), "banger image prune, and pull "+ref+" again") {
+			if !errors.Is(err, model.ErrNoSpace) || !strings.Contains(err.Error(), "banger image prune, and pull "+ref+" again") || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v", err)
 			}
 			if left := append(b.left(t), b.traces(t)...); len(left) != 0 {

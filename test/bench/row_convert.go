@@ -181,7 +181,6 @@ func (c *conversion) flatten(ctx context.Context, out io.Writer) error {
 		ls = append(ls, layers.Layer{Open: func(context.Context) (io.ReadCloser, error) { return os.Open(name) }})
 	}
 	o := layers.Options{Limits: layers.DefaultLimits(), Scratch: c.dir}
-	o.Rules.PadInodes = true
 	_, err := layers.Flatten(ctx, out, ls, o)
 	return err
 }

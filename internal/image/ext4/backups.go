@@ -17,7 +17,7 @@ const (
 // backupBlocks lists, sorted, the blocks in which a file system of size bytes keeps copies of its superblock and group
 // descriptors under sparse_super: at the start of group 1 and of the groups that are powers of 3, 5 and 7.
 func backupBlocks(size int64) []int64 {
-	groups := (size/blockSize + blocksPerGroup - 1) / blocksPerGroup
+	groups := groupsOf(size / blockSize)
 	descriptors := (groups*descriptorSize + blockSize - 1) / blockSize
 	first := []int64{1}
 	for _, base := range []int64{3, 5, 7} {
@@ -37,11 +37,10 @@ func backupBlocks(size int64) []int64 {
 	return blocks
 }
 
-// writeBlockList writes a list of blocks as e2fsck reads it.
-func writeBlockList(path string, blocks []int64) error {
+func writeLines[T any](path string, lines ...T) error {
 	var text strings.Builder
-	for _, b := range blocks {
-		fmt.Fprintln(&text, b)
+	for _, line := range lines {
+		fmt.Fprintln(&text, line)
 	}
 	return os.WriteFile(path, []byte(text.String()), 0o600)
 }

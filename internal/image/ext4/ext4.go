@@ -23,7 +23,6 @@ import (
 
 	"banger/internal/crash"
 	"banger/internal/hosttool"
-	"banger/internal/image/tarfilter"
 	"banger/internal/model"
 )
 
@@ -72,32 +71,42 @@ func (w Written) Salted(salt []byte) Written {
 	return Written{UUID: uuid(sum.Sum(nil))}
 }
 
-// Finish makes the file at path an ordinary writable file system of size bytes, sparse, with a journal, and ready for
-// online growth. The padding of tarfilter is removed.
+// Finish makes the file at path an ordinary writable file system of size bytes, sparse, with a journal, with as many inodes
+// as mke2fs would make, and ready for online growth.
 //
-// The order is load-bearing. The directory index needs the hash seed. The kernel grows a mounted file system only with
-// sparse_super, not with the writer's sparse_super2, and the swap puts superblock copies where the writer knew of none:
-// e2fsprogs writes them over whatever file has its data there. So those blocks are emptied first, in the free space that
-// resize2fs brings: declared bad, e2fsck moves their content away, and then they are good again.
+// The order is load-bearing. The directory index needs the hash seed. What has a checksum (uninit_bg) says which inode
+// tables are empty, so that from then on nobody reads those; it comes before the growth, which makes most of them. The
+// kernel grows a mounted file system only with sparse_super, not with the writer's sparse_super2, and the swap puts
+// superblock copies where the writer knew of none: e2fsprogs writes them over whatever file has its data there. So those
+// blocks are emptied first, in the free space that resize2fs brings: declared bad, e2fsck moves their content away. The
+// inode that lists bad blocks is cleared with the swap, which gives them their use.
 func (w Written) Finish(ctx context.Context, path string, size int64) (err error) {
+	if ctx.Err() != nil {
+		return canceled(ctx)
+	}
 	dir, err := os.MkdirTemp(filepath.Dir(path), "finish-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	bad, none := filepath.Join(dir, "bad"), filepath.Join(dir, "none")
-	if err := errors.Join(writeBlockList(bad, backupBlocks(size)), writeBlockList(none, nil)); err != nil {
+	copies := backupBlocks(size)
+	begin, bad, swap := filepath.Join(dir, "begin"), filepath.Join(dir, "bad"), filepath.Join(dir, "swap")
+	if err := errors.Join(
+		// The writer's flex groups have no end, and resize2fs looks for a place for each table from where its flex group begins.
+		writeLines(begin, "feature -read-only dir_index", "ssv uuid "+w.UUID, "ssv hash_seed "+w.UUID, "ssv def_hash_version half_md4", "ssv log_groups_per_flex 4"),
+		writeLines(bad, copies...),
+		writeLines(swap, "clri <1>", "feature -sparse_super2 sparse_super"),
+		addInodes(path, size, copies),
+	); err != nil {
 		return err
 	}
 	return run(ctx, path, []step{
-		{tool: "tune2fs", args: []string{"-O", "^read-only,dir_index", "-U", w.UUID}},
-		{tool: "debugfs", args: []string{"-w", "-R", "clri /" + tarfilter.PadDir}},
-		{tool: "debugfs", args: []string{"-w", "-R", "ssv hash_seed " + w.UUID}},
+		{tool: "debugfs", args: []string{"-w", "-f", begin}},
 		{tool: "e2fsck", args: []string{"-fyD"}, fixes: true},
+		{tool: "tune2fs", args: []string{"-O", "uninit_bg"}},
 		{tool: "resize2fs", after: []string{fmt.Sprintf("%dK", size>>10)}},
 		{tool: "e2fsck", args: []string{"-fy", "-l", bad}, fixes: true},
-		{tool: "e2fsck", args: []string{"-fy", "-L", none}, fixes: true},
-		{tool: "debugfs", args: []string{"-w", "-R", "feature -sparse_super2 sparse_super"}},
+		{tool: "debugfs", args: []string{"-w", "-f", swap}},
 		{tool: "e2fsck", args: []string{"-fy"}, fixes: true},
 		{tool: "tune2fs", args: []string{"-J", "size=" + journalMiB}},
 		{tool: "e2fsck", args: []string{"-fn"}},
@@ -154,10 +163,11 @@ func (s step) run(ctx context.Context, path string) error {
 	cmd.Env = []string{
 		"LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
 		"E2FSPROGS_FAKE_TIME=" + epoch, "E2FSCK_TIME=" + epoch,
+		"RESIZE2FS_FORCE_ITABLE_INIT=1", // whatever this host's kernel can do: a guest would zero what is left to it, in its own layer
 	}
 	out, err := runBriefly(cmd)
 	if ctx.Err() != nil {
-		return model.Errorf(model.ErrCanceled, "canceled: %w", context.Cause(ctx))
+		return canceled(ctx)
 	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 1 && s.fixes {
@@ -170,6 +180,10 @@ func (s step) run(ctx context.Context, path string) error {
 		return fmt.Errorf("%w: %s", err, lastLines(out))
 	}
 	return nil
+}
+
+func canceled(ctx context.Context) error {
+	return model.Errorf(model.ErrCanceled, "canceled: %w", context.Cause(ctx))
 }
 
 // runBriefly runs a program that ends with us: what it works on is then for the next daemon's sweep. That is bound to the

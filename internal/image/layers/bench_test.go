@@ -59,7 +59,6 @@ func BenchmarkConvert(b *testing.B) {
 				ls = append(ls, blob(gzipped(b, data)))
 			}
 			c.o.Limits = DefaultLimits()
-			c.o.Rules.PadInodes = true
 			path := filepath.Join(b.TempDir(), "root.ext4")
 			b.SetBytes(total)
 			var alone, all []time.Duration

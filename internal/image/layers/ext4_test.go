@@ -122,7 +122,6 @@ func TestThroughTheFileSystem(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "root.ext4")
 	o := Options{Limits: DefaultLimits()}
-	o.Rules.PadInodes = true
 	written, sum := convert(t, path, blobs(tars...), o)
 	if err := written.Finish(t.Context(), path, 2<<30); err != nil {
 		t.Fatal(err) // it ends with e2fsck -fn
@@ -163,7 +162,7 @@ func TestThroughTheFileSystem(t *testing.T) {
 			t.Errorf("%s is %q, want %q", a, got, list)
 		}
 	}
-	if out := fs.ask("ls -p /"); strings.Contains(out, "/gone/") || strings.Contains(out, "/.pad/") || strings.Contains(out, "/.wh") {
+	if out := fs.ask("ls -p /"); strings.Contains(out, "/gone/") || strings.Contains(out, "/.wh") {
 		t.Errorf("the root has %s", out)
 	}
 	var inodesMade, free int

@@ -177,7 +177,7 @@ func (f *flattening) write(ctx context.Context, w *writer) error {
 		}
 		files = files[n:]
 	}
-	return w.end(rules.PadInodes)
+	return w.end()
 }
 
 // contents writes the files whose contents one layer has, in that layer's order.

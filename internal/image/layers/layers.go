@@ -45,7 +45,7 @@ var ErrTwice = errors.New("the layer overwrites itself, and must be read twice")
 
 // Summary is what the image has that its user must know.
 type Summary struct {
-	Entries int   // of the merged tree, without its root and without padding
+	Entries int   // of the merged tree, without its root
 	Bytes   int64 // of the contents that it kept
 	Read    int64 // of all layers, uncompressed
 	// Init is the init program's name as it has to be called, such as "/sbin/init", and InitProgram the file that this

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"time"
 
-	"banger/internal/image/tarfilter"
 	"banger/internal/model"
 )
 
@@ -32,7 +31,6 @@ type writer struct {
 	files []file
 	links map[*inode][]string // further names of files with several
 	copy  []byte
-	block int64
 	early int // names that were written before the tree was whole and are not yet found in it
 }
 
@@ -71,9 +69,6 @@ func (w *writer) count(dir *node) error {
 func (w *writer) tree(root *node) error {
 	if err := w.count(root); err != nil {
 		return err
-	}
-	if root.children[tarfilter.PadDir] != nil {
-		return model.Errorf(model.ErrInvalid, "cannot take the image: it has /%s, a name that is needed to make its file system", tarfilter.PadDir)
 	}
 	if n := root.children[lostFound]; n != nil && !n.isDir() {
 		return model.Errorf(model.ErrInvalid, "cannot take the image: its /%s is not a directory, as the file system's own is", lostFound)
@@ -185,7 +180,6 @@ func (w *writer) content(f file, content io.Reader) error {
 		return err
 	}
 	w.sum.Bytes += f.inode.size
-	w.block += tarfilter.Blocks(f.inode.size)
 	for left := f.inode.size; left > 0; {
 		if err := w.ctx.Err(); err != nil {
 			return err
@@ -214,13 +208,8 @@ func contentError(ctx context.Context, name string, err error) error {
 	return model.Errorf(model.ErrCorrupt, "cannot take the image: the content of %.80q could not be read again: %w", name, err)
 }
 
-// end writes the padding and the end marker.
-func (w *writer) end(pad bool) error {
-	if pad {
-		if err := tarfilter.Pad(w.out, w.sum.Entries, w.block); err != nil {
-			return err
-		}
-	}
+// end writes the end marker.
+func (w *writer) end() error {
 	if err := w.out.Close(); err != nil {
 		return err
 	}

@@ -38,9 +38,8 @@ type File struct {
 
 // Rules say what to change. The zero Rules change nothing.
 type Rules struct {
-	Drop      func(name string) bool // leaves the entry out; what lies below a dropped directory is asked for by itself
-	Replace   []File
-	PadInodes bool // add empty files below PadDir so that the file system has inodes to grow with
+	Drop    func(name string) bool // leaves the entry out; what lies below a dropped directory is asked for by itself
+	Replace []File
 }
 
 // Summary is what passed.
@@ -56,7 +55,6 @@ type filter struct {
 	replaced map[string]bool
 	kinds    map[string]byte // what each name is, implied parents included
 	sum      Summary
-	blocks   int64
 }
 
 // Copy reads in to its end and writes the cleaned stream to out. progress, which may be nil, is told the bytes so far.
@@ -109,7 +107,6 @@ func (f *filter) entry(h *tar.Header, content io.Reader) error {
 func (f *filter) write(h *tar.Header, content io.Reader) error {
 	f.sum.Entries++
 	f.sum.Bytes += h.Size
-	f.blocks += Blocks(h.Size)
 	switch {
 	case f.sum.Entries > f.limits.Entries:
 		return fmt.Errorf("the tar stream has more than %d entries", f.limits.Entries)
@@ -178,9 +175,6 @@ func (f *filter) checkName(name string, kind byte) error {
 			return fmt.Errorf("%.80q holds a name of more than %d bytes", name, maxName)
 		}
 	}
-	if parts[0] == PadDir {
-		return fmt.Errorf("%q uses the reserved name %s", name, PadDir)
-	}
 	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
 		kind, seen := f.kinds[dir]
 		if seen && kind != tar.TypeDir {
@@ -195,7 +189,7 @@ func (f *filter) checkName(name string, kind byte) error {
 	return nil
 }
 
-// end writes the replacements, the padding and the end marker.
+// end writes the replacements and the end marker.
 func (f *filter) end() error {
 	for _, r := range f.rules.Replace {
 		h := &tar.Header{Typeflag: tar.TypeReg, Name: r.Name, Mode: 0o644, Size: int64(len(r.Content)), ModTime: time.Unix(0, 0)}
@@ -210,11 +204,6 @@ func (f *filter) end() error {
 			return err
 		}
 		if err := f.write(h, strings.NewReader(r.Content)); err != nil {
-			return err
-		}
-	}
-	if f.rules.PadInodes {
-		if err := Pad(f.out, f.sum.Entries, f.blocks); err != nil {
 			return err
 		}
 	}

@@ -122,7 +122,6 @@ func TestRefuses(t *testing.T) {
 		{"too many entries", many, "more than 10 entries"},
 		{"too deep", []tar.Header{{Name: "a/b/c/d/e"}}, "levels"},
 		{"too long", []tar.Header{{Name: strings.Repeat("x", 51)}}, "at most 50"},
-		{"the padding's name", []tar.Header{{Name: ".pad/1"}}, "reserved"},
 		{"huge attributes", []tar.Header{{Name: "f", PAXRecords: map[string]string{"SCHILY.xattr.user.x": strings.Repeat("v", 4000)}}}, "attributes"},
 	} {
 		got, err := shown(t, stream(t, c.in...), Rules{})
@@ -144,26 +143,5 @@ func TestBrokenStream(t *testing.T) {
 	bad[150]++
 	if _, err := shown(t, bad, Rules{}); err == nil {
 		t.Error("a broken checksum was not noticed")
-	}
-}
-
-func TestPadding(t *testing.T) {
-	t.Parallel()
-	var out bytes.Buffer
-	if _, err := Copy(&out, bytes.NewReader(stream(t, tar.Header{Name: "f"})), limits(), Rules{PadInodes: true}, nil); err != nil {
-		t.Fatal(err)
-	}
-	total, pads := 0, 0
-	for r := tar.NewReader(&out); ; total++ {
-		h, err := r.Next()
-		if err != nil {
-			break
-		}
-		if strings.HasPrefix(h.Name, PadDir+"/") {
-			pads++
-		}
-	}
-	if total != groupInodes || pads != groupInodes-1 {
-		t.Errorf("%d entries, %d of them padding", total, pads)
 	}
 }
