@@ -23,6 +23,7 @@ import (
 
 	"banger/internal/crash"
 	"banger/internal/hosttool"
+	"banger/internal/image/ahead"
 	"banger/internal/model"
 )
 
@@ -40,14 +41,15 @@ type Written struct {
 	UUID string // of the file system: derived from the tar's bytes
 }
 
-// Write converts a tar stream, as package tarfilter leaves it, to a compact ext4 file at path, which must not exist.
+// Write converts a tar stream, as package tarfilter leaves it, to a compact ext4 file at path, which must not exist. After
+// a failure it may be waiting for the stream until that is closed.
 func Write(ctx context.Context, path string, stream io.Reader) (Written, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return Written{}, err
 	}
 	sum := sha256.New()
-	source := io.TeeReader(reader{ctx, stream}, sum)
+	source := ahead.New(io.TeeReader(reader{ctx, stream}, sum))
 	out := newHoles(file)
 	err = tar2ext4.ConvertTarToExt4(source, out, tar2ext4.MaximumDiskSize(maxWriter))
 	if err == nil {
@@ -57,6 +59,7 @@ func Write(ctx context.Context, path string, stream io.Reader) (Written, error) 
 		_, err = io.Copy(io.Discard, source) // the end marker belongs to the sum
 	}
 	if err := errors.Join(err, file.Close()); err != nil {
+		go source.Stop()
 		return Written{}, err
 	}
 	return Written{UUID: uuid(sum.Sum(nil))}, nil

@@ -11,18 +11,23 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
+	"banger/internal/image/ahead"
 	"banger/internal/model"
 )
 
 // maxWindow is the largest window that zstd writes unless told to go beyond its own levels.
 const maxWindow = 128 << 20
 
+// chunkSize is how much is read or copied at a time.
+const chunkSize = 256 << 10
+
 // stream is a layer being read, uncompressed.
 type stream struct {
-	*ahead
-	source     io.Closer
-	compressed bool
-	closeTool  func()
+	*ahead.Reader // uncompressed
+	packed        *ahead.Reader
+	source        io.Closer
+	compressed    bool
+	closeTool     func()
 }
 
 // open begins a layer. tell, which may be nil, is told each read of compressed bytes.
@@ -34,15 +39,15 @@ func (l Layer) open(ctx context.Context, b *budget, tell func(int)) (*stream, er
 	if err != nil {
 		return nil, err
 	}
-	raw := &counted{ctx: ctx, in: source, tell: tell}
-	in := bufio.NewReaderSize(raw, chunkSize)
-	s := &stream{source: source}
-	plain, err := s.decompress(in)
+	s := &stream{packed: ahead.New(source), source: source} // whose digest may be made as it is read
+	raw := &counted{ctx: ctx, in: s.packed, tell: tell}
+	plain, err := s.decompress(bufio.NewReaderSize(raw, chunkSize))
 	if err != nil {
+		s.packed.Stop()
 		source.Close()
 		return nil, broken(err, 0)
 	}
-	s.ahead = readAhead(&capped{in: plain, raw: raw, budget: b, compressed: s.compressed})
+	s.Reader = ahead.New(&capped{in: plain, raw: raw, budget: b, compressed: s.compressed})
 	return s, nil
 }
 
@@ -78,10 +83,11 @@ func (s *stream) decompress(in *bufio.Reader) (io.Reader, error) {
 
 // close ends the layer, read to its end or not.
 func (s *stream) close() error {
-	s.ahead.stop()
+	s.Stop()
 	if s.closeTool != nil {
 		s.closeTool()
 	}
+	s.packed.Stop()
 	return s.source.Close()
 }
 

@@ -1,4 +1,5 @@
-package layers
+// Package ahead reads streams before they are needed, so that the stages of a conversion run at the same time.
+package ahead
 
 import "io"
 
@@ -7,9 +8,8 @@ const (
 	chunksAhead = 8
 )
 
-// ahead reads a stream in a goroutine of its own, a bounded piece ahead of who reads it, so that decompressing and what is
-// done with the outcome run at the same time.
-type ahead struct {
+// Reader reads a stream in a goroutine of its own, a bounded piece ahead of who reads from it.
+type Reader struct {
 	full  chan []byte
 	free  chan []byte
 	quit  chan struct{}
@@ -19,8 +19,9 @@ type ahead struct {
 	rest  []byte
 }
 
-func readAhead(in io.Reader) *ahead {
-	a := &ahead{
+// New begins to read in.
+func New(in io.Reader) *Reader {
+	a := &Reader{
 		full: make(chan []byte, chunksAhead), free: make(chan []byte, chunksAhead),
 		quit: make(chan struct{}), ended: make(chan struct{}),
 	}
@@ -31,7 +32,7 @@ func readAhead(in io.Reader) *ahead {
 	return a
 }
 
-func (a *ahead) run(in io.Reader) {
+func (a *Reader) run(in io.Reader) {
 	defer close(a.ended)
 	defer close(a.full)
 	for {
@@ -63,7 +64,8 @@ func fill(in io.Reader, chunk []byte) (n int, err error) {
 	return n, err
 }
 
-func (a *ahead) Read(p []byte) (int, error) {
+// Read gives what was read, and then how the stream ended.
+func (a *Reader) Read(p []byte) (int, error) {
 	for len(a.rest) == 0 {
 		if a.chunk != nil {
 			a.free <- a.chunk
@@ -80,8 +82,8 @@ func (a *ahead) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// stop returns when the stream is not read any more. Reading from it may block until then.
-func (a *ahead) stop() {
+// Stop returns when the stream is not read any more. Reading from it may block until then.
+func (a *Reader) Stop() {
 	close(a.quit)
 	<-a.ended
 }
