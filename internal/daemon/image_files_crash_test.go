@@ -54,8 +54,8 @@ func (h *host) compare(dir string) {
 	data, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
 	var manifest struct {
 		Files map[string]struct {
-			Digest model.Digest
-			Data   bool
+			Digest   model.Digest
+			Segments bool
 		}
 	}
 	if err := errors.Join(err, json.Unmarshal(data, &manifest)); err != nil || len(manifest.Files) == 0 {
@@ -69,8 +69,8 @@ func (h *host) compare(dir string) {
 		}
 		defer file.Close()
 		digest := sparse.Digest
-		if want.Data {
-			digest = sparse.DataDigest
+		if want.Segments {
+			digest = sparse.SegmentDigest
 		}
 		if got, err := digest(h.t.Context(), file); err != nil || got != want.Digest {
 			h.t.Errorf("%s in %s has the digest %s instead of %s: %v", name, dir, got, want.Digest, err)

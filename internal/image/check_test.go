@@ -1,6 +1,7 @@
 package image
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"banger/internal/hosttool"
+	"banger/internal/image/sparse"
 	"banger/internal/model"
 )
 
@@ -148,5 +150,58 @@ func TestCheckOfTheBuildsTools(t *testing.T) {
 	root.tools = Tools{Find: bare.Find}
 	if c := check(t, root.Service, false)["subordinate-ids"]; c.Status != model.CheckOK {
 		t.Errorf("root: %+v", c)
+	}
+}
+
+// TestVerifyKnowsEarlierDigests gives an image the digests that earlier versions wrote.
+func TestVerifyKnowsEarlierDigests(t *testing.T) {
+	t.Parallel()
+	b := built(t)
+	i, err := b.Image(t.Context(), model.DefaultImage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Dir(b.ImageFile(i.Digest))
+	m, err := readManifest(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(b.ImageFile(i.Digest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	whole, err := sparse.Digest(t.Context(), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := sparse.DataDigest(t.Context(), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	segments := m.Files[rootFile].Digest
+	if whole == data || data == segments || !m.Files[rootFile].Segments {
+		t.Fatalf("%s, %s, %s", whole, data, segments)
+	}
+	for _, c := range []struct {
+		info fileInfo
+		ok   bool
+	}{
+		{fileInfo{Digest: whole}, true},
+		{fileInfo{Digest: data, Data: true}, true},
+		{fileInfo{Digest: data}, false},
+		{fileInfo{Digest: data, Segments: true}, false},
+		{fileInfo{Digest: segments, Segments: true}, true},
+	} {
+		c.info.Bytes = i.SizeBytes
+		m.Files[rootFile] = c.info
+		text, err := m.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		spoil(t, b, kindImage, manifestFile, string(text))
+		if err := b.VerifyContent(t.Context(), i.Digest); (err == nil) != c.ok || err != nil && !errors.Is(err, model.ErrCorrupt) {
+			t.Errorf("%+v: %v", c.info, err)
+		}
 	}
 }

@@ -71,7 +71,7 @@ func (s *Service) fill(ctx context.Context, d *draft, produce maker, report mode
 	made.CreatedAt = time.Now().UTC()
 	m := manifest{
 		Format: manifestFormat, Image: imageToManifest(made),
-		Files: map[string]fileInfo{rootFile: {Digest: content, Bytes: made.SizeBytes, Data: true}},
+		Files: map[string]fileInfo{rootFile: {Digest: content, Bytes: made.SizeBytes, Segments: true}},
 	}
 	if err := ctx.Err(); err != nil {
 		return model.Image{}, err

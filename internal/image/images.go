@@ -104,10 +104,7 @@ func measure(ctx context.Context, path string) (d model.Digest, size, disk int64
 		return "", 0, 0, err
 	}
 	defer file.Close()
-	if err := sparse.Punch(ctx, file); err != nil {
-		return "", 0, 0, err
-	}
-	if d, err = sparse.DataDigest(ctx, file); err != nil {
+	if d, err = sparse.Seal(ctx, file); err != nil {
 		return "", 0, 0, err
 	}
 	info, err := file.Stat()

@@ -90,7 +90,7 @@ func (s *Service) fillKernel(ctx context.Context, d *draft, name string, report 
 		if err != nil {
 			return model.Kernel{}, err
 		}
-		m.Files[name] = fileInfo{Digest: digest, Bytes: size, Data: true}
+		m.Files[name] = fileInfo{Digest: digest, Bytes: size, Segments: true}
 		made.SizeBytes += size
 	}
 	made.Digest = kernelDigest(m.Files, made.EarlyModules)

@@ -28,9 +28,11 @@ type manifest struct {
 type fileInfo struct {
 	Digest model.Digest `json:"digest"`
 	Bytes  int64        `json:"bytes"`
-	// Data says that the digest is of the file's data alone (sparse.DataDigest). Files of earlier versions are known by
-	// the SHA-256 of all their bytes, of which most are zeros that take seconds.
-	Data bool `json:"data,omitempty"`
+	// Segments says that the digest is of the file's data alone, in segments (sparse.SegmentDigest). Files of earlier
+	// versions are known by one of their data as a whole (Data, sparse.DataDigest), and before that by the SHA-256 of all
+	// their bytes, of which most are zeros that take seconds.
+	Segments bool `json:"segments,omitempty"`
+	Data     bool `json:"data,omitempty"`
 }
 
 type imageManifest struct {

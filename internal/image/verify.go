@@ -53,7 +53,7 @@ func (s *Service) compareContent(ctx context.Context, kind string, d model.Diges
 	}
 	for file, want := range m.Files {
 		path := filepath.Join(s.blobDir(kind, d), file)
-		got, err := digestFile(ctx, path, want.Data)
+		got, err := digestFile(ctx, path, want)
 		if err != nil {
 			return err
 		}
@@ -154,13 +154,16 @@ func checkFile(path string, size int64) error {
 	return nil
 }
 
-func digestFile(ctx context.Context, path string, data bool) (model.Digest, error) {
+func digestFile(ctx context.Context, path string, want fileInfo) (model.Digest, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer file.Close()
-	if data {
+	switch {
+	case want.Segments:
+		return sparse.SegmentDigest(ctx, file)
+	case want.Data:
 		return sparse.DataDigest(ctx, file)
 	}
 	return sparse.Digest(ctx, file)

@@ -215,10 +215,7 @@ func (c *conversion) seal(ctx context.Context) (time.Duration, error) {
 	}
 	defer file.Close()
 	begun := time.Now()
-	if err := sparse.Punch(ctx, file); err != nil {
-		return 0, err
-	}
-	if _, err := sparse.DataDigest(ctx, file); err != nil {
+	if _, err := sparse.Seal(ctx, file); err != nil {
 		return 0, err
 	}
 	err = file.Sync()

@@ -3,6 +3,7 @@ package sparse
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -14,8 +15,11 @@ func Copy(ctx context.Context, to, from *os.File) error {
 	if err := unix.IoctlFileClone(int(to.Fd()), int(from.Fd())); err == nil {
 		return nil
 	}
-	zeros := make([]byte, chunk)
-	size, err := walk(ctx, from, func(at, _ int64, data []byte) error {
+	size, err := from.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	err = walk(ctx, from, 0, size, func(at, _ int64, data []byte) error {
 		if data == nil || bytes.Equal(data, zeros[:len(data)]) {
 			return nil
 		}

@@ -19,11 +19,17 @@ import (
 
 const chunk = 64 << 10
 
+var zeros [chunk]byte // never written
+
 // Digest returns the SHA-256 of a file's bytes, as sha256sum would. Holes are not read, but they count: 10 GiB take some
 // seconds however little they hold.
 func Digest(ctx context.Context, file *os.File) (model.Digest, error) {
+	size, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return "", err
+	}
 	sum := sha256.New()
-	end, err := walk(ctx, file, func(at, end int64, data []byte) error {
+	err = walk(ctx, file, 0, size, func(at, end int64, data []byte) error {
 		if data == nil {
 			return writeZeros(ctx, sum, end-at)
 		}
@@ -37,51 +43,54 @@ func Digest(ctx context.Context, file *os.File) (model.Digest, error) {
 	if err != nil {
 		return "", err
 	}
-	if info.Size() != end {
+	if info.Size() != size {
 		return "", fmt.Errorf("%s changed while it was read", file.Name())
 	}
-	return model.Digest(fmt.Sprintf("sha256:%x", sum.Sum(nil))), nil
+	return digestOf(sum), nil
 }
 
 // DataDigest returns a SHA-256 of a file's size and of where it has data: of each 64 KiB that are not all zeros, their
 // offset, their length and they themselves. It depends on the content alone, not on which of its zeros are holes, and
 // takes as long as the data and not as the size does.
 func DataDigest(ctx context.Context, file *os.File) (model.Digest, error) {
+	size, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return "", err
+	}
 	sum := sha256.New()
-	zeros := make([]byte, chunk)
-	size, err := walk(ctx, file, func(at, end int64, data []byte) error {
-		if data == nil || bytes.Equal(data, zeros[:len(data)]) {
+	if _, err := addData(ctx, sum, file, 0, size, keep); err != nil {
+		return "", err
+	}
+	if err := binary.Write(sum, binary.BigEndian, [2]int64{size, 0}); err != nil {
+		return "", err
+	}
+	return digestOf(sum), nil
+}
+
+// addData adds a part of a file to what DataDigest is the SHA-256 of, and says whether there was anything to add. Chunks
+// that are not holes but zeros are handed to empty.
+func addData(ctx context.Context, sum hash.Hash, file *os.File, from, to int64, empty func(file *os.File, at, end int64) error) (found bool, err error) {
+	err = walk(ctx, file, from, to, func(at, end int64, data []byte) error {
+		if data == nil {
 			return nil
 		}
+		if bytes.Equal(data, zeros[:len(data)]) {
+			return empty(file, at, end)
+		}
+		found = true
 		if err := binary.Write(sum, binary.BigEndian, [2]int64{at, end - at}); err != nil {
 			return err
 		}
 		_, err := sum.Write(data)
 		return err
 	})
-	if err != nil {
-		return "", err
-	}
-	if err := binary.Write(sum, binary.BigEndian, [2]int64{size, 0}); err != nil {
-		return "", err
-	}
-	return model.Digest(fmt.Sprintf("sha256:%x", sum.Sum(nil))), nil
+	return found, err
 }
 
-// Punch gives back the blocks of a file that hold only zeros. The content stays the same. On a file system that cannot do
-// it nothing happens.
-func Punch(ctx context.Context, file *os.File) error {
-	zeros := make([]byte, chunk)
-	_, err := walk(ctx, file, func(at, end int64, data []byte) error {
-		if data == nil || !bytes.Equal(data, zeros[:len(data)]) {
-			return nil
-		}
-		return unix.Fallocate(int(file.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, at, end-at)
-	})
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		return nil
-	}
-	return err
+func keep(*os.File, int64, int64) error { return nil }
+
+func digestOf(sum hash.Hash) model.Digest {
+	return model.Digest(fmt.Sprintf("sha256:%x", sum.Sum(nil)))
 }
 
 // Allocated returns what a file takes on disk, in bytes.
@@ -93,46 +102,44 @@ func Allocated(file *os.File) (int64, error) {
 	return st.Blocks * 512, nil // st_blocks counts in 512 bytes on every file system (inode(7))
 }
 
-// walk visits a file from its start to its end, holes of whole chunks with nil data and the rest in whole, aligned chunks:
-// where a chunk begins does not depend on where a hole ends. It returns where the file ended.
-func walk(ctx context.Context, file *os.File, visit func(at, end int64, data []byte) error) (int64, error) {
-	size, err := file.Seek(0, io.SeekEnd)
-	if err != nil {
-		return 0, err
-	}
-	buf := make([]byte, chunk)
-	for at := int64(0); at < size; {
+// walk visits a file from one chunk's start to another's or to the file's end, holes of whole chunks with nil data and the
+// rest in whole, aligned chunks: where a chunk begins does not depend on where a hole ends.
+func walk(ctx context.Context, file *os.File, at, size int64, visit func(at, end int64, data []byte) error) error {
+	var buf []byte
+	for at < size {
 		if err := ctx.Err(); err != nil {
-			return at, err
+			return err
 		}
 		data, err := file.Seek(at, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) {
 			data, err = size, nil // nothing but a hole up to the end
 		}
 		if err != nil {
-			return at, err
+			return err
 		}
-		if data -= data % chunk; data > at {
+		if data = min(data-data%chunk, size); data > at {
 			if err := visit(at, data, nil); err != nil {
-				return at, err
+				return err
 			}
 			at = data
 			continue
 		}
+		if buf == nil {
+			buf = make([]byte, chunk)
+		}
 		n := min(chunk-at%chunk, size-at)
 		if _, err := file.ReadAt(buf[:n], at); err != nil {
-			return at, err
+			return err
 		}
 		if err := visit(at, at+n, buf[:n]); err != nil {
-			return at, err
+			return err
 		}
 		at += n
 	}
-	return size, nil
+	return nil
 }
 
 func writeZeros(ctx context.Context, sum hash.Hash, n int64) error {
-	zeros := make([]byte, chunk)
 	for n > 0 {
 		if err := ctx.Err(); err != nil {
 			return err
