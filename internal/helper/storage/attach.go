@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"banger/internal/crash"
 	"banger/internal/model"
 )
@@ -35,7 +37,7 @@ func (h *Host) Attach(ctx context.Context, id model.VMID, base, cow *os.File) (S
 		return fail(err)
 	}
 	if s.Name == "" {
-		if err := h.clear(ctx, id, mapped); err != nil {
+		if err := h.restart(ctx, id, mapped); err != nil {
 			return fail(err)
 		}
 		crash.At("storage.attach.before")
@@ -50,10 +52,10 @@ func (h *Host) Attach(ctx context.Context, id model.VMID, base, cow *os.File) (S
 	return s, nil
 }
 
-// clear takes away what there is of the VM's, if anything. mapped says that there is a mapped device.
-func (h *Host) clear(ctx context.Context, id model.VMID, mapped bool) error {
+// restart takes away what there is of the VM's snapshot, if anything. mapped says that there is a mapped device.
+func (h *Host) restart(ctx context.Context, id model.VMID, mapped bool) error {
 	if !mapped {
-		loops, err := h.loops()
+		loops, err := h.loops(isSnapshot)
 		if err != nil {
 			return err
 		}
@@ -67,13 +69,13 @@ func (h *Host) clear(ctx context.Context, id model.VMID, mapped bool) error {
 
 // attach makes the loop devices and the mapped device over them.
 func (h *Host) attach(dm *control, id model.VMID, base, cow *os.File, sectors uint64) (Snapshot, error) {
-	below, err := newLoop(base, h.label(id, partBase), true)
+	below, err := newLoop(base, h.label(id, partBase), unix.LO_FLAGS_AUTOCLEAR|unix.LO_FLAGS_READ_ONLY)
 	if err != nil {
 		return Snapshot{}, err
 	}
 	defer below.Close() // the mapped device has it open by then
 	crash.At("storage.attach.base")
-	above, err := newLoop(cow, h.label(id, partCOW), false)
+	above, err := newLoop(cow, h.label(id, partCOW), unix.LO_FLAGS_AUTOCLEAR)
 	if err != nil {
 		return Snapshot{}, err
 	}
@@ -121,7 +123,7 @@ func (h *Host) whole(dm *control, id model.VMID, base, cow *os.File) (s Snapshot
 	if err != nil || !state.active || state.removing {
 		return Snapshot{}, true, err
 	}
-	loops, err := h.loops()
+	loops, err := h.loops(isSnapshot)
 	if err != nil {
 		return Snapshot{}, true, err
 	}

@@ -24,7 +24,7 @@ func (h *Host) Detach(ctx context.Context, id model.VMID) error {
 	defer cancel()
 	errs := []error{h.removeNode(id), h.removeMapped(ctx, id)}
 	crash.At("storage.detach.mapped")
-	errs = append(errs, h.clearLoops(ctx, id))
+	errs = append(errs, h.clear(ctx, id, isSnapshot))
 	if err := errors.Join(errs...); err != nil {
 		return model.HostErrorf(err, "cannot detach the snapshot of %s", id)
 	}
@@ -60,15 +60,15 @@ func (h *Host) removeMapped(ctx context.Context, id model.VMID) error {
 	})
 }
 
-// clearLoops frees the loop devices of the VM, which free themselves when nothing has them open any more.
-func (h *Host) clearLoops(ctx context.Context, id model.VMID) error {
+// clear frees the loop devices of the VM that stand for such parts, which are free once nothing has them open any more.
+func (h *Host) clear(ctx context.Context, id model.VMID, of func(part string) bool) error {
 	events, err := listen()
 	if err != nil {
 		return err
 	}
 	defer events.close()
 	return events.until(ctx, "a loop device of "+string(id)+" is still in use; it goes when what has it open ends", func() (bool, error) {
-		loops, err := h.loops()
+		loops, err := h.loops(of)
 		errs := []error{err}
 		gone := true
 		for _, l := range loops {

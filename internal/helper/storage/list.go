@@ -54,7 +54,7 @@ func (h *Host) list(dm *control) (map[model.VMID]Snapshot, error) {
 			}
 		}
 	}
-	loops, err := h.loops()
+	loops, err := h.loops(isSnapshot)
 	if err != nil {
 		return nil, err
 	}

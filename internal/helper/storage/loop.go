@@ -27,18 +27,15 @@ type loop struct {
 	info *unix.LoopInfo64
 }
 
-// newLoop makes a loop device over file that lives as long as something has it open; the caller has, by what is returned.
-func newLoop(file *os.File, label string, readOnly bool) (_ *os.File, err error) {
+// newLoop makes a loop device over file, of that name and with those flags. The caller has it open, by what is returned.
+func newLoop(file *os.File, label string, flags uint32) (_ *os.File, err error) {
 	control, err := os.OpenFile(loopControl, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer control.Close()
 	config := unix.LoopConfig{Fd: uint32(file.Fd())}
-	config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR
-	if readOnly {
-		config.Info.Flags |= unix.LO_FLAGS_READ_ONLY
-	}
+	config.Info.Flags = flags
 	copy(config.Info.File_name[:len(config.Info.File_name)-1], label)
 	for range loopTries {
 		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
@@ -60,8 +57,8 @@ func newLoop(file *os.File, label string, readOnly bool) (_ *os.File, err error)
 	return nil, model.Errorf(model.ErrUnavailable, "cannot get a loop device: others took each of %d first", loopTries)
 }
 
-// loops lists the loop devices of this installation.
-func (h *Host) loops() ([]loop, error) {
+// loops lists the loop devices of this installation that stand for such parts.
+func (h *Host) loops(of func(part string) bool) ([]loop, error) {
 	// The directory loop is there for those that stand for something.
 	bound, err := filepath.Glob("/sys/block/loop*/loop")
 	if err != nil {
@@ -73,7 +70,7 @@ func (h *Host) loops() ([]loop, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l != nil {
+		if l != nil && of(l.part) {
 			found = append(found, *l)
 		}
 	}
@@ -129,7 +126,7 @@ func (h *Host) clearLoop(l loop) error {
 	}
 	defer device.Close()
 	now, err := h.statLoop(device)
-	if err != nil || now == nil || now.id != l.id {
+	if err != nil || now == nil || now.id != l.id || now.part != l.part {
 		return err
 	}
 	if err := unix.IoctlSetInt(int(device.Fd()), unix.LOOP_CLR_FD, 0); err != nil && !ended(err) && !errors.Is(err, syscall.EBUSY) {

@@ -26,7 +26,7 @@ func own(t *testing.T) *Host {
 
 func loopsOf(t *testing.T, h *Host, id model.VMID) map[string]loop {
 	t.Helper()
-	all, err := h.loops()
+	all, err := h.loops(func(string) bool { return true })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,11 @@ func loopsOf(t *testing.T, h *Host, id model.VMID) map[string]loop {
 
 func attachLoop(t *testing.T, h *Host, id model.VMID, part string, f *os.File) *os.File {
 	t.Helper()
-	device, err := newLoop(f, h.label(id, part), part == partBase)
+	flags := uint32(unix.LO_FLAGS_AUTOCLEAR)
+	if part == partBase {
+		flags |= unix.LO_FLAGS_READ_ONLY
+	}
+	device, err := newLoop(f, h.label(id, part), flags)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +145,7 @@ func TestWhatIsNotOursStays(t *testing.T) {
 		"nobody's":               "notes",
 		"a look-alike":           h.label(id, partBase) + "-2",
 	} {
-		device, err := newLoop(file(t, 1<<20, os.O_RDONLY), label, true)
+		device, err := newLoop(file(t, 1<<20, os.O_RDONLY), label, unix.LO_FLAGS_AUTOCLEAR|unix.LO_FLAGS_READ_ONLY)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -169,7 +173,7 @@ func TestManyAskForLoopDevicesAtOnce(t *testing.T) {
 	for range 16 {
 		wait.Go(func() {
 			id := model.NewVMID()
-			device, err := newLoop(base, h.label(id, partBase), true)
+			device, err := newLoop(base, h.label(id, partBase), unix.LO_FLAGS_AUTOCLEAR|unix.LO_FLAGS_READ_ONLY)
 			if err != nil {
 				t.Error(err)
 				return

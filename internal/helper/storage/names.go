@@ -48,7 +48,7 @@ func (h *Host) ownerOfName(name string) (model.VMID, bool) {
 func (h *Host) ownerOfLabel(label string) (id model.VMID, part string, ok bool) {
 	name, part, _ := strings.Cut(label, ".")
 	id, ok = h.ownerOfName(name)
-	return id, part, ok && (part == partBase || part == partCOW)
+	return id, part, ok && (isSnapshot(part) || isDrive(part))
 }
 
 // dir is the installation's own among the devices. What a node is called in it owes nothing to udev.
