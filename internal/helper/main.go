@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"banger/internal/helper/jailcall"
 	"banger/internal/helper/netcall"
 	"banger/internal/helper/serve"
 	"banger/internal/helper/storagecall"
@@ -27,7 +28,7 @@ const idle = time.Minute
 // Services are what a banger-helper can be, with the verbs of each.
 func Services() map[string][]serve.Verb {
 	return map[string][]serve.Verb{
-		storagecall.Service: storagecall.Verbs(storagecall.OnHost),
+		storagecall.Service: append(storagecall.Verbs(storagecall.OnHost), jailcall.Verbs(jailcall.OnHost)...),
 		netcall.Service:     netcall.Verbs(netcall.OnHost),
 	}
 }

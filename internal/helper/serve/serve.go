@@ -144,7 +144,7 @@ func (s Service) call(ctx context.Context, c Caller, call *helperv1.Call, files 
 		return reply{}, model.Fixable(model.ErrUnsupported, "sudo banger system install", "cannot do %.64q: banger's helper is of version %s and does not know it", name, version.Version)
 	case !c.Instance.Valid():
 		return reply{}, model.Errorf(model.ErrInvalid, "cannot work for the installation %.64q: that is no id", c.Instance)
-	case len(files) != s.Verbs[at].files || int(call.GetDescriptors()) != len(files):
+	case len(files) < s.Verbs[at].least || len(files) > s.Verbs[at].most || int(call.GetDescriptors()) != len(files):
 		return reply{}, model.Errorf(model.ErrInvalid, "cannot do %s with %d descriptors", name, len(files))
 	}
 	crash.At("helper.call.before")

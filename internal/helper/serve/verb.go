@@ -19,7 +19,8 @@ type Caller struct {
 // Verb is one thing that can be asked of a service.
 type Verb struct {
 	name  string
-	files int
+	least int // descriptors
+	most  int
 	do    func(ctx context.Context, c Caller, request []byte, files []*os.File) (reply, error)
 }
 
@@ -36,9 +37,18 @@ func On[T any, Request interface {
 	*T
 	proto.Message
 }, Response proto.Message](files int, do func(ctx context.Context, c Caller, request Request, files []*os.File) (Response, error)) Verb {
+	return OnSome(files, files, do)
+}
+
+// OnSome is On for a verb that takes at least and at most so many descriptors.
+func OnSome[T any, Request interface {
+	*T
+	proto.Message
+}, Response proto.Message](least, most int, do func(ctx context.Context, c Caller, request Request, files []*os.File) (Response, error)) Verb {
 	return Verb{
 		name:  Name(Request(new(T))),
-		files: files,
+		least: least,
+		most:  most,
 		do: func(ctx context.Context, c Caller, data []byte, files []*os.File) (reply, error) {
 			request := Request(new(T))
 			if err := wire.Decode(data, request); err != nil {

@@ -22,7 +22,7 @@ import (
 // The limits of a message.
 const (
 	Most  = 64 << 10 // bytes of a message
-	Files = 4        // descriptors of one
+	Files = 10       // descriptors of one
 )
 
 // Network is the kind of socket, as package net calls it.

@@ -1,0 +1,184 @@
+package jailcall_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"banger/internal/helper/jail"
+	"banger/internal/helper/jailcall"
+	"banger/internal/helper/serve"
+	"banger/internal/helper/wire"
+	"banger/internal/model"
+	"banger/internal/procs"
+	"banger/internal/testenv"
+)
+
+// userVariable is the environment variable that makes the test program an ordinary user's, who asks the helper at the socket
+// that it names. It works in its current directory.
+const userVariable = "BANGER_TEST_USER"
+
+func TestMain(m *testing.M) {
+	if socket := os.Getenv(userVariable); socket != "" {
+		if err := asUser(socket); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	syscall.Umask(0o077) // as the helper has it
+	os.Exit(m.Run())
+}
+
+const user = 12345 // is nobody here
+
+// TestAnOrdinaryUsersVMM is started, spoken to and ended by a user without rights, whose VMM is not that user's process.
+func TestAnOrdinaryUsersVMM(t *testing.T) {
+	t.Parallel()
+	testenv.NeedRoot(t)
+	jailer := testenv.NeedTool(t, jail.Jailer)
+	dir := testenv.QuickDir(t)
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, jail.Firecracker), "../jail/testdata/vmm")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	text, err := os.ReadFile(jailer)
+	if err = errors.Join(err, os.WriteFile(filepath.Join(dir, jail.Jailer), text, 0o755), os.Chmod(dir, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	cgroups := ""
+	for _, at := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		if _, err := os.Stat(filepath.Join(at, "cgroup.procs")); err == nil {
+			cgroups = at
+		}
+	}
+	if cgroups == "" {
+		t.Skip("not run: needs a cgroup v2")
+	}
+	socket := filepath.Join(dir, "socket")
+	l, err := net.ListenUnix(wire.Network, &net.UnixAddr{Name: socket, Net: wire.Network})
+	if err == nil {
+		err = os.Chown(socket, user, user)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	verbs := jailcall.Verbs(func(c serve.Caller) jailcall.Host {
+		return jail.New(jail.Options{
+			Instance: c.Instance, UID: c.UID, GID: c.GID, Programs: dir, Dir: filepath.Join(dir, "jail"), Cgroups: cgroups, Controllers: []string{},
+		})
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- serve.Service{Name: "storage", Owner: user, Verbs: verbs, Log: slog.New(slog.DiscardHandler)}.Serve(ctx, l)
+	}()
+	work := filepath.Join(dir, "home")
+	if err := errors.Join(os.Mkdir(work, 0o700), os.Chown(work, user, user)); err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(dir, "test")
+	if text, err = os.ReadFile(os.Args[0]); err == nil {
+		err = errors.Join(os.WriteFile(program, text, 0o755), os.Chmod(program, 0o755))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program)
+	cmd.Env, cmd.Dir = append(os.Environ(), userVariable+"="+socket), work
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(filepath.Join(dir, "jail")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// asUser is the ordinary user's part.
+func asUser(socket string) error {
+	lock, err := procs.TryLock("lock")
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(unix.Mkfifo("log", 0o600), os.WriteFile("disk", make([]byte, 1<<20), 0o600)); err != nil {
+		return err
+	}
+	log, err := os.OpenFile("log", os.O_RDWR|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	disk, err := os.OpenFile("disk", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	ctx, id := context.Background(), model.NewVMID()
+	instance := model.NewInstanceID()
+	client := jailcall.New(socket, instance)
+	vm, err := client.Start(ctx, id, jail.Spec{Slot: 1, VCPUs: 1, MemoryBytes: 256 * model.MiB, Drives: []jail.Drive{{File: disk}}}, lock, log)
+	if err != nil {
+		return err
+	}
+	seen := jail.New(jail.Options{Instance: instance, UID: user, Dir: filepath.Dir(vm.Dir), Cgroups: filepath.Dir(filepath.Dir(vm.Cgroup))})
+	if pid, err := seen.Process(id); err != nil || pid != vm.PID {
+		return fmt.Errorf("process %d is seen, and not %d: %w", pid, vm.PID, err)
+	}
+	if all, err := seen.List(ctx); err != nil || len(all) != 1 || all[0].UID != vm.UID {
+		return fmt.Errorf("seen are %+v: %w", all, err)
+	}
+	lock.Close() // the VMM has it
+	if held, err := procs.Locked("lock"); err != nil || !held {
+		return fmt.Errorf("the lock is held: %t, %w", held, err)
+	}
+	if err := unix.Kill(vm.PID, unix.SIGKILL); !errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("the VMM can be killed: %w", err)
+	}
+	answer, err := ask(filepath.Join(vm.Dir, jail.Socket), "write /disks/0")
+	if err != nil || answer != `"ok"` {
+		return fmt.Errorf("it says %s, %w", answer, err)
+	}
+	written, err := os.ReadFile("disk")
+	if err != nil || !strings.HasPrefix(string(written), "wwww") {
+		return fmt.Errorf("the disk holds %.8q, %w", written, err)
+	}
+	if err := client.Kill(ctx, id); err != nil {
+		return err
+	}
+	if held, err := procs.Locked("lock"); err != nil || held {
+		return fmt.Errorf("the lock is held after its end: %t, %w", held, err)
+	}
+	return errors.Join(client.Remove(ctx, id), client.Remove(ctx, id))
+}
+
+// ask has the VMM do something. It listens a moment after its socket is there.
+func ask(path, line string) (string, error) {
+	for {
+		conn, err := net.Dial("unix", path)
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		defer conn.Close()
+		fmt.Fprintln(conn, line)
+		answer, err := bufio.NewReader(conn).ReadString('\n')
+		return strings.TrimSpace(answer), err
+	}
+}
