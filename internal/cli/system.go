@@ -10,7 +10,7 @@ import (
 
 // host is what the commands below system ask of this machine.
 type host interface {
-	Install(ctx context.Context, named string) (owner int, err error)
+	Install(ctx context.Context, named, firecracker string) (owner int, err error)
 	Restart(ctx context.Context) error
 	Status(ctx context.Context) (system.Status, error)
 	Uninstall(ctx context.Context, purge bool) error

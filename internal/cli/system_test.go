@@ -19,8 +19,8 @@ type machine struct {
 	asked  []string
 }
 
-func (m *machine) Install(_ context.Context, named string) (int, error) {
-	m.asked = append(m.asked, "install "+named)
+func (m *machine) Install(_ context.Context, named, firecracker string) (int, error) {
+	m.asked = append(m.asked, "install "+named+firecracker)
 	return 1000, m.err
 }
 
@@ -52,7 +52,7 @@ func (m *machine) run(t *testing.T, args string) result {
 func TestSystem(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]string{
-		"install": "install ", "install --owner alice": "install alice", "restart": "restart",
+		"install": "install ", "install --owner alice": "install alice", "install --firecracker /fc": "install /fc", "restart": "restart",
 		"uninstall": "uninstall", "uninstall --purge": "uninstall and purge",
 	} {
 		m := &machine{}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,6 +31,8 @@ type pretended struct {
 	foreign  []storage.Foreign
 	released []storage.Foreign
 	taps     int // with a VMM
+	jails    int // likewise
+	unjailed int // how often they were taken away
 	networks int // how often they were taken away
 }
 
@@ -66,7 +69,18 @@ func (h *pretended) system() *System {
 		},
 		Program:   func() (string, error) { return filepath.Join(h.root, "built/banger-helper"), nil },
 		Hello:     func(context.Context, string) (string, error) { return h.version, h.deaf },
-		Snapshots: h, Networks: networks{h},
+		Snapshots: h, Networks: networks{h}, Jails: jails{h},
+		LookPath: func(name string) (string, error) {
+			path := filepath.Join(h.root, "bin", name)
+			if _, err := os.Stat(path); err != nil {
+				return "", exec.ErrNotFound
+			}
+			return path, nil
+		},
+		Version: func(_ context.Context, path string) (string, error) {
+			text, err := os.ReadFile(path)
+			return string(text), err
+		},
 	})
 }
 
@@ -81,11 +95,22 @@ func (h *pretended) Release(_ context.Context, f storage.Foreign) error {
 // networks are the pretended host's.
 type networks struct{ h *pretended }
 
-// InUse and Release are Networks'.
+// InUse and Release are Made's.
 func (n networks) InUse(context.Context) (int, error) { return n.h.taps, nil }
 
 func (n networks) Release(context.Context) error {
 	n.h.networks++
+	return nil
+}
+
+// jails are the pretended host's.
+type jails struct{ h *pretended }
+
+// InUse and Release are Made's.
+func (j jails) InUse(context.Context) (int, error) { return j.h.jails, nil }
+
+func (j jails) Release(context.Context) error {
+	j.h.unjailed++
 	return nil
 }
 

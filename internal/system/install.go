@@ -21,25 +21,30 @@ import (
 const helloLimit = time.Minute
 
 // Install installs the helper, or this version of it in place of another, for the user who is named, by name or uid, or
-// else called sudo. It returns the uid when every service answers. Machines go on.
-func (s *System) Install(ctx context.Context, named string) (owner int, err error) {
+// else called sudo. With it go Firecracker, from where firecracker says or from PATH, and the jailer beside it; without
+// either, those that were installed before stay. It returns the uid when every service answers. Machines go on.
+func (s *System) Install(ctx context.Context, named, firecracker string) (owner int, err error) {
 	if err := s.ready("install"); err != nil {
 		return 0, err
 	}
 	if owner, err = findOwner(named, s.o.Getenv); err != nil {
 		return 0, err
 	}
-	return owner, s.install(ctx, owner)
+	jailed, err := s.findJailed(ctx, firecracker)
+	if err != nil {
+		return 0, err
+	}
+	return owner, s.install(ctx, owner, jailed)
 }
 
-func (s *System) install(ctx context.Context, owner int) error {
+func (s *System) install(ctx context.Context, owner int, jailed []string) error {
 	switch other, err := s.owner(); {
 	case err == nil && other != owner:
 		return model.Fixable(model.ErrExists, "sudo banger system uninstall", "cannot install banger's helper for uid %d: it is installed for uid %d", owner, other)
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	if err := s.write(owner); err != nil {
+	if err := s.write(owner, jailed); err != nil {
 		return model.Fixable(kindOf(err), "sudo banger system uninstall", "cannot install banger's helper: %w; some of it may be there, to take it away", err)
 	}
 	if err := s.start(ctx); err != nil {
@@ -57,7 +62,7 @@ func kindOf(err error) error {
 }
 
 // write writes every file.
-func (s *System) write(owner int) error {
+func (s *System) write(owner int, jailed []string) error {
 	from, err := s.o.Program()
 	if err != nil {
 		return err
@@ -70,6 +75,11 @@ func (s *System) write(owner int) error {
 	}
 	if err := copyProgram(from, s.path(filepath.Join(programDir, program))); err != nil {
 		return err
+	}
+	for _, path := range jailed {
+		if err := copyProgram(path, s.path(filepath.Join(programDir, filepath.Base(path)))); err != nil {
+			return err
+		}
 	}
 	for _, v := range services() {
 		files, err := v.units(owner)

@@ -18,6 +18,7 @@ import (
 
 	"banger/internal/companion"
 	"banger/internal/helper/hostnet"
+	"banger/internal/helper/jail"
 	"banger/internal/helper/storage"
 	"banger/internal/hosttool"
 	"banger/internal/model"
@@ -29,9 +30,11 @@ type Snapshots interface {
 	Release(ctx context.Context, f storage.Foreign) error
 }
 
-// Networks is what the helper may have made of networks for ordinary users; see package hostnet.
-type Networks interface {
+// Made is what the helper may have made for ordinary users, of one kind.
+type Made interface {
+	// InUse counts what a VMM has.
 	InUse(ctx context.Context) (int, error)
+	// Release takes all of it away.
 	Release(ctx context.Context) error
 }
 
@@ -43,8 +46,11 @@ type Options struct {
 	Systemctl func(ctx context.Context, args ...string) (output string, err error) // runs systemctl(1)
 	Program   func() (path string, err error)                                      // the banger-helper to install
 	Hello     func(ctx context.Context, socket string) (version string, err error) // asks the service that listens there
+	LookPath  func(name string) (path string, err error)                           // finds a program in PATH
+	Version   func(ctx context.Context, path string) (version string, err error)   // asks a program of Firecracker's
 	Snapshots Snapshots
-	Networks  Networks
+	Networks  Made // see package hostnet
+	Jails     Made // see package jail
 }
 
 // System is this host's systemd, as far as banger's helper goes.
@@ -54,6 +60,7 @@ type System struct{ o Options }
 func New() *System {
 	return With(Options{
 		UID: os.Geteuid(), Getenv: os.Getenv, Systemctl: systemctl, Snapshots: storage.Users{}, Networks: hostnet.Users{},
+		Jails: jail.Users{}, LookPath: exec.LookPath, Version: askVersion,
 		Program: func() (string, error) { return companion.Find(program) },
 		Hello:   hello,
 	})

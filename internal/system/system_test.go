@@ -16,7 +16,7 @@ import (
 
 func install(t *testing.T, h *pretended) {
 	t.Helper()
-	if _, err := h.system().Install(t.Context(), ""); err != nil {
+	if _, err := h.system().Install(t.Context(), "", ""); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -91,7 +91,7 @@ func TestInstallIsRefused(t *testing.T) {
 			t.Parallel()
 			h := newHost(t)
 			c.change(h)
-			if _, err := h.system().Install(t.Context(), c.owner); !errors.Is(err, c.kind) || !strings.Contains(err.Error(), c.says) || !strings.HasPrefix(err.Error(), "cannot ") {
+			if _, err := h.system().Install(t.Context(), c.owner, ""); !errors.Is(err, c.kind) || !strings.Contains(err.Error(), c.says) || !strings.HasPrefix(err.Error(), "cannot ") {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -105,7 +105,7 @@ func TestUninstallLeavesNothing(t *testing.T) {
 		h := newHost(t)
 		before := h.files()
 		h.fail = fail
-		if _, err := h.system().Install(t.Context(), ""); (err == nil) != (fail == "") {
+		if _, err := h.system().Install(t.Context(), "", ""); (err == nil) != (fail == "") {
 			t.Fatalf("failing %q: %v", fail, err)
 		}
 		h.fail = ""

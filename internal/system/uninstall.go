@@ -10,13 +10,14 @@ import (
 	"syscall"
 
 	"banger/internal/atomicfile"
+	"banger/internal/helper/jail"
 	"banger/internal/helper/wire"
 	"banger/internal/model"
 )
 
 // Uninstall takes away everything that Install and the helper have made. That there is nothing is fine. While machines run
 // on devices that the helper made it changes nothing, and says so. With purge their disks go when the machines end, and
-// their networks at once.
+// their networks at once; those that run in jails are ended, for nobody else could, afterwards.
 func (s *System) Uninstall(ctx context.Context, purge bool) error {
 	if err := s.ready("uninstall"); err != nil {
 		return err
@@ -29,6 +30,13 @@ func (s *System) Uninstall(ctx context.Context, purge bool) error {
 	if err != nil {
 		return model.HostErrorf(err, "cannot tell what banger's helper has made")
 	}
+	jails, err := s.o.Jails.InUse(ctx)
+	if err != nil {
+		return model.HostErrorf(err, "cannot tell what banger's helper has made")
+	}
+	if jails > 0 && !purge {
+		return model.Fixable(model.ErrState, "sudo banger system uninstall --purge", "cannot uninstall banger's helper: %d machines run in jails of its making; stop them, with banger vm stop, or have them ended", jails)
+	}
 	disks := 0
 	for _, f := range left {
 		if f.InUse {
@@ -40,6 +48,7 @@ func (s *System) Uninstall(ctx context.Context, purge bool) error {
 	}
 	errs := []error{s.forget(ctx)}
 	// After the helper is gone, nobody makes new ones.
+	errs = append(errs, s.o.Jails.Release(ctx), s.removeDir(wire.Dir))
 	if left, err = s.o.Snapshots.Foreign(ctx); err != nil {
 		errs = append(errs, err)
 	}
@@ -77,14 +86,22 @@ func (s *System) forget(ctx context.Context) error {
 	for _, v := range services() { // one that failed is remembered otherwise; that none is no error
 		_, _ = s.o.Systemctl(ctx, "reset-failed", v.serviceName(), v.socketName())
 	}
-	path := s.path(filepath.Join(programDir, program))
-	errs = append(errs, atomicfile.Remove(path), atomicfile.Sweep(path))
+	for _, name := range []string{program, jail.Firecracker, jail.Jailer} {
+		path := s.path(filepath.Join(programDir, name))
+		errs = append(errs, atomicfile.Remove(path), atomicfile.Sweep(path))
+	}
 	for _, dir := range []string{programDir, wire.Dir} {
-		if err := os.Remove(s.path(dir)); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
-			errs = append(errs, fmt.Errorf("cannot remove %s: %w", dir, err))
-		}
+		errs = append(errs, s.removeDir(dir))
 	}
 	return errors.Join(errs...)
+}
+
+// removeDir removes a directory in which nothing is any more.
+func (s *System) removeDir(dir string) error {
+	if err := os.Remove(s.path(dir)); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
+		return fmt.Errorf("cannot remove %s: %w", dir, err)
+	}
+	return nil
 }
 
 func (s *System) exists(unit string) bool {

@@ -12,6 +12,7 @@ import (
 
 	"banger/internal/helper"
 	"banger/internal/helper/netcall"
+	"banger/internal/helper/storagecall"
 	"banger/internal/model"
 	"banger/internal/testenv"
 )
@@ -56,26 +57,54 @@ func TestARestartEndsNoVM(t *testing.T) {
 	}
 }
 
+// TestWhatTheStorageServiceMayDo pins what was widened for it, to no more than that.
+func TestWhatTheStorageServiceMayDo(t *testing.T) {
+	t.Parallel()
+	_, unit := unitsOf(t, storagecall.Service)
+	want := []string{
+		"CapabilityBoundingSet=CAP_SYS_ADMIN CAP_MKNOD CAP_CHOWN CAP_DAC_OVERRIDE CAP_SETUID CAP_SETGID",
+		"DeviceAllow=/dev/loop-control rw", "DeviceAllow=block-loop rwm", "DeviceAllow=/dev/mapper/control rw",
+		"DeviceAllow=block-device-mapper m", "RestrictAddressFamilies=AF_UNIX AF_NETLINK", "RestrictNamespaces=mnt net",
+		"ProtectControlGroups=no",
+	}
+	if got := granted(unit); !slices.Equal(got, want) {
+		t.Errorf("granted is %q, not %q", got, want)
+	}
+	for _, line := range []string{"ProtectKernelTunables=yes", "ProtectSystem=strict", "ProtectHome=yes"} {
+		if !strings.Contains(unit, "\n"+line+"\n") {
+			t.Errorf("no line %q", line)
+		}
+	}
+}
+
+// granted are the lines of a unit that give it something.
+func granted(unit string) (lines []string) {
+	for line := range strings.Lines(unit) {
+		key, _, _ := strings.Cut(line, "=")
+		switch key {
+		case "CapabilityBoundingSet", "IPAddressAllow", "AmbientCapabilities", "DeviceAllow", "ReadWritePaths", "BindPaths", "RestrictAddressFamilies", "RestrictNamespaces":
+			lines = append(lines, strings.TrimSpace(line))
+		case "ProtectControlGroups":
+			if line != "ProtectControlGroups=yes\n" {
+				lines = append(lines, strings.TrimSpace(line))
+			}
+		}
+	}
+	return lines
+}
+
 // TestWhatTheNetworkServiceMayChange pins what was widened for it, to no more than that.
 func TestWhatTheNetworkServiceMayChange(t *testing.T) {
 	t.Parallel()
 	_, unit := unitsOf(t, netcall.Service)
-	var granted []string
-	for line := range strings.Lines(unit) {
-		key, _, _ := strings.Cut(line, "=")
-		switch key {
-		case "CapabilityBoundingSet", "IPAddressAllow", "AmbientCapabilities", "DeviceAllow", "ReadWritePaths", "BindPaths", "RestrictAddressFamilies":
-			granted = append(granted, strings.TrimSpace(line))
-		}
-	}
 	want := []string{
 		"CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BIND_SERVICE", "DeviceAllow=/dev/net/tun rw",
 		"RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET",
-		"ReadWritePaths=/proc/sys/net/ipv4/ip_forward", "ReadWritePaths=-/proc/sys/net/ipv6/conf",
+		"ReadWritePaths=/proc/sys/net/ipv4/ip_forward", "ReadWritePaths=-/proc/sys/net/ipv6/conf", "RestrictNamespaces=yes",
 		"IPAddressAllow=" + model.GuestRange().String(),
 	}
-	if !slices.Equal(granted, want) {
-		t.Errorf("granted is %q, not %q", granted, want)
+	if got := granted(unit); !slices.Equal(got, want) {
+		t.Errorf("granted is %q, not %q", got, want)
 	}
 	if !strings.Contains(unit, "\nProtectKernelTunables=yes\n") || strings.Contains(unit, "\nPrivateNetwork=yes\n") {
 		t.Errorf("all settings can be written, or none of the host's:\n%s", unit)
