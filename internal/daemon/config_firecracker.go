@@ -10,6 +10,7 @@ import (
 type FirecrackerConfig struct {
 	Program string `toml:"program"` // "" searches PATH
 	Console bool   `toml:"console"`
+	Jail    *bool  `toml:"jail"` // nil is true
 }
 
 // loadFirecracker returns what the file at path says of Firecracker.

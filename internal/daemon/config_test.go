@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -114,12 +115,13 @@ func TestLoadFirecracker(t *testing.T) {
 	for text, want := range map[string]FirecrackerConfig{
 		"": {},
 		"[firecracker]\nprogram = \"/opt/firecracker\"\nconsole = true\n": {Program: "/opt/firecracker", Console: true},
+		"[firecracker]\njail = false\n":                                   {Jail: new(bool)},
 	} {
 		path := filepath.Join(t.TempDir(), "config.toml")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := loadFirecracker(path); err != nil || got != want {
+		if got, err := loadFirecracker(path); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: %+v, %v", text, got, err)
 		}
 	}

@@ -3,9 +3,12 @@ package daemon
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 
 	"banger/internal/helper/hostnet"
+	"banger/internal/helper/jail"
+	"banger/internal/helper/jailcall"
 	"banger/internal/helper/netcall"
 	"banger/internal/helper/storage"
 	"banger/internal/helper/storagecall"
@@ -35,6 +38,7 @@ func Shipped(h Host) Drivers {
 		VMMs: []vmm.Driver{
 			firecracker.New(firecracker.Options{
 				Binary: h.Firecracker.Program, Console: h.Firecracker.Console, Cache: probes, ReadOnly: h.ReadOnly, KVM: speed, Log: h.Log,
+				Jail: jails(h.Instance, h.Firecracker.Program), Unjailed: h.Firecracker.Jail != nil && !*h.Firecracker.Jail,
 			}),
 			qemu.New(qemu.Options{Cache: probes, ReadOnly: h.ReadOnly, KVM: speed, Log: h.Log}),
 		},
@@ -63,6 +67,21 @@ func snapshots(instance model.InstanceID) dmsnap.Verbs {
 		return storage.New(storage.Options{Instance: instance, UID: 0, GID: os.Getegid()})
 	}
 	return storagecall.New(wire.Socket(storagecall.Service), instance)
+}
+
+// jails are root's own, of the programs that it runs itself, or an ordinary user's by the helper, which has its own.
+func jails(instance model.InstanceID, program string) firecracker.Jail {
+	if os.Geteuid() != 0 {
+		return jailcall.New(wire.Socket(storagecall.Service), instance)
+	}
+	if program == "" {
+		program, _ = exec.LookPath(jail.Firecracker)
+	}
+	o := jail.Options{Instance: instance, GID: os.Getegid()}
+	if resolved, err := filepath.EvalSymlinks(program); err == nil && filepath.IsAbs(resolved) {
+		o.Programs = filepath.Dir(resolved)
+	}
+	return jail.New(o)
 }
 
 // ports are root's own, or an ordinary user's by the helper.

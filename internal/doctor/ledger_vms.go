@@ -10,6 +10,7 @@ import (
 	"banger/internal/atomicfile"
 	"banger/internal/dirs"
 	"banger/internal/model"
+	"banger/internal/procs"
 	"banger/internal/workdisk"
 )
 
@@ -39,14 +40,14 @@ func rowsWithoutFiles(d dirs.Dirs, vms []model.VM) []model.Leak {
 
 // lockHolders looks for processes whose standard input is the lock of a VM of this installation: every VMM's is.
 func lockHolders(d dirs.Dirs, rows map[model.VMID]model.VM) ([]model.Leak, error) {
-	procs, err := os.ReadDir("/proc")
+	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
 	}
 	vms := resolved(d.VMs())
 	var leaks []model.Leak
 	holders := map[model.VMID]int{}
-	for _, p := range procs {
+	for _, p := range entries {
 		if _, err := strconv.Atoi(p.Name()); err != nil {
 			continue
 		}
@@ -76,6 +77,10 @@ func lockHolders(d dirs.Dirs, rows map[model.VMID]model.VM) ([]model.Leak, error
 	}
 	for id, v := range rows {
 		if (v.State == model.StateRunning || v.State == model.StatePaused) && holders[id] == 0 {
+			// One of another user's, as in a jail, cannot be looked at; that it has the lock can be seen.
+			if locker, err := procs.LockHolder(filepath.Join(d.VM(id), "vmm.lock")); err != nil || locker != 0 {
+				continue
+			}
 			leaks = append(leaks, model.Leak{Kind: "row", What: string(id), Why: "is of " + v.Name + ", which is " + v.State.String() + " and has no VMM"})
 		}
 	}

@@ -39,7 +39,7 @@ func (c Check) AtMost(most CheckStatus) Check {
 
 // Leak is one thing of banger's on a host that no VM accounts for.
 type Leak struct {
-	Kind string `json:"kind"` // process, socket, directory, file, row, handles, name, port, lock or device
+	Kind string `json:"kind"` // process, socket, directory, file, row, handles, name, port, lock, jail or device
 	What string `json:"what"` // its path, number, name or id
 	Why  string `json:"why"`
 }

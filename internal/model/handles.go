@@ -24,6 +24,13 @@ type NetHandles struct {
 	Ports string `json:"ports,omitempty"`
 }
 
+// JailHandles are what a VMM in a jail has on the host; one that is in none leaves them empty.
+type JailHandles struct {
+	Dir    string `json:"dir,omitempty"` // with its sockets
+	Cgroup string `json:"cgroup,omitempty"`
+	UID    int    `json:"uid,omitempty"` // its group's, too
+}
+
 // Handles are what is true of a VM now. They live in the VM service's cache and in handles.json (file before cache), can
 // be lost at any moment, and are then rebuilt by asking the host. Nothing in them is ever in the database.
 type Handles struct {
@@ -31,6 +38,7 @@ type Handles struct {
 	VMM  Process     `json:"vmm"`
 	Disk DiskHandles `json:"disk"`
 	Net  NetHandles  `json:"net"`
+	Jail JailHandles `json:"jail,omitzero"`
 }
 
 // ExitReason is why a VMM is gone.

@@ -11,6 +11,7 @@ import (
 	"banger/internal/operation"
 	"banger/internal/rootdisk"
 	"banger/internal/store"
+	"banger/internal/vmm"
 )
 
 // Reconcile makes what the database says and what the host holds agree, once, before the service answers anyone: living
@@ -64,7 +65,7 @@ func (s *Service) reconcile(ctx context.Context, v model.VM) error {
 		return err
 	}
 	h := s.loadHandles(v.ID)
-	h.VMM = machine.Process()
+	h.VMM, h.Jail = machine.Process(), vmm.JailOf(machine)
 	if err := s.adopt(e, machine); err != nil {
 		return err
 	}

@@ -194,7 +194,7 @@ func (s *Service) boot(ctx context.Context, e *entry, b boot, u *undo) error {
 		e.release()
 		return errors.Join(err, b.driver.Remove(ctx, id, dir, h))
 	})
-	h.VMM = machine.Process()
+	h.VMM, h.Jail = machine.Process(), vmm.JailOf(machine)
 	crash.At("start.vmm.after")
 	if err := s.adopt(e, machine); err != nil {
 		return err

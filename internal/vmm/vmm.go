@@ -64,6 +64,19 @@ type Consoler interface {
 	Console() (io.ReadCloser, error)
 }
 
+// Jailed is the optional power to tell of the jail that the VMM runs in; it is empty for one that is in none.
+type Jailed interface {
+	Jail() model.JailHandles
+}
+
+// JailOf is the jail of a machine.
+func JailOf(m Machine) model.JailHandles {
+	if j, ok := m.(Jailed); ok {
+		return j.Jail()
+	}
+	return model.JailHandles{}
+}
+
 // Features is what a driver can do on this host, and at what speed.
 type Features struct {
 	Version string // of the VMM program

@@ -38,7 +38,7 @@ func (m *machine) Agent(ctx context.Context) (net.Conn, error) {
 // there is one no event tells.
 func (m *machine) dial(ctx context.Context) (net.Conn, error) {
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-		conn, err := unixsocket.Dial(ctx, filepath.Join(m.dir, socketVsock))
+		conn, err := unixsocket.Dial(ctx, filepath.Join(m.sockets, socketVsock))
 		if err == nil {
 			if err = call(ctx, conn); err == nil {
 				return conn, nil

@@ -29,6 +29,9 @@ func (m *machine) why() model.Exit {
 		return exit
 	case !ok:
 		found := exitPattern.FindAllStringSubmatch(text, -1)
+		if len(found) == 0 && m.heardAll && words == "" {
+			return model.Exit{Reason: model.ExitKilled} // one that ends by itself says so
+		}
 		if len(found) == 0 {
 			return model.Exit{Reason: model.ExitUnknown, Detail: words}
 		}

@@ -10,9 +10,14 @@ import (
 
 // makeFIFO makes a FIFO and opens both its ends. The VMM's is open for reading too, so that writing to it never fails for
 // want of a reader; neither end ever waits for the other.
-func makeFIFO(path string) (vmm, ours *os.File, err error) {
+func makeFIFO(path string, mode os.FileMode) (vmm, ours *os.File, err error) {
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		return nil, nil, fmt.Errorf("cannot make %s: %w", path, err)
+	}
+	if mode != 0o600 {
+		if err := os.Chmod(path, mode); err != nil { // whatever the umask took
+			return nil, nil, err
+		}
 	}
 	if vmm, err = os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0); err != nil {
 		return nil, nil, err

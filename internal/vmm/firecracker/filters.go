@@ -43,15 +43,44 @@ func (d *Driver) CheckHost(ctx context.Context) []model.Check {
 	if f.Version == "" {
 		return nil // it is not here
 	}
+	return []model.Check{d.checkFilters(binary), d.checkJail(ctx)}
+}
+
+// checkJail says whether VMMs are run in jails. That none is, is fine.
+func (d *Driver) checkJail(ctx context.Context) model.Check {
+	c := model.Check{Name: "firecracker-jail", Status: model.CheckOK}
+	if problem := d.noJail(ctx); problem != "" {
+		c.Detail = "Firecracker runs as you, in no jail: " + problem
+		return c
+	}
+	c.Detail = "each Firecracker runs in a jail, as a user of its own; only with the network user it does not"
+	return c
+}
+
+func (d *Driver) checkFilters(binary string) model.Check {
 	c := model.Check{Name: "firecracker-filters", Status: model.CheckOK, Detail: "no Firecracker runs now, so it does not show whether this build has system call filters"}
-	for _, pid := range running(binary) {
+	for _, pid := range append(running(binary), d.inJails()...) {
 		if thread := unfiltered(pid); thread != "" {
 			c.Status, c.Detail = model.CheckWarning, fmt.Sprintf("%s runs without system call filters, in process %d; use a release build", binary, pid)
 			break
 		}
 		c.Detail = fmt.Sprintf("%s has system call filters", binary)
 	}
-	return []model.Check{c}
+	return c
+}
+
+// inJails are the processes of this installation's that run in jails, whose program only root can see.
+func (d *Driver) inJails() (pids []int) {
+	if d.options.Jail == nil {
+		return nil
+	}
+	all, _ := d.options.Jail.List(context.Background()) // what cannot be seen is not looked at
+	for _, v := range all {
+		if v.PID != 0 {
+			pids = append(pids, v.PID)
+		}
+	}
+	return pids
 }
 
 // running are the processes that run the program at path.

@@ -25,6 +25,12 @@ func (d *Driver) Find(ctx context.Context, id model.VMID, dir string, hint model
 		return nil, model.Errorf(model.ErrNotFound, "cannot find a VMM of %s: none lives", id)
 	}
 	m := newMachine(dir, d.options.Log.With("vm", string(id)))
+	if found, err := d.findJailed(m, id); err != nil || found {
+		if err != nil {
+			return nil, errors.Join(err, m.Close())
+		}
+		return m.public(), nil
+	}
 	var listener model.Process
 	if conn, err := unixsocket.Dial(ctx, filepath.Join(dir, socketAPI)); err == nil {
 		listener = process.Listener(conn)
@@ -47,7 +53,7 @@ func (m *machine) listen() {
 		m.Log().Warn("cannot hear a VMM", "error", err)
 	}
 	// It is there when the VM was started with a console, whatever the driver does for others now.
-	if f, err := openFIFO(filepath.Join(m.dir, fifoConsole)); err == nil {
+	if f, err := openFIFO(filepath.Join(m.sockets, fifoConsole)); err == nil {
 		m.con = process.NewConsole(f)
 	}
 }

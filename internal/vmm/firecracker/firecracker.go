@@ -35,6 +35,8 @@ type Options struct {
 	ReadOnly bool         // what is probed is not kept
 	KVM      *kvm.Probe   // nil for one of its own
 	Console  bool         // give the VMs a serial console
+	Jail     Jail         // makes jails; nil for none
+	Unjailed bool         // no VM is started in one
 	Log      *slog.Logger // nil for none
 }
 
@@ -60,9 +62,9 @@ func New(o Options) *Driver {
 // Name returns "firecracker".
 func (d *Driver) Name() string { return Name }
 
-// Remove takes away a dead VMM's sockets and FIFOs.
-func (d *Driver) Remove(_ context.Context, id model.VMID, dir string, _ model.Handles) error {
-	if err := removeFiles(dir); err != nil {
+// Remove takes away a dead VMM's sockets and FIFOs, and its jail.
+func (d *Driver) Remove(ctx context.Context, id model.VMID, dir string, _ model.Handles) error {
+	if err := errors.Join(removeFiles(dir), d.unjail(ctx, id)); err != nil {
 		return fmt.Errorf("cannot remove what the VMM of %s left: %w", id, err)
 	}
 	return nil
@@ -77,9 +79,6 @@ func removeFiles(dir string) error {
 	}
 	return errors.Join(errs...)
 }
-
-// Sweep has nothing to do: this driver makes nothing outside the VMs' directories.
-func (d *Driver) Sweep(context.Context, map[model.VMID]bool) error { return nil }
 
 var (
 	_ vmm.Driver   = (*Driver)(nil)

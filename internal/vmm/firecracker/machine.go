@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 
+	"banger/internal/model"
 	"banger/internal/vmm"
 	"banger/internal/vmm/process"
 )
@@ -14,18 +15,24 @@ import (
 // machine is one living Firecracker, started or adopted.
 type machine struct {
 	*process.Machine
-	dir         string
-	log         *process.Tail    // nil when it could not be opened
-	con         *process.Console // nil for none
-	consoleHold *os.File         // see spawn
+	dir         string            // the VM's
+	sockets     string            // the directory of its sockets: the same, or its jail's
+	jail        model.JailHandles // empty for none
+	log         *process.Tail     // nil when it could not be opened
+	heardAll    bool              // of the log, from its start
+	con         *process.Console  // nil for none
+	consoleHold *os.File          // see spawn
 
 	mu    sync.Mutex
 	agent net.Conn // the agent's socket, of the last Agent call
 }
 
 func newMachine(dir string, log *slog.Logger) *machine {
-	return &machine{Machine: process.NewMachine(log), dir: dir}
+	return &machine{Machine: process.NewMachine(log), dir: dir, sockets: dir}
 }
+
+// Jail tells of the VMM's jail.
+func (m *machine) Jail() model.JailHandles { return m.jail }
 
 // heard returns what must have ended before it is known why Firecracker died.
 func (m *machine) heard() (all []<-chan struct{}) {

@@ -107,7 +107,7 @@ func TestRecord(t *testing.T) {
 	binary := testenv.NeedTool(t, program)
 	version := New(Options{Binary: binary}).Features(t.Context()).Version
 	take := func(name string, c vmm.Config, spoil func(*vmm.Config, []request) []request) *machine {
-		requests, err := configure(c, false)
+		requests, err := configure(c, false, "")
 		if err != nil {
 			t.Fatal(err)
 		}

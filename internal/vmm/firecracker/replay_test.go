@@ -79,7 +79,7 @@ func answer(t *testing.T, out net.Conn, in *bufio.Reader, dir string, e exchange
 func TestReplayStart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	requests, err := configure(sample(t, dir), false)
+	requests, err := configure(sample(t, dir), false, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestReplayFaults(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			c := sample(t, dir)
-			requests, err := configure(c, false)
+			requests, err := configure(c, false, "")
 			if err != nil {
 				t.Fatal(err)
 			}

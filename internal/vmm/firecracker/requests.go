@@ -1,6 +1,7 @@
 package firecracker
 
 import (
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -57,8 +58,9 @@ type request struct {
 	body any
 }
 
-// configure returns the calls that make a machine of c and start it.
-func configure(c vmm.Config, console bool) ([]request, error) {
+// configure returns the calls that make a machine of c and start it. The machine's own files are in the directory at, as the
+// VMM sees it.
+func configure(c vmm.Config, console bool, at string) ([]request, error) {
 	if err := check(c); err != nil {
 		return nil, err
 	}
@@ -69,14 +71,14 @@ func configure(c vmm.Config, console bool) ([]request, error) {
 	// Without a console, what the guest writes to the device all the same goes nowhere.
 	serial := "/dev/null"
 	if console {
-		serial = fifoConsole
+		serial = filepath.Join(at, fifoConsole)
 	}
 	all := []request{
 		{"/machine-config", machineConfig{VCPUCount: c.VCPUs, MemSizeMiB: c.MemoryBytes / model.MiB}},
 		{"/boot-source", bootSource{KernelImagePath: c.Kernel, InitrdPath: c.Initrd, BootArgs: line}},
 		{"/serial", serialDevice{SerialOutPath: serial}},
 		{"/entropy", struct{}{}},
-		{"/vsock", vsockDevice{GuestCID: guestCID, UDSPath: socketVsock}},
+		{"/vsock", vsockDevice{GuestCID: guestCID, UDSPath: filepath.Join(at, socketVsock)}},
 	}
 	for i, d := range c.Drives {
 		id := "drive" + strconv.Itoa(i)

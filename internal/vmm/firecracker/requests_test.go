@@ -33,7 +33,7 @@ func TestRefuses(t *testing.T) {
 	} {
 		c := sample(t, t.TempDir())
 		spoil(&c)
-		r, err := configure(c, false)
+		r, err := configure(c, false, "")
 		if !errors.Is(err, model.ErrInvalid) && !errors.Is(err, model.ErrUnsupported) {
 			t.Errorf("%s: %v, %v", name, err, r)
 		}
@@ -45,7 +45,7 @@ func TestLink(t *testing.T) {
 	t.Parallel()
 	c := sample(t, t.TempDir())
 	c.Link = network.Link{Kind: network.LinkTap, Tap: "bgr-abc-1", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
-	all, err := configure(c, true)
+	all, err := configure(c, true, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,7 +60,7 @@ func standIn(args []string) int {
 	for line := range strings.Lines(start.Log) {
 		fmt.Print(line)
 	}
-	l, err := net.Listen("unix", args[1])
+	l, err := net.Listen("unix", at(args[1]))
 	if err != nil {
 		return 1
 	}
@@ -108,12 +108,12 @@ func (v *standInVMM) act(r *http.Request) (err error) {
 	case "/serial":
 		var s serialDevice
 		if err = strict.Decode(&s); err == nil {
-			v.serial, err = os.OpenFile(s.SerialOutPath, os.O_RDWR|syscall.O_NONBLOCK, 0)
+			v.serial, err = os.OpenFile(at(s.SerialOutPath), os.O_RDWR|syscall.O_NONBLOCK, 0)
 		}
 	case "/vsock":
 		var s vsockDevice
 		if err = strict.Decode(&s); err == nil {
-			v.vsock, err = net.Listen("unix", s.UDSPath)
+			v.vsock, err = net.Listen("unix", at(s.UDSPath))
 		}
 	case "/actions":
 		var a action

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
+	"banger/internal/helper/jail"
 	"banger/internal/model"
 	"banger/internal/network"
 	"banger/internal/unixsocket"
@@ -35,19 +36,31 @@ func (d *Driver) Start(ctx context.Context, c vmm.Config) (_ vmm.Machine, err er
 	if features.Problem != "" {
 		return nil, model.Errorf(model.ErrUnsupported, "cannot start the VM: %s", features.Problem)
 	}
-	requests, err := configure(c, d.options.Console)
+	jailed := d.jails(ctx, c)
+	seen, at := c, ""
+	if jailed {
+		seen, at = inside(c), jail.Inside
+	}
+	requests, err := configure(seen, d.options.Console, at)
 	if err != nil {
 		return nil, err
 	}
 	if err := c.Readable(); err != nil {
 		return nil, err
 	}
-	if err := removeFiles(c.Dir); err != nil { // an earlier VMM's
+	if err := d.Remove(ctx, c.ID, c.Dir, model.Handles{}); err != nil { // an earlier VMM's
 		return nil, fmt.Errorf("cannot start the VM: %w", err)
 	}
-	m, err := d.run(ctx, c, binary, requests)
+	var m *machine
+	if jailed {
+		m, err = d.runJailed(ctx, c, requests)
+	} else {
+		m, err = d.run(ctx, c, binary, requests)
+	}
 	if err != nil {
-		return nil, errors.Join(err, removeFiles(c.Dir))
+		ctx, cancel := context.WithTimeout(context.Background(), killTimeout)
+		defer cancel()
+		return nil, errors.Join(err, d.Remove(ctx, c.ID, c.Dir, model.Handles{}))
 	}
 	return m.public(), nil
 }
@@ -78,20 +91,16 @@ func (d *Driver) run(ctx context.Context, c vmm.Config, binary string, requests 
 
 // spawn starts the process, which waits for instructions.
 func (m *machine) spawn(c vmm.Config, binary string, console bool) error {
-	output, ours, err := makeFIFO(filepath.Join(c.Dir, fifoLog))
+	output, ours, err := makeFIFO(filepath.Join(c.Dir, fifoLog), 0o600)
 	if err != nil {
 		return err
 	}
 	defer output.Close()
 	m.log = process.NewTail(ours)
 	if console {
-		unused, ours, err := makeFIFO(filepath.Join(c.Dir, fifoConsole))
-		if err != nil {
+		if err := m.openConsole(0o600); err != nil {
 			return err
 		}
-		// Until Firecracker has opened it by its name this keeps it from looking ended.
-		m.consoleHold = unused
-		m.con = process.NewConsole(ours)
 	}
 	child, coreErr, err := process.Start(process.Command{
 		// Info is what its end is told at.
@@ -106,6 +115,18 @@ func (m *machine) spawn(c vmm.Config, binary string, console bool) error {
 		m.Log().Warn("cannot forbid core dumps of Firecracker", "error", coreErr)
 	}
 	m.Born(child, m.heard(), m.why)
+	return nil
+}
+
+// openConsole makes the FIFO of the console, and reads it.
+func (m *machine) openConsole(mode os.FileMode) error {
+	unused, ours, err := makeFIFO(filepath.Join(m.sockets, fifoConsole), mode)
+	if err != nil {
+		return err
+	}
+	// Until Firecracker has opened it by its name this keeps it from looking ended.
+	m.consoleHold = unused
+	m.con = process.NewConsole(ours)
 	return nil
 }
 
@@ -128,7 +149,7 @@ func (m *machine) instruct(ctx context.Context, watcher *fsnotify.Watcher, reque
 // reach connects to the API once its socket is there.
 func (m *machine) reach(ctx context.Context, watcher *fsnotify.Watcher) (*api, error) {
 	for {
-		conn, err := unixsocket.Dial(ctx, filepath.Join(m.dir, socketAPI))
+		conn, err := unixsocket.Dial(ctx, filepath.Join(m.sockets, socketAPI))
 		if err == nil {
 			return newAPI(conn), nil
 		}

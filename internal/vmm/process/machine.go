@@ -18,6 +18,7 @@ type Machine struct {
 	handle held
 	child  *procs.Child // nil when adopted
 	log    *slog.Logger
+	kill   func(context.Context) error // in the handle's place; nil for none
 
 	done   chan struct{}      // closed when it is dead and exit is known
 	life   context.Context    //nolint:containedctx // ends with Close: what the goroutines run under
@@ -48,6 +49,9 @@ func NewMachine(log *slog.Logger) *Machine {
 func (m *Machine) Adopt(handle *procs.Handle, heard []<-chan struct{}, why func() model.Exit) {
 	m.hold(handle, heard, why)
 }
+
+// KillBy has kill end the VMM, of a user whom this process may not signal. It is called before Adopt.
+func (m *Machine) KillBy(kill func(context.Context) error) { m.kill = kill }
 
 // Born begins to watch a VMM that this process started. When it is dead, and each of heard is closed, which is when no more
 // will be known of it, why says how it ended.
@@ -112,7 +116,11 @@ func (m *Machine) Kill(ctx context.Context) error {
 	m.mu.Lock()
 	m.killed = true
 	m.mu.Unlock()
-	if err := m.handle.Kill(ctx); err != nil {
+	if m.kill == nil {
+		if err := m.handle.Kill(ctx); err != nil {
+			return err
+		}
+	} else if err := m.killBy(ctx); err != nil {
 		return err
 	}
 	select { // death is a fact; this only lets Exit be known when it can be
@@ -121,6 +129,24 @@ func (m *Machine) Kill(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	return nil
+}
+
+// killBy is handle.Kill by others.
+func (m *Machine) killBy(ctx context.Context) error {
+	select {
+	case <-m.handle.Done():
+		return nil
+	default:
+	}
+	if err := m.kill(ctx); err != nil {
+		return err
+	}
+	select {
+	case <-m.handle.Done():
+		return nil
+	case <-ctx.Done():
+		return model.HostErrorf(context.Cause(ctx), "cannot see the end of process %d", m.handle.Process().PID)
+	}
 }
 
 // End lets the machine's goroutines end; the streams that they read are the caller's to close, before Close.

@@ -1,0 +1,171 @@
+package firecracker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
+
+	"banger/internal/helper/jail"
+	"banger/internal/model"
+	"banger/internal/network"
+	"banger/internal/vmm"
+	"banger/internal/vmm/process"
+)
+
+// The copies of a guest's kernel and initramfs, which are there while it starts.
+const (
+	fileKernel = "kernel"
+	fileInitrd = "initrd"
+)
+
+// inside is c as a VMM in a jail sees it.
+func inside(c vmm.Config) vmm.Config {
+	c.Kernel, c.Initrd = filepath.Join(jail.Inside, fileKernel), filepath.Join(jail.Inside, fileInitrd)
+	c.Drives = slices.Clone(c.Drives)
+	for n := range c.Drives {
+		c.Drives[n].Path = jail.DrivePath(n)
+	}
+	return c
+}
+
+// runJailed is run in a jail.
+func (d *Driver) runJailed(ctx context.Context, c vmm.Config, requests []request) (_ *machine, err error) {
+	m := newMachine(c.Dir, d.options.Log.With("vm", string(c.ID)))
+	if err := d.spawnJailed(ctx, m, c); err != nil { // what runs by then ends with the jail
+		return nil, errors.Join(err, m.Close())
+	}
+	watcher, err := fsnotify.NewWatcher()
+	if err == nil {
+		defer watcher.Close()
+		err = watcher.Add(m.sockets)
+	}
+	if err == nil {
+		err = m.instruct(ctx, watcher, requests)
+	}
+	if err == nil {
+		err = errors.Join(os.Remove(filepath.Join(m.sockets, fileKernel)), os.Remove(filepath.Join(m.sockets, fileInitrd)))
+	}
+	if err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), killTimeout)
+		defer cancel()
+		return nil, errors.Join(err, m.Kill(ctx), m.Close())
+	}
+	m.checkFilters()
+	return m, nil
+}
+
+// spawnJailed starts the process, which waits for instructions.
+func (d *Driver) spawnJailed(ctx context.Context, m *machine, c vmm.Config) error {
+	uid, err := d.options.Jail.UID(c.Slot)
+	if err != nil {
+		return fmt.Errorf("cannot start the VM: %w", err)
+	}
+	spec := jail.Spec{Slot: c.Slot, VCPUs: c.VCPUs, MemoryBytes: c.MemoryBytes, Tap: c.Link.Kind == network.LinkTap}
+	defer func() {
+		for _, drive := range spec.Drives {
+			if drive.File != nil {
+				drive.File.Close()
+			}
+		}
+	}()
+	for _, drive := range c.Drives {
+		file, err := openDrive(drive)
+		if err != nil {
+			return fmt.Errorf("cannot start the VM: %w", err)
+		}
+		spec.Drives = append(spec.Drives, jail.Drive{File: file, ReadOnly: drive.ReadOnly})
+	}
+	if spec.Tap {
+		if err := giveTap(c.Link.Tap, uid); err != nil {
+			return fmt.Errorf("cannot start the VM: cannot give %s to its VMM: %w", c.Link.Tap, err)
+		}
+	}
+	output, ours, err := makeFIFO(filepath.Join(c.Dir, fifoLog), 0o600)
+	if err != nil {
+		return fmt.Errorf("cannot start the VM: %w", err)
+	}
+	defer output.Close()
+	m.log, m.heardAll = process.NewTail(ours), true
+	vm, err := d.options.Jail.Start(ctx, c.ID, spec, c.Lock, output)
+	if err != nil {
+		output.Close()
+		<-m.log.Ended()
+		if words := lastWords(m.log.Text()); words != "" {
+			err = fmt.Errorf("%w; it says: %s", err, words)
+		}
+		return fmt.Errorf("cannot start the VM: %w", err)
+	}
+	m.imprison(d.options.Jail, c.ID, vm.Cgroup, uid)
+	if err := m.stock(c, d.options.Console); err != nil {
+		return err
+	}
+	return m.watchJailed(vm.PID)
+}
+
+// openDrive opens a drive's file as the guest will use it; a block device, which is the VM's snapshot, is not opened.
+func openDrive(d model.Drive) (*os.File, error) {
+	if info, err := os.Stat(d.Path); err != nil || info.Mode()&os.ModeDevice != 0 {
+		return nil, err
+	}
+	access := os.O_RDWR
+	if d.ReadOnly {
+		access = os.O_RDONLY
+	}
+	return os.OpenFile(d.Path, access|unix.O_NONBLOCK, 0) // a FIFO in a disk's place must not hang the start
+}
+
+// stock puts what the VMM needs into the directory that it shares with its owner.
+func (m *machine) stock(c vmm.Config, console bool) error {
+	for name, from := range map[string]string{fileKernel: c.Kernel, fileInitrd: c.Initrd} {
+		if err := copyFile(from, filepath.Join(m.sockets, name)); err != nil {
+			return fmt.Errorf("cannot start the VM: %w", err)
+		}
+	}
+	if !console {
+		return nil
+	}
+	return m.openConsole(0o666) // nobody else can enter the directory
+}
+
+// copyFile makes a copy that all can read who can enter its directory.
+func copyFile(from, to string) error {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(target, source)
+	return errors.Join(err, target.Chmod(0o644), target.Close())
+}
+
+// giveTap makes a tap that is ours that of a VMM's user.
+func giveTap(name string, uid int) error {
+	if owner, err := os.ReadFile("/sys/class/net/" + name + "/owner"); err == nil && string(owner) == fmt.Sprintln(uid) {
+		return nil
+	}
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	request, err := unix.NewIfreq(name)
+	if err != nil {
+		return err
+	}
+	request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
+		return os.NewSyscallError("TUNSETIFF", err)
+	}
+	return os.NewSyscallError("TUNSETOWNER", unix.IoctlSetInt(fd, unix.TUNSETOWNER, uid))
+}
