@@ -162,12 +162,18 @@ func asks(p model.Policy) bool {
 func hostResolver() netip.Addr {
 	for _, path := range []string{resolvconf.Path, "/run/systemd/resolve/resolv.conf"} {
 		for _, addr := range resolvconf.Servers(path) {
-			if !addr.IsLoopback() && !addr.IsUnspecified() && !addr.IsMulticast() {
+			if forwards(addr) {
 				return addr
 			}
 		}
 	}
 	return netip.Addr{}
+}
+
+// forwards says whether a question of a VM's can be sent on to the resolver with that address. One of the VMs' range is a
+// bridge's own, of which systemd-resolved was told.
+func forwards(addr netip.Addr) bool {
+	return !addr.IsLoopback() && !addr.IsUnspecified() && !addr.IsMulticast() && !model.GuestRange().Contains(addr)
 }
 
 // HostName implements network.Namer.
