@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,10 +18,10 @@ import (
 	"banger/internal/helper/jail"
 	"banger/internal/helper/jailcall"
 	"banger/internal/helper/serve"
+	"banger/internal/helper/serve/servetest"
 	"banger/internal/helper/storage"
 	"banger/internal/helper/wire"
 	"banger/internal/model"
-	"banger/internal/testenv"
 )
 
 const (
@@ -58,27 +57,11 @@ func (g guarded) Remove(context.Context, model.VMID) error {
 func serveGuarded(t *testing.T) (socket string, effects *atomic.Int64) {
 	t.Helper()
 	effects = new(atomic.Int64)
-	socket = filepath.Join(testenv.QuickDir(t), "socket")
-	l, err := net.ListenUnix(wire.Network, &net.UnixAddr{Name: socket, Net: wire.Network})
-	if err != nil {
-		t.Fatal(err)
-	}
 	none := t.TempDir()
 	verbs := jailcall.Verbs(func(c serve.Caller) jailcall.Host {
 		return guarded{jail.New(jail.Options{Instance: c.Instance, UID: c.UID, GID: c.GID, Programs: none, Dir: none, Cgroups: none}), effects}
 	})
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() {
-		done <- serve.Service{Name: "storage", Owner: os.Getuid(), Verbs: verbs, Log: slog.New(slog.DiscardHandler)}.Serve(ctx, l)
-	}()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	return socket, effects
+	return servetest.Here(t, serve.Service{Name: "storage", Owner: os.Getuid(), Verbs: verbs, Log: slog.New(slog.DiscardHandler)}), effects
 }
 
 func file(t *testing.T, size int64, flags int) *os.File {

@@ -39,23 +39,7 @@ func Verbs(hosts func(serve.Caller) Host) []serve.Verb {
 
 type service struct {
 	hosts func(serve.Caller) Host
-	turns serve.Turns[key]
-}
-
-// key is what takes turns.
-type key struct {
-	instance model.InstanceID
-	id       model.VMID
-}
-
-// take checks a VM's id and waits for its turn, which done gives back.
-func (s *service) take(ctx context.Context, c serve.Caller, vm string) (id model.VMID, done func(), err error) {
-	id = model.VMID(vm)
-	if !id.Valid() {
-		return "", nil, model.Errorf(model.ErrInvalid, "cannot do this for the VM %.64q: that is no id", vm)
-	}
-	done, err = s.turns.Take(ctx, key{c.Instance, id})
-	return id, done, err
+	vms   serve.VMs
 }
 
 func (s *service) check(_ context.Context, c serve.Caller, _ *helperv1.CheckJailRequest, _ []*os.File) (*helperv1.CheckJailResponse, error) {
@@ -67,7 +51,7 @@ func (s *service) start(ctx context.Context, c serve.Caller, r *helperv1.StartJa
 	if err != nil {
 		return nil, err
 	}
-	id, done, err := s.take(ctx, c, r.GetVm())
+	id, done, err := s.vms.Take(ctx, c, r.GetVm())
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +84,7 @@ func specOf(r *helperv1.StartJailRequest, files []*os.File) (jail.Spec, error) {
 }
 
 func (s *service) kill(ctx context.Context, c serve.Caller, r *helperv1.KillJailRequest, _ []*os.File) (*helperv1.KillJailResponse, error) {
-	id, done, err := s.take(ctx, c, r.GetVm())
+	id, done, err := s.vms.Take(ctx, c, r.GetVm())
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +93,7 @@ func (s *service) kill(ctx context.Context, c serve.Caller, r *helperv1.KillJail
 }
 
 func (s *service) remove(ctx context.Context, c serve.Caller, r *helperv1.RemoveJailRequest, _ []*os.File) (*helperv1.RemoveJailResponse, error) {
-	id, done, err := s.take(ctx, c, r.GetVm())
+	id, done, err := s.vms.Take(ctx, c, r.GetVm())
 	if err != nil {
 		return nil, err
 	}

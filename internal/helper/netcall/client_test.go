@@ -18,6 +18,7 @@ import (
 	"banger/internal/helper/hostnet"
 	"banger/internal/helper/netcall"
 	"banger/internal/helper/serve"
+	"banger/internal/helper/serve/servetest"
 	"banger/internal/model"
 )
 
@@ -87,7 +88,7 @@ func (a answers) Obstacles(context.Context) ([]string, error) { return a.obstacl
 
 func client(t *testing.T, a answers) *netcall.Client {
 	t.Helper()
-	return netcall.New(here(t, service(func(serve.Caller) netcall.Host { return a })), instance)
+	return netcall.New(servetest.Here(t, service(func(serve.Caller) netcall.Host { return a })), instance)
 }
 
 func TestWhatIsAskedForArrives(t *testing.T) {
@@ -204,7 +205,7 @@ func TestProblemsNameTheCommand(t *testing.T) {
 	if got := client(t, answers{problem: "there is no nftables"}).Problem(); got != "there is no nftables" {
 		t.Errorf("the host's: %q", got)
 	}
-	socket := here(t, service(func(serve.Caller) netcall.Host { return answers{} }))
+	socket := servetest.Here(t, service(func(serve.Caller) netcall.Host { return answers{} }))
 	unborn := netcall.New(socket, "")
 	if got := unborn.Problem(); got != "" {
 		t.Errorf("before there is an installation: %q", got)
@@ -228,7 +229,7 @@ func TestProblemsNameTheCommand(t *testing.T) {
 	if derr, serr := absent.Detach(t.Context(), id), absent.Sweep(t.Context(), nil); derr != nil || serr != nil || err != nil || len(found.Ports) > 0 {
 		t.Errorf("without a helper: %v, %v, %+v, %v", derr, serr, found, err)
 	}
-	l, deaf := listen(t)
+	l, deaf := servetest.Listen(t)
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}

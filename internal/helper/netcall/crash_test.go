@@ -12,6 +12,7 @@ import (
 
 	"banger/internal/crash"
 	"banger/internal/helper/netcall"
+	"banger/internal/helper/serve/servetest"
 	"banger/internal/model"
 )
 
@@ -32,7 +33,7 @@ func TestKilledAtAnyPoint(t *testing.T) {
 	for _, point := range points {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
-			l, path := listen(t)
+			l, path := servetest.Listen(t)
 			t.Cleanup(func() { _ = l.Close() })
 			helper := apart(t, l, crash.Env+"="+point)
 			c, ids := netcall.New(path, model.NewInstanceID()), [2]model.VMID{model.NewVMID(), model.NewVMID()}

@@ -13,7 +13,7 @@ import (
 )
 
 func (s *service) denials(ctx context.Context, c serve.Caller, r *helperv1.ListDenialsRequest, _ []*os.File) (*helperv1.ListDenialsResponse, error) {
-	id, err := vmID(r.GetVm())
+	id, err := serve.VM(r.GetVm())
 	if err != nil {
 		return nil, err
 	}

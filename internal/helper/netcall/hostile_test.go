@@ -7,13 +7,10 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
-	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
@@ -21,7 +18,7 @@ import (
 	"banger/internal/helper/hostnet"
 	"banger/internal/helper/netcall"
 	"banger/internal/helper/serve"
-	"banger/internal/helper/wire"
+	"banger/internal/helper/serve/servetest"
 	"banger/internal/model"
 )
 
@@ -60,103 +57,86 @@ func (g guarded) Recycle(ctx context.Context) error { return g.note(g.Host.Recyc
 
 func (g guarded) Prepare(ctx context.Context) error { return g.note(g.Host.Prepare(ctx)) }
 
-// call is one that somebody hostile makes: bytes, with descriptors.
-type call struct {
-	name  string
-	data  []byte
-	files []*os.File
-	kind  error // of the answer; nil for none that must come
-}
-
-func encode(t *testing.T, m proto.Message) []byte {
-	t.Helper()
-	data, err := proto.Marshal(m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
 const someVM = "bbbbbbbbbbbbbbbb"
 
 func asking(t *testing.T, request proto.Message, change ...func(*helperv1.Call)) []byte {
 	t.Helper()
-	c := &helperv1.Call{Instance: string(instance), Verb: serve.Name(request), Request: encode(t, request)}
+	c := &helperv1.Call{Instance: string(instance), Verb: serve.Name(request), Request: servetest.Encode(t, request)}
 	for _, f := range change {
 		f(c)
 	}
-	return encode(t, c)
+	return servetest.Encode(t, c)
 }
 
 // malformed are messages that are torn, huge or not known.
-func malformed(t *testing.T) []call {
+func malformed(t *testing.T) []servetest.Call {
 	fair := &helperv1.DetachPortRequest{Vm: someVM}
 	whole := asking(t, fair)
 	changed := func(f func(*helperv1.Call)) []byte { return asking(t, fair, f) }
-	calls := []call{
-		{"zeros", make([]byte, 512), nil, model.ErrInvalid},
-		{"a length without end", bytes.Repeat([]byte{0xff}, 64), nil, model.ErrInvalid},
-		{"a huge one", bytes.Repeat(whole, 150<<10/len(whole)), nil, model.ErrInvalid},
-		{"a field too many", protowire.AppendString(protowire.AppendTag(asking(t, fair), 9, protowire.BytesType), "x"), nil, model.ErrInvalid},
-		{"a verb of the other service", changed(func(c *helperv1.Call) { c.Verb = "helper.v1.DetachRequest" }), nil, model.ErrUnsupported},
-		{"a response for a verb", changed(func(c *helperv1.Call) { c.Verb = "helper.v1.DetachPortResponse" }), nil, model.ErrUnsupported},
-		{"a verb and more", changed(func(c *helperv1.Call) { c.Verb += "\x00" }), nil, model.ErrUnsupported},
-		{"a request that is none", changed(func(c *helperv1.Call) { c.Request = []byte{0xff, 0xff} }), nil, model.ErrInvalid},
-		{"a request of another verb", changed(func(c *helperv1.Call) {
+	calls := []servetest.Call{
+		servetest.Hostile("zeros", make([]byte, 512), nil, model.ErrInvalid),
+		servetest.Hostile("a length without end", bytes.Repeat([]byte{0xff}, 64), nil, model.ErrInvalid),
+		servetest.Hostile("a huge one", bytes.Repeat(whole, 150<<10/len(whole)), nil, model.ErrInvalid),
+		servetest.Hostile("a field too many", protowire.AppendString(protowire.AppendTag(asking(t, fair), 9, protowire.BytesType), "x"), nil, model.ErrInvalid),
+		servetest.Hostile("a verb of the other service", changed(func(c *helperv1.Call) { c.Verb = "helper.v1.DetachRequest" }), nil, model.ErrUnsupported),
+		servetest.Hostile("a response for a verb", changed(func(c *helperv1.Call) { c.Verb = "helper.v1.DetachPortResponse" }), nil, model.ErrUnsupported),
+		servetest.Hostile("a verb and more", changed(func(c *helperv1.Call) { c.Verb += "\x00" }), nil, model.ErrUnsupported),
+		servetest.Hostile("a request that is none", changed(func(c *helperv1.Call) { c.Request = []byte{0xff, 0xff} }), nil, model.ErrInvalid),
+		servetest.Hostile("a request of another verb", changed(func(c *helperv1.Call) {
 			c.Verb = serve.Name(&helperv1.SweepPortsRequest{})
 			c.Request = []byte{0x10, 1}
-		}), nil, model.ErrInvalid},
-		{"a request with a field too many", changed(func(c *helperv1.Call) {
+		}), nil, model.ErrInvalid),
+		servetest.Hostile("a request with a field too many", changed(func(c *helperv1.Call) {
 			c.Request = protowire.AppendVarint(protowire.AppendTag(c.GetRequest(), 2, protowire.VarintType), 1)
-		}), nil, model.ErrInvalid},
-		{"a policy that is not UTF-8", changed(func(c *helperv1.Call) {
+		}), nil, model.ErrInvalid),
+		servetest.Hostile("a policy that is not UTF-8", changed(func(c *helperv1.Call) {
 			c.Verb = serve.Name(&helperv1.AttachPortRequest{})
 			c.Request = protowire.AppendBytes(protowire.AppendTag(c.GetRequest(), 3, protowire.BytesType), []byte{0xff, 0xfe})
-		}), nil, model.ErrInvalid},
-		{"slots for what takes none", changed(func(c *helperv1.Call) {
+		}), nil, model.ErrInvalid),
+		servetest.Hostile("slots for what takes none", changed(func(c *helperv1.Call) {
 			c.Verb = serve.Name(&helperv1.PreparePortsRequest{})
 			c.Request = []byte{0x08, 1}
-		}), nil, model.ErrInvalid},
-		{"a VM for what takes none", changed(func(c *helperv1.Call) { c.Verb = serve.Name(&helperv1.RecyclePortsRequest{}) }), nil, model.ErrInvalid},
-		{"a descriptor for what takes none", asking(t, fair, func(c *helperv1.Call) { c.Descriptors = 1 }), []*os.File{os.Stdin}, model.ErrInvalid},
-		{"a descriptor for what hands one over", asking(t, &helperv1.OpenTapRequest{Vm: someVM}, func(c *helperv1.Call) { c.Descriptors = 1 }), []*os.File{os.Stdin}, model.ErrInvalid},
-		{"a descriptor for what hands two over", asking(t, &helperv1.ListenNamesRequest{}, func(c *helperv1.Call) { c.Descriptors = 1 }), []*os.File{os.Stdin}, model.ErrInvalid},
-		{"a domain of the caller's", asking(t, &helperv1.TellResolvedRequest{}, func(c *helperv1.Call) {
+		}), nil, model.ErrInvalid),
+		servetest.Hostile("a VM for what takes none", changed(func(c *helperv1.Call) { c.Verb = serve.Name(&helperv1.RecyclePortsRequest{}) }), nil, model.ErrInvalid),
+		servetest.Hostile("a descriptor for what takes none", asking(t, fair, func(c *helperv1.Call) { c.Descriptors = 1 }), []*os.File{os.Stdin}, model.ErrInvalid),
+		servetest.Hostile("a descriptor for what hands one over", asking(t, &helperv1.OpenTapRequest{Vm: someVM}, func(c *helperv1.Call) { c.Descriptors = 1 }), []*os.File{os.Stdin}, model.ErrInvalid),
+		servetest.Hostile("a descriptor for what hands two over", asking(t, &helperv1.ListenNamesRequest{}, func(c *helperv1.Call) { c.Descriptors = 1 }), []*os.File{os.Stdin}, model.ErrInvalid),
+		servetest.Hostile("a domain of the caller's", asking(t, &helperv1.TellResolvedRequest{}, func(c *helperv1.Call) {
 			c.Request = protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "org")
-		}), nil, model.ErrInvalid},
-		{"a descriptor that is not told of", asking(t, &helperv1.OpenTapRequest{Vm: someVM}), []*os.File{os.Stdin}, model.ErrInvalid},
+		}), nil, model.ErrInvalid),
+		servetest.Hostile("a descriptor that is not told of", asking(t, &helperv1.OpenTapRequest{Vm: someVM}), []*os.File{os.Stdin}, model.ErrInvalid),
 	}
 	for _, n := range []int{1, 5, 9, 11, len(whole) / 2, len(whole) - 1} {
-		calls = append(calls, call{fmt.Sprintf("torn after %d of %d bytes", n, len(whole)), whole[:n], nil, nil})
+		calls = append(calls, servetest.Hostile(fmt.Sprintf("torn after %d of %d bytes", n, len(whole)), whole[:n], nil, nil))
 	}
 	return calls
 }
 
 // misnamed are ids that are none, for every verb that takes one.
-func misnamed(t *testing.T) []call {
-	var calls []call
+func misnamed(t *testing.T) []servetest.Call {
+	var calls []servetest.Call
 	for _, id := range []string{"", "..", "aaaaaaaaa", "AAAAAAAA", "../../..", "aaaaaaa\x00", "54321-aa", "aaaaaaa1", "bb_aaaaa"} {
-		calls = append(calls, call{fmt.Sprintf("the installation %q", id), asking(t, &helperv1.DetachPortRequest{Vm: someVM}, func(c *helperv1.Call) { c.Instance = id }), nil, model.ErrInvalid})
+		calls = append(calls, servetest.Hostile(fmt.Sprintf("the installation %q", id), asking(t, &helperv1.DetachPortRequest{Vm: someVM}, func(c *helperv1.Call) { c.Instance = id }), nil, model.ErrInvalid))
 	}
 	for _, id := range []string{"", "..", "eth0", "../../dev/net/tun", "bbbbbbbbbbbbbbbbb", "BBBBBBBBBBBBBBBB", "bbbbbbbbbbbbbbb\x00", "bbbbbbbbbbbbbb-1", strings.Repeat("b", 50<<10)} {
 		for _, request := range []proto.Message{
 			&helperv1.AttachPortRequest{Vm: id, Slot: 1, Policy: "none"}, &helperv1.OpenTapRequest{Vm: id}, &helperv1.DetachPortRequest{Vm: id}, &helperv1.ListDenialsRequest{Vm: id},
 			&helperv1.SweepPortsRequest{Keep: []string{someVM, id}},
 		} {
-			calls = append(calls, call{fmt.Sprintf("%s of the VM %.20q", request.ProtoReflect().Descriptor().Name(), id), asking(t, request), nil, model.ErrInvalid})
+			calls = append(calls, servetest.Hostile(fmt.Sprintf("%s of the VM %.20q", request.ProtoReflect().Descriptor().Name(), id), asking(t, request), nil, model.ErrInvalid))
 		}
 	}
 	return calls
 }
 
 // misruled are ports that no VM may have.
-func misruled(t *testing.T) []call {
+func misruled(t *testing.T) []servetest.Call {
 	attach := func(slot uint32, policy string, resolver []byte) []byte {
 		return asking(t, &helperv1.AttachPortRequest{Vm: someVM, Slot: slot, Policy: policy, Resolver: resolver})
 	}
-	var calls []call
+	var calls []servetest.Call
 	for _, slot := range []uint32{0, hostnet.MaxSlot + 1, 1024, 65537, 1 << 31, 1<<32 - 1} {
-		calls = append(calls, call{fmt.Sprintf("slot %d", slot), attach(slot, "none", nil), nil, model.ErrUnsupported})
+		calls = append(calls, servetest.Hostile(fmt.Sprintf("slot %d", slot), attach(slot, "none", nil), nil, model.ErrUnsupported))
 	}
 	for text, kind := range map[string]error{
 		"": model.ErrInvalid, " none": model.ErrInvalid, "open,none": model.ErrInvalid, "accept": model.ErrInvalid, "127.0.0.1:22": model.ErrInvalid,
@@ -165,107 +145,31 @@ func misruled(t *testing.T) []call {
 		"public\n": model.ErrInvalid, strings.Repeat("10.0.0.1,", 5000) + "public": model.ErrInvalid, "example.org": model.ErrUnsupported,
 		"*.example.org:443,public": model.ErrUnsupported,
 	} {
-		calls = append(calls, call{fmt.Sprintf("the policy %.30q", text), attach(1, text, nil), nil, kind})
+		calls = append(calls, servetest.Hostile(fmt.Sprintf("the policy %.30q", text), attach(1, text, nil), nil, kind))
 	}
 	for _, resolver := range [][]byte{{1}, {1, 2, 3, 4, 5}, {127, 0, 0, 53}, {0, 0, 0, 0}, {224, 0, 0, 1}, {255, 255, 255, 255}, net.IPv6loopback, bytes.Repeat([]byte{9}, 1000)} {
-		calls = append(calls, call{fmt.Sprintf("the resolver %.20v", resolver), attach(1, "public", resolver), nil, model.ErrInvalid})
+		calls = append(calls, servetest.Hostile(fmt.Sprintf("the resolver %.20v", resolver), attach(1, "public", resolver), nil, model.ErrInvalid))
 	}
 	many := &helperv1.SweepPortsRequest{}
 	for range 2*hostnet.MaxSlot + 1 {
 		many.Keep = append(many.Keep, someVM)
 	}
-	return append(calls, call{"too many to keep", asking(t, many), nil, model.ErrInvalid})
-}
-
-// send makes the call and returns the error that is answered; answered is false when the connection ends without one.
-func (c call) send(t *testing.T, socket string) (err error, answered bool) {
-	t.Helper()
-	conn, derr := net.DialUnix(wire.Network, nil, &net.UnixAddr{Name: socket, Net: wire.Network})
-	if derr != nil {
-		t.Fatal(derr)
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	var rights []byte
-	for _, f := range c.files {
-		rights = append(rights, unix.UnixRights(int(f.Fd()))...)
-	}
-	if _, _, err := conn.WriteMsgUnix(c.data, rights, nil); err != nil && !wire.Gone(err) {
-		t.Fatalf("%s: %v", c.name, err)
-	}
-	var answer helperv1.Answer
-	files, err := wire.Receive(conn, &answer)
-	if len(files) > 0 {
-		wire.Close(files)
-		t.Errorf("%s: %d descriptors came", c.name, len(files))
-	}
-	if err != nil {
-		if !wire.Gone(err) {
-			t.Fatalf("%s: %v", c.name, err)
-		}
-		return nil, false
-	}
-	if answer.GetFailure() == nil {
-		return nil, true
-	}
-	return wire.FromFailure(answer.GetFailure()), true
-}
-
-// descriptors counts those of this process.
-func descriptors(t *testing.T) int {
-	t.Helper()
-	all, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(all)
+	return append(calls, servetest.Hostile("too many to keep", asking(t, many), nil, model.ErrInvalid))
 }
 
 // TestHostileCallsHaveNoEffect is not parallel: it counts descriptors, and what there is of networks.
 func TestHostileCallsHaveNoEffect(t *testing.T) {
 	needNetwork(t)
 	var effects atomic.Int64
-	socket := here(t, service(func(c serve.Caller) netcall.Host { return guarded{user(c), &effects} }))
+	socket := servetest.Here(t, service(func(c serve.Caller) netcall.Host { return guarded{user(c), &effects} }))
 	calls := append(append(malformed(t), misnamed(t)...), misruled(t)...)
 	calls = append(calls,
-		call{"an empty message", nil, nil, nil},
-		call{"the names of no bridge", asking(t, &helperv1.ListenNamesRequest{}), nil, model.ErrNotFound},
-		call{"telling of no bridge", asking(t, &helperv1.TellResolvedRequest{}), nil, model.ErrNotFound},
-		call{"the tap of a VM that has none", asking(t, &helperv1.OpenTapRequest{Vm: someVM}), nil, model.ErrNotFound},
+		servetest.Hostile("an empty message", nil, nil, nil),
+		servetest.Hostile("the names of no bridge", asking(t, &helperv1.ListenNamesRequest{}), nil, model.ErrNotFound),
+		servetest.Hostile("telling of no bridge", asking(t, &helperv1.TellResolvedRequest{}), nil, model.ErrNotFound),
+		servetest.Hostile("the tap of a VM that has none", asking(t, &helperv1.OpenTapRequest{Vm: someVM}), nil, model.ErrNotFound),
 	)
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it would close what is forgotten
-	before, listing := descriptors(t), hostListing(t)
-	for _, c := range calls {
-		err, answered := c.send(t, socket)
-		switch {
-		case answered && err == nil:
-			t.Errorf("%s: was done", c.name)
-		case c.kind != nil && !errors.Is(err, c.kind):
-			t.Errorf("%s: got %v, want %v", c.name, err, c.kind)
-		}
-	}
-	if n := effects.Load(); n != 0 {
-		t.Errorf("%d of %d calls had an effect", n, len(calls))
-	}
-	if after := hostListing(t); after != listing {
-		t.Errorf("the host has\n%s\nand had\n%s", after, listing)
-	}
-	// The last connection's end is being seen to.
-	for end := time.Now().Add(time.Minute); descriptors(t) > before && time.Now().Before(end); time.Sleep(time.Millisecond) {
-	}
-	if after := descriptors(t); after > before {
-		t.Errorf("%d descriptors are open, before the calls there were %d", after, before)
-	}
-	// The service is as it was.
-	if err, answered := (call{"a fair one", asking(t, &helperv1.DetachPortRequest{Vm: someVM}), nil, nil}).send(t, socket); err != nil || !answered || effects.Load() != 1 {
-		t.Errorf("a fair call: %v, answered %t, %d effects", err, answered, effects.Load())
-	}
-	t.Logf("%d hostile calls", len(calls))
-	if len(calls) < 60 {
-		t.Errorf("only %d hostile calls", len(calls))
-	}
+	servetest.HaveNoEffect(t, socket, &effects, hostListing, calls, asking(t, &helperv1.DetachPortRequest{Vm: someVM}))
 }
 
 // TestAnothersIDLeadsNowhere has networks of root's and of another user's, of the same installation's and VMs' ids, which
@@ -289,7 +193,7 @@ func TestAnothersIDLeadsNowhere(t *testing.T) {
 		}
 	})
 	before := hostListing(t)
-	c := netcall.New(here(t, service(user)), instance)
+	c := netcall.New(servetest.Here(t, service(user)), instance)
 	if f, err := c.Open(t.Context(), id); !errors.Is(err, model.ErrNotFound) {
 		t.Errorf("another's tap: %v, %v", f, err)
 	}

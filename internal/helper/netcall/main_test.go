@@ -6,31 +6,23 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"banger/internal/helper/hostnet"
 	"banger/internal/helper/netcall"
 	"banger/internal/helper/serve"
-	"banger/internal/helper/wire"
+	"banger/internal/helper/serve/servetest"
 	"banger/internal/model"
 	"banger/internal/testenv"
 )
 
-// apartVariable is the environment variable that makes the test program a helper. The socket is descriptor 3.
+// apartVariable is the environment variable that makes the test program a helper.
 const apartVariable = "BANGER_TEST_APART"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(apartVariable) != "" {
-		l, err := net.FileListener(os.NewFile(3, "socket"))
-		if err == nil {
-			err = service(user).Serve(context.Background(), l.(*net.UnixListener))
-		}
-		if err != nil {
-			os.Exit(1)
-		}
-		os.Exit(0)
+		os.Exit(servetest.Main(service(user)))
 	}
 	os.Exit(testenv.OwnNetwork(m))
 }
@@ -50,49 +42,10 @@ func service(hosts func(serve.Caller) netcall.Host) serve.Service {
 	return serve.Service{Name: netcall.Service, Owner: os.Getuid(), Verbs: netcall.Verbs(hosts), Log: slog.New(slog.DiscardHandler)}
 }
 
-// listen makes a socket with a path that fits.
-func listen(t *testing.T) (*net.UnixListener, string) {
-	t.Helper()
-	path := filepath.Join(testenv.QuickDir(t), "socket")
-	l, err := net.ListenUnix(wire.Network, &net.UnixAddr{Name: path, Net: wire.Network})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.SetUnlinkOnClose(false) // others may listen on it
-	return l, path
-}
-
-// here serves in this process until the test ends.
-func here(t *testing.T, s serve.Service) (socket string) {
-	t.Helper()
-	l, path := listen(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	return path
-}
-
 // apart serves in a process of its own, which more says more of.
 func apart(t *testing.T, l *net.UnixListener, more ...string) *exec.Cmd {
 	t.Helper()
-	socket, err := l.File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer socket.Close()
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(append(os.Environ(), apartVariable+"=1"), more...)
-	cmd.ExtraFiles = []*os.File{socket}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	return cmd
+	return servetest.Apart(t, l, append(more, apartVariable+"=1")...)
 }
 
 // kill ends a helper of apart's.

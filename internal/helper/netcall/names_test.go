@@ -10,13 +10,14 @@ import (
 
 	"banger/internal/helper/hostnet"
 	"banger/internal/helper/netcall"
+	"banger/internal/helper/serve/servetest"
 	"banger/internal/model"
 )
 
 // TestWhereNamesAreAskedForIsHandedOver has sockets at the gateway that outlive the helper which opened them.
 func TestWhereNamesAreAskedForIsHandedOver(t *testing.T) {
 	needNetwork(t)
-	l, path := listen(t)
+	l, path := servetest.Listen(t)
 	helper := apart(t, l)
 	c, id := netcall.New(path, model.NewInstanceID()), model.NewVMID()
 	if _, err := c.ListenNames(t.Context()); !errors.Is(err, model.ErrNotFound) {

@@ -12,6 +12,7 @@ import (
 	"banger/internal/helper/hostnet"
 	"banger/internal/helper/netcall"
 	"banger/internal/helper/serve"
+	"banger/internal/helper/serve/servetest"
 	"banger/internal/model"
 )
 
@@ -66,7 +67,7 @@ func (a alone) Prepare(context.Context) error {
 func TestChangesOfOneInstallationTakeTurns(t *testing.T) {
 	t.Parallel()
 	a := alone{t: t, at: &sync.Map{}, n: &atomic.Int64{}}
-	socket := here(t, service(func(c serve.Caller) netcall.Host {
+	socket := servetest.Here(t, service(func(c serve.Caller) netcall.Host {
 		of := a
 		of.instance = c.Instance
 		return of
@@ -132,7 +133,7 @@ func (s slow) wait(ctx context.Context) error {
 func TestNobodyWaitsForRecycling(t *testing.T) {
 	t.Parallel()
 	s := slow{began: make(chan struct{}), ended: make(chan struct{})}
-	c := netcall.New(here(t, service(func(serve.Caller) netcall.Host { return s })), instance)
+	c := netcall.New(servetest.Here(t, service(func(serve.Caller) netcall.Host { return s })), instance)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- c.Recycle(ctx) }()
@@ -151,7 +152,7 @@ func TestNobodyWaitsForRecycling(t *testing.T) {
 func TestAVerbEndsWithItsCaller(t *testing.T) {
 	t.Parallel()
 	s := slow{began: make(chan struct{}), ended: make(chan struct{})}
-	socket := here(t, service(func(serve.Caller) netcall.Host { return s }))
+	socket := servetest.Here(t, service(func(serve.Caller) netcall.Host { return s }))
 	c := netcall.New(socket, instance)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
@@ -179,7 +180,7 @@ func TestAnotherUserIsRefused(t *testing.T) {
 		return answers{}
 	})
 	s.Owner = os.Getuid() + 1
-	c := netcall.New(here(t, s), instance)
+	c := netcall.New(servetest.Here(t, s), instance)
 	_, aerr := c.Attach(t.Context(), model.NewVMID(), 1, hostnet.Rules{})
 	_, oerr := c.Open(t.Context(), model.NewVMID())
 	_, lerr := c.List(t.Context())

@@ -12,6 +12,7 @@ import (
 
 	"banger/internal/helper/hostnet"
 	"banger/internal/helper/netcall"
+	"banger/internal/helper/serve/servetest"
 	"banger/internal/model"
 	"banger/internal/network"
 	"banger/internal/network/bridge"
@@ -62,13 +63,13 @@ func suite(t *testing.T, socket func(t *testing.T) string) {
 
 func TestTheDriverKnowsNoDifference(t *testing.T) {
 	t.Parallel()
-	suite(t, func(t *testing.T) string { return here(t, service(user)) })
+	suite(t, func(t *testing.T) string { return servetest.Here(t, service(user)) })
 }
 
 func TestTheDriverKnowsNoDifferenceToAProcess(t *testing.T) {
 	t.Parallel()
 	suite(t, func(t *testing.T) string {
-		l, path := listen(t)
+		l, path := servetest.Listen(t)
 		cmd := apart(t, l)
 		if err := l.Close(); err != nil {
 			t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/helper/netcall"
+	"banger/internal/helper/serve/servetest"
 	"banger/internal/model"
 )
 
@@ -16,7 +17,7 @@ import (
 // that opened it.
 func TestATapIsHandedOver(t *testing.T) {
 	needNetwork(t)
-	l, path := listen(t)
+	l, path := servetest.Listen(t)
 	helper := apart(t, l)
 	c, id := netcall.New(path, model.NewInstanceID()), model.NewVMID()
 	port, err := c.Attach(t.Context(), id, hostSlot, policy(t, "public"))

@@ -74,7 +74,7 @@ func (s *service) check(_ context.Context, c serve.Caller, _ *helperv1.CheckNetw
 }
 
 func (s *service) attach(ctx context.Context, c serve.Caller, r *helperv1.AttachPortRequest, _ []*os.File) (*helperv1.AttachPortResponse, error) {
-	id, err := vmID(r.GetVm())
+	id, err := serve.VM(r.GetVm())
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func (s *service) attach(ctx context.Context, c serve.Caller, r *helperv1.Attach
 }
 
 func (s *service) open(ctx context.Context, c serve.Caller, r *helperv1.OpenTapRequest) (*helperv1.OpenTapResponse, []*os.File, error) {
-	id, err := vmID(r.GetVm())
+	id, err := serve.VM(r.GetVm())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -109,7 +109,7 @@ func (s *service) open(ctx context.Context, c serve.Caller, r *helperv1.OpenTapR
 }
 
 func (s *service) detach(ctx context.Context, c serve.Caller, r *helperv1.DetachPortRequest, _ []*os.File) (*helperv1.DetachPortResponse, error) {
-	id, err := vmID(r.GetVm())
+	id, err := serve.VM(r.GetVm())
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func (s *service) sweep(ctx context.Context, c serve.Caller, r *helperv1.SweepPo
 	}
 	keep := map[model.VMID]bool{}
 	for _, vm := range r.GetKeep() {
-		id, err := vmID(vm)
+		id, err := serve.VM(vm)
 		if err != nil {
 			return nil, err
 		}
@@ -190,14 +190,6 @@ func (s *service) obstacles(ctx context.Context, c serve.Caller, _ *helperv1.Lis
 	}
 	n := min(mostObstacles, len(all))
 	return &helperv1.ListObstaclesResponse{Obstacles: all[:n], More: uint32(len(all) - n)}, nil
-}
-
-func vmID(vm string) (model.VMID, error) {
-	id := model.VMID(vm)
-	if !id.Valid() {
-		return "", model.Errorf(model.ErrInvalid, "cannot do this for the VM %.64q: that is no id", vm)
-	}
-	return id, nil
 }
 
 // rules are those that were asked for, in no other words than the model's own.

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"banger/internal/crash"
+	"banger/internal/helper/serve/servetest"
 	"banger/internal/helper/storagecall"
 	"banger/internal/model"
 )
@@ -22,7 +23,7 @@ func TestKilledAroundACall(t *testing.T) {
 	}{{"helper.call.before#1", 0}, {"helper.call.after#1", 1}, {"helper.call.before#2", 1}, {"helper.call.after#2", 0}} {
 		t.Run(c.point, func(t *testing.T) {
 			t.Parallel()
-			l, path := listen(t)
+			l, path := servetest.Listen(t)
 			t.Cleanup(func() { _ = l.Close() })
 			dir, id := t.TempDir(), model.NewVMID()
 			helper := apart(t, l, dir, crash.Env+"="+c.point)

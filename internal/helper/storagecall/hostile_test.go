@@ -5,21 +5,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 
 	helperv1 "banger/api/helper/v1"
 	"banger/internal/helper/serve"
+	"banger/internal/helper/serve/servetest"
 	"banger/internal/helper/storage"
 	"banger/internal/helper/storagecall"
 	"banger/internal/helper/wire"
@@ -46,78 +43,61 @@ func (g guarded) Detach(context.Context, model.VMID) error {
 	return nil
 }
 
-// call is one that somebody hostile makes: bytes, with descriptors.
-type call struct {
-	name  string
-	data  []byte
-	files []*os.File
-	kind  error // of the answer; nil for none that must come
-}
-
-func encode(t *testing.T, m proto.Message) []byte {
-	t.Helper()
-	data, err := proto.Marshal(m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
 const someVM = "aaaaaaaaaaaaaaaa"
 
 func detach(t *testing.T, change func(*helperv1.Call)) []byte {
 	t.Helper()
 	c := &helperv1.Call{
-		Instance: string(instance), Verb: serve.Name(&helperv1.DetachRequest{}), Request: encode(t, &helperv1.DetachRequest{Vm: someVM}),
+		Instance: string(instance), Verb: serve.Name(&helperv1.DetachRequest{}), Request: servetest.Encode(t, &helperv1.DetachRequest{Vm: someVM}),
 	}
 	change(c)
-	return encode(t, c)
+	return servetest.Encode(t, c)
 }
 
 func attach(t *testing.T, descriptors uint32) []byte {
 	t.Helper()
-	return encode(t, &helperv1.Call{
-		Instance: string(instance), Verb: serve.Name(&helperv1.AttachRequest{}), Request: encode(t, &helperv1.AttachRequest{Vm: someVM}),
+	return servetest.Encode(t, &helperv1.Call{
+		Instance: string(instance), Verb: serve.Name(&helperv1.AttachRequest{}), Request: servetest.Encode(t, &helperv1.AttachRequest{Vm: someVM}),
 		Descriptors: descriptors,
 	})
 }
 
 // malformed are messages that are torn, huge or not known.
-func malformed(t *testing.T) []call {
+func malformed(t *testing.T) []servetest.Call {
 	whole := detach(t, func(*helperv1.Call) {})
 	if m := padded(whole, wire.Most); len(m) != wire.Most || wire.Decode(m, &helperv1.Call{}) != nil {
 		t.Errorf("a message padded to %d bytes has %d, or is none", wire.Most, len(m))
 	}
 	nothing := func(*helperv1.Call) {}
-	calls := []call{
-		{"a byte", []byte{0xff}, nil, model.ErrInvalid},
-		{"zeros", make([]byte, 512), nil, model.ErrInvalid},
-		{"a length beyond the end", []byte{0x0a, 0x7f}, nil, model.ErrInvalid},
-		{"a length without end", bytes.Repeat([]byte{0xff}, 64), nil, model.ErrInvalid},
-		{"text", []byte("GET / HTTP/1.1\r\n\r\n"), nil, model.ErrInvalid},
-		{"one byte too many", append(detach(t, nothing), make([]byte, wire.Most)...), nil, model.ErrInvalid},
-		{"a huge one", bytes.Repeat(whole, 150<<10/len(whole)), nil, model.ErrInvalid},
-		{"a whole one in the first part of one too long", append(padded(detach(t, nothing), wire.Most), whole...), nil, model.ErrInvalid},
-		{"a field too many", protowire.AppendString(protowire.AppendTag(detach(t, nothing), 9, protowire.BytesType), "x"), nil, model.ErrInvalid},
-		{"a number for the verb", protowire.AppendVarint(protowire.AppendTag(nil, 2, protowire.VarintType), 7), nil, model.ErrInvalid},
-		{"a group", protowire.AppendTag(detach(t, nothing), 5, protowire.StartGroupType), nil, model.ErrInvalid},
-		{"no verb", detach(t, func(c *helperv1.Call) { c.Verb = "" }), nil, model.ErrUnsupported},
-		{"an unknown verb", detach(t, func(c *helperv1.Call) { c.Verb = "helper.v1.RunRequest" }), nil, model.ErrUnsupported},
-		{"a verb in capitals", detach(t, func(c *helperv1.Call) { c.Verb = strings.ToUpper(c.Verb) }), nil, model.ErrUnsupported},
-		{"a response for a verb", detach(t, func(c *helperv1.Call) { c.Verb = "helper.v1.DetachResponse" }), nil, model.ErrUnsupported},
-		{"a verb and more", detach(t, func(c *helperv1.Call) { c.Verb += "\x00" }), nil, model.ErrUnsupported},
-		{"a long verb", detach(t, func(c *helperv1.Call) { c.Verb = strings.Repeat("v", 60<<10) }), nil, model.ErrUnsupported},
-		{"a request that is none", detach(t, func(c *helperv1.Call) { c.Request = []byte{0xff, 0xff} }), nil, model.ErrInvalid},
-		{"a request of another verb", detach(t, func(c *helperv1.Call) {
-			c.Request = encode(t, &helperv1.HelloResponse{Owner: 1})
-		}), nil, model.ErrInvalid},
-		{"a request with a field too many", detach(t, func(c *helperv1.Call) {
+	calls := []servetest.Call{
+		servetest.Hostile("a byte", []byte{0xff}, nil, model.ErrInvalid),
+		servetest.Hostile("zeros", make([]byte, 512), nil, model.ErrInvalid),
+		servetest.Hostile("a length beyond the end", []byte{0x0a, 0x7f}, nil, model.ErrInvalid),
+		servetest.Hostile("a length without end", bytes.Repeat([]byte{0xff}, 64), nil, model.ErrInvalid),
+		servetest.Hostile("text", []byte("GET / HTTP/1.1\r\n\r\n"), nil, model.ErrInvalid),
+		servetest.Hostile("one byte too many", append(detach(t, nothing), make([]byte, wire.Most)...), nil, model.ErrInvalid),
+		servetest.Hostile("a huge one", bytes.Repeat(whole, 150<<10/len(whole)), nil, model.ErrInvalid),
+		servetest.Hostile("a whole one in the first part of one too long", append(padded(detach(t, nothing), wire.Most), whole...), nil, model.ErrInvalid),
+		servetest.Hostile("a field too many", protowire.AppendString(protowire.AppendTag(detach(t, nothing), 9, protowire.BytesType), "x"), nil, model.ErrInvalid),
+		servetest.Hostile("a number for the verb", protowire.AppendVarint(protowire.AppendTag(nil, 2, protowire.VarintType), 7), nil, model.ErrInvalid),
+		servetest.Hostile("a group", protowire.AppendTag(detach(t, nothing), 5, protowire.StartGroupType), nil, model.ErrInvalid),
+		servetest.Hostile("no verb", detach(t, func(c *helperv1.Call) { c.Verb = "" }), nil, model.ErrUnsupported),
+		servetest.Hostile("an unknown verb", detach(t, func(c *helperv1.Call) { c.Verb = "helper.v1.RunRequest" }), nil, model.ErrUnsupported),
+		servetest.Hostile("a verb in capitals", detach(t, func(c *helperv1.Call) { c.Verb = strings.ToUpper(c.Verb) }), nil, model.ErrUnsupported),
+		servetest.Hostile("a response for a verb", detach(t, func(c *helperv1.Call) { c.Verb = "helper.v1.DetachResponse" }), nil, model.ErrUnsupported),
+		servetest.Hostile("a verb and more", detach(t, func(c *helperv1.Call) { c.Verb += "\x00" }), nil, model.ErrUnsupported),
+		servetest.Hostile("a long verb", detach(t, func(c *helperv1.Call) { c.Verb = strings.Repeat("v", 60<<10) }), nil, model.ErrUnsupported),
+		servetest.Hostile("a request that is none", detach(t, func(c *helperv1.Call) { c.Request = []byte{0xff, 0xff} }), nil, model.ErrInvalid),
+		servetest.Hostile("a request of another verb", detach(t, func(c *helperv1.Call) {
+			c.Request = servetest.Encode(t, &helperv1.HelloResponse{Owner: 1})
+		}), nil, model.ErrInvalid),
+		servetest.Hostile("a request with a field too many", detach(t, func(c *helperv1.Call) {
 			c.Request = protowire.AppendVarint(protowire.AppendTag(c.GetRequest(), 2, protowire.VarintType), 1)
-		}), nil, model.ErrInvalid},
-		{"text that is not UTF-8", []byte("\x0a\x02\xff\xfe"), nil, model.ErrInvalid},
+		}), nil, model.ErrInvalid),
+		servetest.Hostile("text that is not UTF-8", []byte("\x0a\x02\xff\xfe"), nil, model.ErrInvalid),
 	}
 	for _, n := range []int{1, 5, 9, 11, 20, len(whole) / 2, len(whole) - 5, len(whole) - 1} {
-		calls = append(calls, call{fmt.Sprintf("torn after %d of %d bytes", n, len(whole)), whole[:n], nil, nil})
+		calls = append(calls, servetest.Hostile(fmt.Sprintf("torn after %d of %d bytes", n, len(whole)), whole[:n], nil, nil))
 	}
 	return calls
 }
@@ -130,21 +110,21 @@ func padded(data []byte, length int) []byte {
 }
 
 // misnamed are ids that are none.
-func misnamed(t *testing.T) []call {
-	var calls []call
+func misnamed(t *testing.T) []servetest.Call {
+	var calls []servetest.Call
 	for _, id := range []string{"", "..", "aaaaaaa", "aaaaaaaaa", "AAAAAAAA", "aaaa/aaa", "../../..", "aaaaaaa\x00", "aaaaaaa\n", "aaaaaaa1"} {
-		calls = append(calls, call{fmt.Sprintf("the installation %q", id), detach(t, func(c *helperv1.Call) { c.Instance = id }), nil, model.ErrInvalid})
+		calls = append(calls, servetest.Hostile(fmt.Sprintf("the installation %q", id), detach(t, func(c *helperv1.Call) { c.Instance = id }), nil, model.ErrInvalid))
 	}
 	for _, id := range []string{"", ".", "..", "../../dev/sda", "/dev/null/aaaaaa", "aaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaaaa", "AAAAAAAAAAAAAAAA", "aaaaaaaaaaaaaaa\x00", "aaaaaaaaaaaaa.co", "aaaaaaaa-aaaaaaa", strings.Repeat("a", 50<<10)} {
-		calls = append(calls, call{fmt.Sprintf("the VM %.20q", id), detach(t, func(c *helperv1.Call) {
-			c.Request = encode(t, &helperv1.DetachRequest{Vm: id})
-		}), nil, model.ErrInvalid})
+		calls = append(calls, servetest.Hostile(fmt.Sprintf("the VM %.20q", id), detach(t, func(c *helperv1.Call) {
+			c.Request = servetest.Encode(t, &helperv1.DetachRequest{Vm: id})
+		}), nil, model.ErrInvalid))
 	}
 	return calls
 }
 
 // misfitted are descriptors that are not what may become a snapshot.
-func misfitted(t *testing.T) []call {
+func misfitted(t *testing.T) []servetest.Call {
 	base, cow := pair(t)
 	const size = 1 << 20
 	dir := t.TempDir()
@@ -168,7 +148,7 @@ func misfitted(t *testing.T) []call {
 		return f
 	}
 	_ = of(sockets[1])
-	calls := []call{}
+	calls := []servetest.Call{}
 	for name, f := range map[string]*os.File{
 		"open for writing, too": file(t, size, os.O_RDWR),
 		"open for writing only": file(t, size, os.O_WRONLY),
@@ -188,7 +168,7 @@ func misfitted(t *testing.T) []call {
 		"another user's file":   anothers(t, size),
 		"the changes, too":      open(t, cow.Name(), os.O_RDONLY),
 	} {
-		calls = append(calls, call{"as the base: " + name, attach(t, 2), []*os.File{f, cow}, nil})
+		calls = append(calls, servetest.Hostile("as the base: "+name, attach(t, 2), []*os.File{f, cow}, nil))
 	}
 	for name, f := range map[string]*os.File{
 		"open for reading":   file(t, storage.COWBytes(size), os.O_RDONLY),
@@ -199,22 +179,22 @@ func misfitted(t *testing.T) []call {
 		"a pipe's end":       w,
 		"the base":           base,
 	} {
-		calls = append(calls, call{"for the changes: " + name, attach(t, 2), []*os.File{base, f}, nil})
+		calls = append(calls, servetest.Hostile("for the changes: "+name, attach(t, 2), []*os.File{base, f}, nil))
 	}
 	calls = append(calls,
-		call{"no descriptors", attach(t, 2), nil, model.ErrInvalid},
-		call{"one descriptor", attach(t, 2), []*os.File{base}, model.ErrInvalid},
-		call{"three descriptors", attach(t, 3), []*os.File{base, cow, cow}, model.ErrInvalid},
-		call{"another number than said", attach(t, 0), []*os.File{base, cow}, model.ErrInvalid},
-		call{"too many descriptors", attach(t, 5), []*os.File{base, cow, cow, cow, cow}, model.ErrInvalid},
-		call{"a hundred descriptors", attach(t, 100), many(base, 100), model.ErrInvalid},
-		call{"descriptors for what takes none", detach(t, func(c *helperv1.Call) { c.Descriptors = 1 }), []*os.File{base}, model.ErrInvalid},
+		servetest.Hostile("no descriptors", attach(t, 2), nil, model.ErrInvalid),
+		servetest.Hostile("one descriptor", attach(t, 2), []*os.File{base}, model.ErrInvalid),
+		servetest.Hostile("three descriptors", attach(t, 3), []*os.File{base, cow, cow}, model.ErrInvalid),
+		servetest.Hostile("another number than said", attach(t, 0), []*os.File{base, cow}, model.ErrInvalid),
+		servetest.Hostile("too many descriptors", attach(t, 5), []*os.File{base, cow, cow, cow, cow}, model.ErrInvalid),
+		servetest.Hostile("a hundred descriptors", attach(t, 100), many(base, 100), model.ErrInvalid),
+		servetest.Hostile("descriptors for what takes none", detach(t, func(c *helperv1.Call) { c.Descriptors = 1 }), []*os.File{base}, model.ErrInvalid),
 	)
 	for i, c := range calls {
-		if c.kind == nil {
-			calls[i].kind = model.ErrInvalid
-			if strings.Contains(c.name, "another user's") {
-				calls[i].kind = model.ErrDenied
+		if c.Kind == nil {
+			calls[i].Kind = model.ErrInvalid
+			if strings.Contains(c.Name, "another user's") {
+				calls[i].Kind = model.ErrDenied
 			}
 		}
 	}
@@ -242,51 +222,6 @@ func anothers(t *testing.T, size int64) *os.File {
 	return f
 }
 
-// send makes the call and returns the error that is answered; answered is false when the connection ends without one.
-func (c call) send(t *testing.T, socket string) (err error, answered bool) {
-	t.Helper()
-	conn, derr := net.DialUnix(wire.Network, nil, &net.UnixAddr{Name: socket, Net: wire.Network})
-	if derr != nil {
-		t.Fatal(derr)
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	var rights []byte
-	if len(c.files) > 0 {
-		fds := make([]int, len(c.files))
-		for i, f := range c.files {
-			fds[i] = int(f.Fd())
-		}
-		rights = unix.UnixRights(fds...)
-	}
-	if _, _, err := conn.WriteMsgUnix(c.data, rights, nil); err != nil && !wire.Gone(err) {
-		t.Fatalf("%s: %v", c.name, err)
-	}
-	var answer helperv1.Answer
-	if _, err := wire.Receive(conn, &answer); err != nil {
-		if !wire.Gone(err) {
-			t.Fatalf("%s: %v", c.name, err)
-		}
-		return nil, false
-	}
-	if answer.GetFailure() == nil {
-		return nil, true
-	}
-	return wire.FromFailure(answer.GetFailure()), true
-}
-
-// descriptors counts those of this process.
-func descriptors(t *testing.T) int {
-	t.Helper()
-	all, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(all)
-}
-
 // devicesOfHost are what this host has of loop devices that stand for something, mapped devices and nodes of banger's.
 func devicesOfHost(t *testing.T) string {
 	t.Helper()
@@ -304,40 +239,10 @@ func devicesOfHost(t *testing.T) string {
 // TestHostileCallsHaveNoEffect is not parallel: it counts descriptors.
 func TestHostileCallsHaveNoEffect(t *testing.T) {
 	var effects atomic.Int64
-	socket := here(t, service(func(c serve.Caller) storagecall.Host {
+	socket := servetest.Here(t, service(func(c serve.Caller) storagecall.Host {
 		return guarded{storage.New(storage.Options{Instance: c.Instance, UID: c.UID, GID: c.GID}), &effects}
 	}))
 	calls := append(append(malformed(t), misnamed(t)...), misfitted(t)...)
-	calls = append(calls, call{"an empty message", nil, nil, nil})
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it would close what is forgotten
-	before, devices := descriptors(t), devicesOfHost(t)
-	for _, c := range calls {
-		err, answered := c.send(t, socket)
-		switch {
-		case answered && err == nil:
-			t.Errorf("%s: was done", c.name)
-		case c.kind != nil && !errors.Is(err, c.kind):
-			t.Errorf("%s: got %v, want %v", c.name, err, c.kind)
-		}
-	}
-	if n := effects.Load(); n != 0 {
-		t.Errorf("%d of %d calls had an effect", n, len(calls))
-	}
-	if after := devicesOfHost(t); after != devices {
-		t.Errorf("the host's devices are\n%s\nand were\n%s", after, devices)
-	}
-	// The last connection's end is being seen to.
-	for end := time.Now().Add(time.Minute); descriptors(t) > before && time.Now().Before(end); time.Sleep(time.Millisecond) {
-	}
-	if after := descriptors(t); after > before {
-		t.Errorf("%d descriptors are open, before the calls there were %d", after, before)
-	}
-	// The service is as it was.
-	if err, answered := (call{"a fair one", detach(t, func(*helperv1.Call) {}), nil, nil}).send(t, socket); err != nil || !answered || effects.Load() != 1 {
-		t.Errorf("a fair call: %v, answered %t, %d effects", err, answered, effects.Load())
-	}
-	t.Logf("%d hostile calls", len(calls))
-	if len(calls) < 60 {
-		t.Errorf("only %d hostile calls", len(calls))
-	}
+	calls = append(calls, servetest.Call{Name: "an empty message"})
+	servetest.HaveNoEffect(t, socket, &effects, devicesOfHost, calls, detach(t, func(*helperv1.Call) {}))
 }

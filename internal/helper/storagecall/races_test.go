@@ -15,6 +15,7 @@ import (
 
 	helperv1 "banger/api/helper/v1"
 	"banger/internal/helper/serve"
+	"banger/internal/helper/serve/servetest"
 	"banger/internal/helper/storage"
 	"banger/internal/helper/storagecall"
 	"banger/internal/helper/wire"
@@ -52,7 +53,7 @@ func (a alone) Detach(_ context.Context, id model.VMID) error {
 func TestCallsForOneVMTakeTurns(t *testing.T) {
 	t.Parallel()
 	a := alone{t: t, at: &sync.Map{}, n: &atomic.Int64{}}
-	c := storagecall.New(here(t, service(func(serve.Caller) storagecall.Host { return a })), instance)
+	c := storagecall.New(servetest.Here(t, service(func(serve.Caller) storagecall.Host { return a })), instance)
 	ids := []model.VMID{model.NewVMID(), model.NewVMID()}
 	base, cow := pair(t)
 	var wait sync.WaitGroup
@@ -81,7 +82,7 @@ func TestCallsForOneVMTakeTurns(t *testing.T) {
 // TestTheSilentHoldNobodyUp has almost all connections taken by those who say nothing.
 func TestTheSilentHoldNobodyUp(t *testing.T) {
 	t.Parallel()
-	socket := here(t, service(func(serve.Caller) storagecall.Host { return answers{} }))
+	socket := servetest.Here(t, service(func(serve.Caller) storagecall.Host { return answers{} }))
 	for range 40 { // more than are served at once
 		conn, err := net.DialUnix(wire.Network, nil, &net.UnixAddr{Name: socket, Net: wire.Network})
 		if err != nil {
@@ -103,7 +104,7 @@ func TestAnotherUserIsRefused(t *testing.T) {
 		return answers{}
 	})
 	s.Owner = os.Getuid() + 1
-	socket := here(t, s)
+	socket := servetest.Here(t, s)
 	c := storagecall.New(socket, instance)
 	base, cow := pair(t)
 	_, err := c.Attach(t.Context(), model.NewVMID(), base, cow)
@@ -137,7 +138,7 @@ func ask() int {
 func TestAForeignUIDIsRefused(t *testing.T) {
 	t.Parallel()
 	testenv.NeedRoot(t)
-	socket := here(t, service(func(serve.Caller) storagecall.Host { return answers{} }))
+	socket := servetest.Here(t, service(func(serve.Caller) storagecall.Host { return answers{} }))
 	if err := errors.Join(os.Chmod(socket, 0o666), os.Chmod(filepath.Dir(socket), 0o755)); err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +154,7 @@ func TestAForeignUIDIsRefused(t *testing.T) {
 
 func TestServeEndsWhenNobodyAsks(t *testing.T) {
 	t.Parallel()
-	l, path := listen(t)
+	l, path := servetest.Listen(t)
 	s := service(func(serve.Caller) storagecall.Host { return answers{} })
 	s.Idle = 100 * time.Millisecond
 	conn, err := net.DialUnix(wire.Network, nil, &net.UnixAddr{Name: path, Net: wire.Network})

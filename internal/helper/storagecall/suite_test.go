@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"banger/internal/helper/serve"
+	"banger/internal/helper/serve/servetest"
 	"banger/internal/helper/storage"
 	"banger/internal/helper/storagecall"
 	"banger/internal/model"
@@ -38,14 +39,14 @@ func suite(t *testing.T, socket func(t *testing.T, dir string) string) {
 func TestTheDriverKnowsNoDifference(t *testing.T) {
 	t.Parallel()
 	suite(t, func(t *testing.T, dir string) string {
-		return here(t, service(func(serve.Caller) storagecall.Host { return dmsnaptest.New(dir) }))
+		return servetest.Here(t, service(func(serve.Caller) storagecall.Host { return dmsnaptest.New(dir) }))
 	})
 }
 
 func TestTheDriverKnowsNoDifferenceToAProcess(t *testing.T) {
 	t.Parallel()
 	suite(t, func(t *testing.T, dir string) string {
-		l, path := listen(t)
+		l, path := servetest.Listen(t)
 		cmd := apart(t, l, dir)
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
@@ -77,7 +78,7 @@ func (a answers) List(context.Context) ([]storage.Snapshot, error) { return a.li
 
 func client(t *testing.T, a answers) *storagecall.Client {
 	t.Helper()
-	return storagecall.New(here(t, service(func(serve.Caller) storagecall.Host { return a })), instance)
+	return storagecall.New(servetest.Here(t, service(func(serve.Caller) storagecall.Host { return a })), instance)
 }
 
 func TestAnErrorKeepsItsKindItsSentenceAndItsRemedy(t *testing.T) {
@@ -127,7 +128,7 @@ func TestProblemsNameTheCommand(t *testing.T) {
 	if got := client(t, answers{}).Problem(); got != "" {
 		t.Errorf("none: %q", got)
 	}
-	socket := here(t, service(func(serve.Caller) storagecall.Host { return answers{} }))
+	socket := servetest.Here(t, service(func(serve.Caller) storagecall.Host { return answers{} }))
 	if got := storagecall.New(socket, "").Problem(); got != "" {
 		t.Errorf("before there is an installation: %q", got)
 	}
@@ -146,7 +147,7 @@ func TestProblemsNameTheCommand(t *testing.T) {
 	if all, err := absent.List(t.Context()); err != nil || len(all) != 0 {
 		t.Errorf("list without a helper: %v, %v", all, err)
 	}
-	l, deaf := listen(t)
+	l, deaf := servetest.Listen(t)
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +175,7 @@ func (s slow) Detach(ctx context.Context, _ model.VMID) error {
 func TestAVerbEndsWithItsCaller(t *testing.T) {
 	t.Parallel()
 	s := slow{began: make(chan struct{}), ended: make(chan struct{})}
-	c := storagecall.New(here(t, service(func(serve.Caller) storagecall.Host { return s })), instance)
+	c := storagecall.New(servetest.Here(t, service(func(serve.Caller) storagecall.Host { return s })), instance)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		<-s.began
@@ -189,7 +190,7 @@ func TestAVerbEndsWithItsCaller(t *testing.T) {
 // TestTheSocketOutlivesTheHelper kills one with a call in it, as systemd would start the next.
 func TestTheSocketOutlivesTheHelper(t *testing.T) {
 	t.Parallel()
-	l, path := listen(t)
+	l, path := servetest.Listen(t)
 	dir := t.TempDir()
 	cmd := apart(t, l, dir)
 	c, id := storagecall.New(path, instance), model.NewVMID()

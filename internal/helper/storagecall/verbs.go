@@ -41,23 +41,7 @@ func Verbs(hosts func(serve.Caller) Host) []serve.Verb {
 
 type service struct {
 	hosts func(serve.Caller) Host
-	turns serve.Turns[key]
-}
-
-// key is what takes turns.
-type key struct {
-	instance model.InstanceID
-	id       model.VMID
-}
-
-// take checks a VM's id and waits for its turn, which done gives back.
-func (s *service) take(ctx context.Context, c serve.Caller, vm string) (id model.VMID, done func(), err error) {
-	id = model.VMID(vm)
-	if !id.Valid() {
-		return "", nil, model.Errorf(model.ErrInvalid, "cannot do this for the VM %.64q: that is no id", vm)
-	}
-	done, err = s.turns.Take(ctx, key{c.Instance, id})
-	return id, done, err
+	vms   serve.VMs
 }
 
 func (s *service) check(_ context.Context, c serve.Caller, _ *helperv1.CheckStorageRequest, _ []*os.File) (*helperv1.CheckStorageResponse, error) {
@@ -65,7 +49,7 @@ func (s *service) check(_ context.Context, c serve.Caller, _ *helperv1.CheckStor
 }
 
 func (s *service) attach(ctx context.Context, c serve.Caller, r *helperv1.AttachRequest, files []*os.File) (*helperv1.AttachResponse, error) {
-	id, done, err := s.take(ctx, c, r.GetVm())
+	id, done, err := s.vms.Take(ctx, c, r.GetVm())
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +59,7 @@ func (s *service) attach(ctx context.Context, c serve.Caller, r *helperv1.Attach
 }
 
 func (s *service) detach(ctx context.Context, c serve.Caller, r *helperv1.DetachRequest, _ []*os.File) (*helperv1.DetachResponse, error) {
-	id, done, err := s.take(ctx, c, r.GetVm())
+	id, done, err := s.vms.Take(ctx, c, r.GetVm())
 	if err != nil {
 		return nil, err
 	}
