@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
 
 	"banger/internal/crash"
+	"banger/internal/helper/owned"
 	"banger/internal/helper/storage"
 	"banger/internal/model"
 )
@@ -98,10 +100,10 @@ func (h *Host) checkSpec(s Spec, lock, log *os.File) error {
 	if snapshots > 1 {
 		return model.Errorf(model.ErrInvalid, "it has one snapshot and not %d", snapshots)
 	}
-	if err := h.checkFile(lock, 0); err != nil {
+	if _, err := owned.Check(lock, h.o.UID, unix.S_IFREG, unix.O_RDWR); err != nil {
 		return model.HostErrorf(err, "cannot use the lock")
 	}
-	if err := h.checkFile(log, os.ModeNamedPipe); err != nil {
+	if _, err := owned.Check(log, h.o.UID, unix.S_IFIFO, unix.O_RDWR); err != nil {
 		return model.HostErrorf(err, "cannot use the log")
 	}
 	return nil

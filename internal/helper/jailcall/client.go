@@ -5,16 +5,12 @@ import (
 	"context"
 	"errors"
 	"os"
-	"time"
 
 	helperv1 "banger/api/helper/v1"
 	"banger/internal/helper/jail"
 	"banger/internal/helper/wire"
 	"banger/internal/model"
 )
-
-// startLimit is how long the helper may take to say whether it can do anything: systemd starts it for that.
-const startLimit = 20 * time.Second
 
 // Client has the verbs of a jail.Host, done by the helper.
 //
@@ -35,17 +31,7 @@ func New(socket string, instance model.InstanceID) *Client {
 
 // Problem says why there are no jails here, with what would help, or is "".
 func (c *Client) Problem() string {
-	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
-	defer cancel()
-	var answer helperv1.CheckJailResponse
-	host := c.wire
-	if !host.Instance.Valid() { // before the first daemon there is none, and it is the host that is asked about
-		host.Instance = model.NewInstanceID()
-	}
-	if err := host.Call(ctx, &helperv1.CheckJailRequest{}, &answer); err != nil {
-		return "only root can make jails, and " + err.Error()
-	}
-	return answer.GetProblem()
+	return c.wire.Problem("jails", &helperv1.CheckJailRequest{}, &helperv1.CheckJailResponse{})
 }
 
 // Program is jail.Host's.

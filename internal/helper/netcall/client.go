@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	helperv1 "banger/api/helper/v1"
 	"banger/internal/helper/hostnet"
@@ -18,9 +17,6 @@ import (
 
 // Service is the name of the helper's service that answers.
 const Service = "network"
-
-// startLimit is how long the helper may take to say whether it can do anything: systemd starts it for that.
-const startLimit = 20 * time.Second
 
 // Client has the verbs of a hostnet.Host, done by the helper.
 //
@@ -41,17 +37,7 @@ func New(socket string, instance model.InstanceID) *Client {
 
 // Problem says why there are no taps on a bridge here, with what would help, or is "".
 func (c *Client) Problem() string {
-	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
-	defer cancel()
-	var answer helperv1.CheckNetworkResponse
-	host := c.wire
-	if !host.Instance.Valid() { // before the first daemon there is none, and it is the host that is asked about
-		host.Instance = model.NewInstanceID()
-	}
-	if err := host.Call(ctx, &helperv1.CheckNetworkRequest{}, &answer); err != nil {
-		return "only root can make taps and rules, and " + err.Error()
-	}
-	return answer.GetProblem()
+	return c.wire.Problem("taps and rules", &helperv1.CheckNetworkRequest{}, &helperv1.CheckNetworkResponse{})
 }
 
 // Attach is hostnet.Host's.

@@ -3,10 +3,10 @@ package storage
 import (
 	"fmt"
 	"os"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/helper/owned"
 	"banger/internal/model"
 )
 
@@ -35,40 +35,8 @@ func (h *Host) checkFiles(base, cow *os.File) (sectors uint64, err error) {
 	return uint64(below.Size / sectorBytes), nil
 }
 
-// stalling are the file systems of which an ordinary user can make one that never answers: a program of his serves it, or
-// what lies below it in a namespace of his. Whoever reads the device, udev to begin with, would wait for ever.
-var stalling = []int64{unix.FUSE_SUPER_MAGIC, unix.OVERLAYFS_SUPER_MAGIC}
-
-func (h *Host) checkFile(f *os.File, access int) (stat unix.Stat_t, err error) {
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return stat, err
-	}
-	var flags int
-	var system unix.Statfs_t
-	cerr := conn.Control(func(fd uintptr) {
-		if err = unix.Fstat(int(fd), &stat); err == nil {
-			flags, err = unix.FcntlInt(fd, unix.F_GETFL, 0)
-		}
-		if err == nil {
-			err = unix.Fstatfs(int(fd), &system)
-		}
-	})
-	switch {
-	case cerr != nil:
-		return stat, cerr
-	case err != nil:
-		return stat, err
-	case stat.Mode&unix.S_IFMT != unix.S_IFREG:
-		return stat, model.Errorf(model.ErrInvalid, "it is not a regular file")
-	case int(stat.Uid) != h.o.UID:
-		return stat, model.Errorf(model.ErrDenied, "it belongs to the user %d, not to %d", stat.Uid, h.o.UID)
-	case h.o.UID != 0 && slices.Contains(stalling, system.Type):
-		return stat, model.Errorf(model.ErrInvalid, "it is in a file system whose user may have to answer for it (FUSE or overlayfs)")
-	case flags&(unix.O_ACCMODE|unix.O_PATH|unix.O_APPEND) != access:
-		return stat, model.Errorf(model.ErrInvalid, "it is open in the wrong way (flags %#x)", flags)
-	}
-	return stat, nil
+func (h *Host) checkFile(f *os.File, access int) (unix.Stat_t, error) {
+	return owned.Check(f, h.o.UID, unix.S_IFREG, access)
 }
 
 // chunkSectors is how much is copied at the first write to any of it: a page, and a block of the file systems above.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"time"
 
 	helperv1 "banger/api/helper/v1"
 	"banger/internal/helper/storage"
@@ -15,9 +14,6 @@ import (
 
 // Service is the name of the helper's service that answers.
 const Service = "storage"
-
-// startLimit is how long the helper may take to say whether it can do anything: systemd starts it for that.
-const startLimit = 20 * time.Second
 
 // Client has the verbs of a storage.Host, done by the helper.
 //
@@ -38,17 +34,7 @@ func New(socket string, instance model.InstanceID) *Client {
 
 // Problem says why there are no snapshots here, with what would help, or is "".
 func (c *Client) Problem() string {
-	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
-	defer cancel()
-	var answer helperv1.CheckStorageResponse
-	host := c.wire
-	if !host.Instance.Valid() { // before the first daemon there is none, and it is the host that is asked about
-		host.Instance = model.NewInstanceID()
-	}
-	if err := host.Call(ctx, &helperv1.CheckStorageRequest{}, &answer); err != nil {
-		return "only root can make snapshots, and " + err.Error()
-	}
-	return answer.GetProblem()
+	return c.wire.Problem("snapshots", &helperv1.CheckStorageRequest{}, &helperv1.CheckStorageResponse{})
 }
 
 // Attach is storage.Host's.

@@ -111,6 +111,25 @@ func absent(what string) error {
 	return &model.Error{Kind: model.ErrUnsupported, Msg: model.Advise(what, FixInstall), Fix: FixInstall, Cause: ErrAbsent}
 }
 
+// startLimit is how long the helper may take to say whether it can do anything: systemd starts it for that.
+const startLimit = 20 * time.Second
+
+// Problem asks whether the helper can make something, and says why not, with what would help, or "".
+func (c Client) Problem(what string, request proto.Message, answer interface {
+	proto.Message
+	GetProblem() string
+}) string {
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	if !c.Instance.Valid() { // before the first daemon there is none, and it is the host that is asked about
+		c.Instance = model.NewInstanceID()
+	}
+	if err := c.Call(ctx, request, answer); err != nil {
+		return "only root can make " + what + ", and " + err.Error()
+	}
+	return answer.GetProblem()
+}
+
 // Hello asks who answers.
 func (c Client) Hello(ctx context.Context) (*helperv1.HelloResponse, error) {
 	var answer helperv1.HelloResponse
