@@ -9,6 +9,7 @@ import (
 	"banger/internal/vmm/vmmtest"
 	"errors"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -67,11 +68,10 @@ func rootDiskOf(point string) string {
 
 // elsewhere are the points that a VM's life does not pass.
 func elsewhere(point string) bool {
-	return strings.HasPrefix(point, "image.") && !strings.HasPrefix(point, "image.initrd.") || // walked by the jobs of images
-		strings.HasPrefix(point, "workspace.") || // package workspace walks its own
-		strings.HasPrefix(point, "storage.") || // its own, where the kernel has snapshots
-		strings.HasPrefix(point, "hostnet.") || strings.HasPrefix(point, "helper.") || // likewise, in namespaces and processes of their own
-		strings.HasPrefix(point, "store.") || // a new database, walked below
+	of, _, _ := strings.Cut(point, ".")
+	return of == "image" && !strings.HasPrefix(point, "image.initrd.") || // walked by the jobs of images
+		slices.Contains([]string{"workspace", "storage", "jail", "hostnet", "helper"}, of) || // these packages walk their own
+		of == "store" || // a new database, walked below
 		point == "start.undone" || point == "start.again" || point == "reconcile.undo.after"
 }
 
