@@ -63,6 +63,10 @@ func (r debian) checkFetch() error {
 			return err
 		}
 	}
+	if r.sources(hostMirrors()) == nil { // apt knows no mirror of Debian's then, and mmdebstrap does
+		_, err := r.findBootstrap()
+		return err
+	}
 	return r.checkKeyring()
 }
 
@@ -88,7 +92,11 @@ func (r debian) newApt(ctx context.Context, work scratch) (apt, error) {
 	}
 	sources := r.sources(hostMirrors())
 	if sources == nil {
-		sources = r.sources(mirrors{main: "http://deb.debian.org/debian", security: "http://deb.debian.org/debian-security"})
+		m, err := r.usualMirrors(ctx, work)
+		if err != nil {
+			return a, err
+		}
+		sources = r.sources(m)
 	}
 	config := `#clear Acquire::IndexTargets::deb::Contents-deb;
 Dir::Etc::parts "/dev/null";

@@ -63,6 +63,31 @@ func hostMirrors() mirrors {
 	return pickMirrors(all, release["VERSION_CODENAME"])
 }
 
+// usualMirrors are those that mmdebstrap takes when it is told of none. It writes them down before anything else, and is
+// asked for nothing else.
+func (r debian) usualMirrors(ctx context.Context, work scratch) (mirrors, error) {
+	tool, err := r.findBootstrap()
+	if err != nil {
+		return mirrors{}, err
+	}
+	var listed strings.Builder
+	c := child{
+		path: tool, args: []string{
+			"--mode=chrootless", "--variant=custom", "--format=null", "--skip=check/signed-by,update,cleanup", "--quiet", "--architectures=amd64",
+			"--keyring=" + r.tools.Keyring, `--setup-hook=cat "$1"/etc/apt/sources.list >&2`, debianSuite, "-",
+		},
+		env: childEnv("TMPDIR=" + work.dir), work: work, line: func(text string) { listed.WriteString(text + "\n") },
+	}
+	if err := c.run(ctx); err != nil {
+		return mirrors{}, err
+	}
+	m := pickMirrors(parseList(listed.String()), debianSuite)
+	if r.sources(m) == nil {
+		return m, model.Errorf(model.ErrUnsupported, "cannot tell where Debian's packages come from: mmdebstrap names %q", listed.String())
+	}
+	return m, nil
+}
+
 // source is one archive that apt knows.
 type source struct {
 	uri, suite string

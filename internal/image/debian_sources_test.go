@@ -2,6 +2,8 @@ package image
 
 import (
 	"testing"
+
+	"banger/internal/testenv"
 )
 
 func TestMirrors(t *testing.T) {
@@ -54,5 +56,29 @@ func TestRealKernel(t *testing.T) {
 	}
 	if got := realKernel("Depends: linux-image-amd64\n"); got != "" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestUsualMirrors has mmdebstrap name its own, as on a host that is not Debian.
+func TestUsualMirrors(t *testing.T) {
+	t.Parallel()
+	testenv.NeedTool(t, "mmdebstrap")
+	b := newBench(t, fakeRecipe{})
+	b.tools = HostTools()
+	if err := (debian{b.tools}).checkKeyring(); err != nil {
+		t.Skipf("not run: %v", err)
+	}
+	work, err := b.newScratch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := work.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	m, err := debian{b.tools}.usualMirrors(t.Context(), work)
+	if err != nil || (debian{b.tools}).sources(m) == nil || m.main == m.security {
+		t.Errorf("%+v, %v", m, err)
 	}
 }
