@@ -64,15 +64,14 @@ func (d *Driver) jailedProgram() process.Program {
 	}
 }
 
-// imprison says where the VMM is and who ends it: its user is not this process's.
+// imprison says where the VMM is.
 func (m *machine) imprison(j Jail, id model.VMID, cgroup string, uid int) {
 	m.sockets = j.Path(id)
 	m.jail = model.JailHandles{Dir: m.sockets, Cgroup: cgroup, UID: uid}
-	m.KillBy(func(ctx context.Context) error { return j.Kill(ctx, id) })
 }
 
-// watchJailed takes hold of a VMM that somebody else started.
-func (m *machine) watchJailed(pid int) error {
+// watchJailed takes hold of a VMM that somebody else started, and ends: its user is not this process's.
+func (m *machine) watchJailed(j Jail, id model.VMID, pid int) error {
 	p, err := procs.Of(pid)
 	if err != nil {
 		return err
@@ -81,7 +80,7 @@ func (m *machine) watchJailed(pid int) error {
 	if err != nil {
 		return err
 	}
-	m.Adopt(handle, m.heard(), m.why)
+	m.AdoptEndedBy(func(ctx context.Context) error { return j.Kill(ctx, id) }, handle, m.heard(), m.why)
 	return nil
 }
 
@@ -104,7 +103,7 @@ func (d *Driver) findJailed(m *machine, id model.VMID) (bool, error) {
 	}
 	m.imprison(d.options.Jail, id, all[at].Cgroup, all[at].UID)
 	m.listen()
-	return true, m.watchJailed(pid)
+	return true, m.watchJailed(d.options.Jail, id, pid)
 }
 
 // unjail takes the VM's jail away, if it has one.

@@ -106,7 +106,7 @@ func (d *Driver) spawnJailed(ctx context.Context, m *machine, c vmm.Config) erro
 	if err := m.stock(c, d.options.Console); err != nil {
 		return err
 	}
-	return m.watchJailed(vm.PID)
+	return m.watchJailed(d.options.Jail, c.ID, vm.PID)
 }
 
 // openDrive opens a drive's file as the guest will use it; a block device, which is the VM's snapshot, is not opened.

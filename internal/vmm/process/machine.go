@@ -18,7 +18,6 @@ type Machine struct {
 	handle held
 	child  *procs.Child // nil when adopted
 	log    *slog.Logger
-	kill   func(context.Context) error // in the handle's place; nil for none
 
 	done   chan struct{}      // closed when it is dead and exit is known
 	life   context.Context    //nolint:containedctx // ends with Close: what the goroutines run under
@@ -50,8 +49,10 @@ func (m *Machine) Adopt(handle *procs.Handle, heard []<-chan struct{}, why func(
 	m.hold(handle, heard, why)
 }
 
-// KillBy has kill end the VMM, of a user whom this process may not signal. It is called before Adopt.
-func (m *Machine) KillBy(kill func(context.Context) error) { m.kill = kill }
+// AdoptEndedBy is Adopt of a VMM of a user whom this process may not signal: kill ends it.
+func (m *Machine) AdoptEndedBy(kill func(context.Context) error, handle *procs.Handle, heard []<-chan struct{}, why func() model.Exit) {
+	m.hold(endedBy{handle, kill}, heard, why)
+}
 
 // Born begins to watch a VMM that this process started. When it is dead, and each of heard is closed, which is when no more
 // will be known of it, why says how it ended.
@@ -116,11 +117,7 @@ func (m *Machine) Kill(ctx context.Context) error {
 	m.mu.Lock()
 	m.killed = true
 	m.mu.Unlock()
-	if m.kill == nil {
-		if err := m.handle.Kill(ctx); err != nil {
-			return err
-		}
-	} else if err := m.killBy(ctx); err != nil {
+	if err := m.handle.Kill(ctx); err != nil {
 		return err
 	}
 	select { // death is a fact; this only lets Exit be known when it can be
@@ -129,24 +126,6 @@ func (m *Machine) Kill(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	return nil
-}
-
-// killBy is handle.Kill by others.
-func (m *Machine) killBy(ctx context.Context) error {
-	select {
-	case <-m.handle.Done():
-		return nil
-	default:
-	}
-	if err := m.kill(ctx); err != nil {
-		return err
-	}
-	select {
-	case <-m.handle.Done():
-		return nil
-	case <-ctx.Done():
-		return model.HostErrorf(context.Cause(ctx), "cannot see the end of process %d", m.handle.Process().PID)
-	}
 }
 
 // End lets the machine's goroutines end; the streams that they read are the caller's to close, before Close.
