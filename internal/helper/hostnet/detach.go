@@ -23,11 +23,7 @@ func (h *Host) Detach(ctx context.Context, id model.VMID) error {
 
 // Sweep takes away whatever bears the installation's mark and is of no VM in keep.
 func (h *Host) Sweep(ctx context.Context, keep map[model.VMID]bool) error {
-	var bad error
-	if !h.o.Instance.Valid() {
-		bad = model.Errorf(model.ErrInvalid, "cannot name the devices of installation %q", h.o.Instance)
-	}
-	return h.alone(ctx, "cannot sweep the bridge", bad, func(k *kernel) error {
+	return h.alone(ctx, "cannot sweep the bridge", h.checkInstance(), func(k *kernel) error {
 		return h.sweep(k, func(p Port) bool { return keep[p.ID] && p.ID != "" })
 	})
 }

@@ -73,6 +73,14 @@ type Found struct {
 	Left   []string // taps that were taken from their VMs
 }
 
+// checkInstance is for what is of no VM.
+func (h *Host) checkInstance() error {
+	if !h.o.Instance.Valid() {
+		return model.Errorf(model.ErrInvalid, "cannot name the devices of installation %q", h.o.Instance)
+	}
+	return nil
+}
+
 func (h *Host) check(id model.VMID) error {
 	if !h.o.Instance.Valid() || !id.Valid() {
 		return model.Errorf(model.ErrInvalid, "cannot name the devices of installation %q and VM %q", h.o.Instance, id)

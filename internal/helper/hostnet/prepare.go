@@ -6,17 +6,12 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"banger/internal/crash"
-	"banger/internal/model"
 )
 
 // Prepare has some taps ready for the next VMs, while there is any VM: ports of the bridge that are down, so that what the
 // host's own programs do to each new device is done before a VM has it. No rules let anything through them.
 func (h *Host) Prepare(ctx context.Context) error {
-	var bad error
-	if !h.o.Instance.Valid() {
-		bad = model.Errorf(model.ErrInvalid, "cannot name the devices of installation %q", h.o.Instance)
-	}
-	return h.withLinks(ctx, "cannot prepare taps", bad, func(links *netlink.Handle) error {
+	return h.withLinks(ctx, "cannot prepare taps", h.checkInstance(), func(links *netlink.Handle) error {
 		s, err := h.devices(links)
 		if err != nil || s.Bridge == "" || len(s.Ports) == 0 {
 			return err

@@ -55,8 +55,8 @@ func (h *Host) inherit(links *netlink.Handle, s seen, id model.VMID, slot int, p
 // done meanwhile, and whatever it has not done the next one does.
 func (h *Host) Recycle(ctx context.Context) error {
 	fail := func(err error) error { return model.HostErrorf(err, "cannot remove taps without VMs") }
-	if !h.o.Instance.Valid() {
-		return fail(model.Errorf(model.ErrInvalid, "cannot name the devices of installation %q", h.o.Instance))
+	if err := h.checkInstance(); err != nil {
+		return fail(err)
 	}
 	links, err := handle(ctx)
 	if err != nil {
