@@ -15,7 +15,7 @@ import (
 )
 
 // file writes a regular file aside and gives it its name when it is complete. Below a stage nothing has its final name
-// yet, and the first file of a name takes that at once.
+// yet, and the first file of a name takes that at once, in a directory with its mode: nobody else gets into one.
 func (x *extraction) file(name string, h *tar.Header) error {
 	x.sum.Files++
 	s, err := x.at(name)
@@ -24,7 +24,11 @@ func (x *extraction) file(name string, h *tar.Header) error {
 	}
 	defer s.close()
 	if x.stage != "" {
-		f, err := s.create()
+		mode := private
+		if name != x.stage {
+			mode = h.FileInfo().Mode()
+		}
+		f, err := s.create(mode)
 		if err == nil {
 			return x.fill(f, s, h)
 		}
@@ -36,7 +40,7 @@ func (x *extraction) file(name string, h *tar.Header) error {
 		return err
 	}
 	aside := s.aside()
-	f, err := aside.create()
+	f, err := aside.create(private)
 	if err != nil {
 		return err
 	}

@@ -26,9 +26,16 @@ func (x *extraction) owner(h *tar.Header) *Owner {
 	return x.o.Owner
 }
 
-// dress gives an open file of ours its owner, mode, attributes and times, in an order in which none undoes another.
+// dress gives an open file of ours its owner, mode, attributes and times, in an order in which none undoes another. What it
+// has already is not set: a file system writes a record for each of these, which is most of what a small file takes.
 func (x *extraction) dress(fd int, name string, h *tar.Header) error {
-	if o := x.owner(h); o != nil {
+	var has unix.Stat_t
+	if err := unix.Fstat(fd, &has); err != nil {
+		return wrap("look at", name, err)
+	}
+	owned := false
+	if o := x.owner(h); o != nil && (int(has.Uid) != o.UID || int(has.Gid) != o.GID) {
+		owned = true
 		if err := unix.Fchown(fd, o.UID, o.GID); err != nil {
 			return wrap("give its owner to", name, err)
 		}
@@ -41,8 +48,10 @@ func (x *extraction) dress(fd int, name string, h *tar.Header) error {
 	if !x.o.Special {
 		mode = mode.Perm()
 	}
-	if err := unix.Fchmod(fd, bits(mode)); err != nil {
-		return wrap("give its mode to", name, err)
+	if want := bits(mode); owned || has.Mode&^unix.S_IFMT != want {
+		if err := unix.Fchmod(fd, want); err != nil {
+			return wrap("give its mode to", name, err)
+		}
 	}
 	if when == nil {
 		return nil

@@ -21,7 +21,7 @@ func (r *Root) CreateExcl(name string, mode fs.FileMode) (*os.File, error) {
 		return nil, err
 	}
 	defer s.close()
-	f, err := s.create()
+	f, err := s.create(private)
 	if err != nil {
 		return nil, err
 	}
@@ -31,10 +31,13 @@ func (r *Root) CreateExcl(name string, mode fs.FileMode) (*os.File, error) {
 	return os.NewFile(uintptr(f.fd), s.path), nil
 }
 
-// create makes a file that only we may use, for now.
-func (s spot) create() (rawFile, error) {
+// private is the mode of a file that only we may use, for now.
+const private fs.FileMode = 0o600
+
+// create makes a file, with no more than the permissions of mode: the umask applies.
+func (s spot) create(mode fs.FileMode) (rawFile, error) {
 	fd, err := retry(func() (int, error) {
-		return unix.Openat(s.dir, s.base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+		return unix.Openat(s.dir, s.base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, bits(mode.Perm()))
 	})
 	if err != nil {
 		return rawFile{}, wrap("make", s.path, err)
@@ -51,7 +54,7 @@ func (r *Root) Replace(name string, mode fs.FileMode, content io.Reader) (err er
 	}
 	defer s.close()
 	aside := s.aside()
-	f, err := aside.create()
+	f, err := aside.create(private)
 	if err != nil {
 		return err
 	}
