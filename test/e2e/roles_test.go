@@ -40,6 +40,8 @@ func runRole(args []string) (code int, found bool) {
 		err = resolve(rest)
 	case "listen": // ADDRESS:PORT...: serve a page at each, for ever
 		err = servePages(rest)
+	case "proxy": // ADDRESS:PORT: an HTTP proxy, for ever
+		err = serveProxy(rest[0])
 	case "probe": // PHASE ADDRESS: send every probe from this guest
 		err = sendProbes(os.Stdout, rest[0])
 	case "verdict": // FILE...: compare what was seen with what may be
