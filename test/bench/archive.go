@@ -19,11 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// imageBytes is about how much of the default image's files are taken: programs, libraries and documents as any
-// distribution has them.
-const imageBytes = 200_000_000
-
-// imageTar writes files of the default image's /usr to a tar.
+// imageTar writes the default image's /usr to a tar: programs, libraries and documents as any distribution has them.
 func imageTar(ctx context.Context, h *host, to string) error {
 	m, err := h.newHome(ctx)
 	if err != nil {
@@ -47,17 +43,18 @@ func imageTar(ctx context.Context, h *host, to string) error {
 	return errors.Join(err, out.Close())
 }
 
-// cut divides a tar into so many of about the same size, imageBytes together, and returns their names and their size.
-func cut(from string, parts int, dir string) (names []string, size int64, err error) {
+// cut divides a tar's entries, over and over under other names, into so many tars of about the same size, bytes together,
+// and returns their names and their size.
+func cut(from string, bytes int64, parts int, dir string) (names []string, size int64, err error) {
 	file, err := os.Open(from)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer file.Close()
-	in := tar.NewReader(file)
+	in := &repeated{file: file, tar: tar.NewReader(file)}
 	for i := range parts {
 		name := filepath.Join(dir, fmt.Sprintf("%d-of-%d.tar", i+1, parts))
-		written, err := copyEntries(name, in, imageBytes/int64(parts))
+		written, err := copyEntries(name, in, bytes/int64(parts))
 		if err != nil {
 			return nil, 0, err
 		}
@@ -66,8 +63,36 @@ func cut(from string, parts int, dir string) (names []string, size int64, err er
 	return names, size, nil
 }
 
+// repeated reads a tar's entries without end, from the second round on in directories of their own.
+type repeated struct {
+	file *os.File
+	tar  *tar.Reader
+	n    int
+}
+
+func (r *repeated) next() (*tar.Header, error) {
+	h, err := r.tar.Next()
+	if errors.Is(err, io.EOF) {
+		if _, err := r.file.Seek(0, io.SeekStart); err != nil {
+			return nil, err
+		}
+		r.tar = tar.NewReader(r.file)
+		r.n++
+		h, err = r.tar.Next()
+	}
+	if err != nil || r.n == 0 {
+		return h, err
+	}
+	dir := fmt.Sprintf("round-%d/", r.n)
+	h.Name = dir + h.Name
+	if h.Typeflag == tar.TypeLink {
+		h.Linkname = dir + h.Linkname
+	}
+	return h, nil
+}
+
 // copyEntries writes whole entries until there are more than size bytes, and returns how many there are.
-func copyEntries(name string, in *tar.Reader, size int64) (int64, error) {
+func copyEntries(name string, in *repeated, size int64) (int64, error) {
 	file, err := os.Create(name)
 	if err != nil {
 		return 0, err
@@ -75,10 +100,7 @@ func copyEntries(name string, in *tar.Reader, size int64) (int64, error) {
 	defer file.Close()
 	out := tar.NewWriter(file)
 	for written := int64(0); written < size; {
-		h, err := in.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
+		h, err := in.next()
 		if err != nil {
 			return 0, err
 		}
@@ -87,7 +109,7 @@ func copyEntries(name string, in *tar.Reader, size int64) (int64, error) {
 		if err := out.WriteHeader(h); err != nil {
 			return 0, err
 		}
-		n, err := io.Copy(out, in)
+		n, err := io.Copy(out, in.tar)
 		if err != nil {
 			return 0, err
 		}
