@@ -6,9 +6,9 @@ import (
 	"io/fs"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"time"
 
+	"banger/internal/fcversion"
 	"banger/internal/helper/jail"
 	"banger/internal/model"
 )
@@ -41,14 +41,16 @@ func (s *System) findJailed(ctx context.Context, named string) ([]string, error)
 	if err != nil {
 		return fail(err)
 	}
-	versions := [2]string{}
-	for i, program := range []string{firecracker, jailer} {
-		if versions[i], err = s.o.Version(ctx, program); err != nil {
-			return fail(err)
-		}
+	version, err := s.release(ctx, firecracker, fcversion.Firecracker)
+	if err != nil {
+		return fail(err)
 	}
-	if versions[0] != versions[1] {
-		return fail(model.Errorf(model.ErrUnsupported, "it is of version %s, and the jailer beside it of version %s: they are made for each other", versions[0], versions[1]))
+	jailers, err := s.release(ctx, jailer, fcversion.Jailer)
+	if err != nil {
+		return fail(err)
+	}
+	if version != jailers {
+		return fail(model.Errorf(model.ErrUnsupported, "it is of version %s, and the jailer beside it of version %s: they are made for each other", version, jailers))
 	}
 	return []string{firecracker, jailer}, nil
 }
@@ -67,9 +69,16 @@ func (s *System) program(path, name string) (string, error) {
 
 const versionLimit = 20 * time.Second // for a program to say its version, on a host whose every core is busy
 
-var versionPattern = regexp.MustCompile(`^(?:Firecracker|Jailer) v(\d{1,4}\.\d{1,4}\.\d{1,4}[0-9A-Za-z.+~-]{0,60})`)
+// release is the version of a program of Firecracker's, unless that has known holes.
+func (s *System) release(ctx context.Context, path, name string) (string, error) {
+	said, err := s.o.Version(ctx, path)
+	if err != nil {
+		return "", err
+	}
+	return fcversion.Of(path, name, said)
+}
 
-// askVersion asks a program of Firecracker's for its version.
+// askVersion has a program say its version.
 func askVersion(ctx context.Context, path string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, versionLimit)
 	defer cancel()
@@ -77,9 +86,5 @@ func askVersion(ctx context.Context, path string) (string, error) {
 	if err != nil {
 		return "", model.Errorf(model.ErrUnsupported, "cannot ask %s for its version: %w", path, err)
 	}
-	found := versionPattern.FindSubmatch(out)
-	if found == nil {
-		return "", model.Errorf(model.ErrUnsupported, "%s is no program of Firecracker's: it says %.80q for its version", path, out)
-	}
-	return string(found[1]), nil
+	return string(out), nil
 }

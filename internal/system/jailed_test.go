@@ -15,8 +15,8 @@ func TestFirecrackerGoesWithTheHelper(t *testing.T) {
 	t.Parallel()
 	for _, dir := range []string{"bin", "opt"} {
 		h := newHost(t)
-		h.write(dir+"/firecracker", "1.16.1", 0o755)
-		h.write(dir+"/jailer", "1.16.1", 0o755)
+		h.write(dir+"/firecracker", "Firecracker v1.16.1", 0o755)
+		h.write(dir+"/jailer", "Jailer v1.16.1", 0o755)
 		before := h.files()
 		named := ""
 		if dir != "bin" {
@@ -25,8 +25,8 @@ func TestFirecrackerGoesWithTheHelper(t *testing.T) {
 		if _, err := h.system().Install(t.Context(), "", named); err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range []string{"firecracker", "jailer"} {
-			if got := h.files()["/usr/local/lib/banger/"+name]; got != "-rwxr-xr-x 1.16.1" {
+		for name, text := range map[string]string{"firecracker": "Firecracker v1.16.1", "jailer": "Jailer v1.16.1"} {
+			if got := h.files()["/usr/local/lib/banger/"+name]; got != "-rwxr-xr-x "+text {
 				t.Errorf("%s is %q", name, got)
 			}
 		}
@@ -47,11 +47,13 @@ func TestWhichFirecrackerIsNotInstalled(t *testing.T) {
 		kind  error
 		says  string
 	}{
-		"without a jailer":        {map[string]string{"opt/firecracker": "1.16.1"}, "opt/firecracker", model.ErrUnavailable, "jailer"},
-		"of another version":      {map[string]string{"opt/firecracker": "1.16.1", "opt/jailer": "1.16.0"}, "opt/firecracker", model.ErrUnsupported, "of version 1.16.0"},
-		"of another name":         {map[string]string{"opt/fc": "1.16.1", "opt/jailer": "1.16.1"}, "opt/fc", model.ErrInvalid, "has to be called firecracker"},
+		"without a jailer":        {map[string]string{"opt/firecracker": "Firecracker v1.16.1"}, "opt/firecracker", model.ErrUnavailable, "jailer"},
+		"of another version":      {map[string]string{"opt/firecracker": "Firecracker v1.16.1", "opt/jailer": "Jailer v1.16.0"}, "opt/firecracker", model.ErrUnsupported, "of version 1.16.0"},
+		"with known holes":        {map[string]string{"opt/firecracker": "Firecracker v1.14.3", "opt/jailer": "Jailer v1.14.3"}, "opt/firecracker", model.ErrUnsupported, "too old"},
+		"which is another":        {map[string]string{"opt/firecracker": "Jailer v1.16.1", "opt/jailer": "Jailer v1.16.1"}, "opt/firecracker", model.ErrUnsupported, "is not Firecracker"},
+		"of another name":         {map[string]string{"opt/fc": "Firecracker v1.16.1", "opt/jailer": "Jailer v1.16.1"}, "opt/fc", model.ErrInvalid, "has to be called firecracker"},
 		"which is not there":      {nil, "opt/firecracker", model.ErrUnavailable, "cannot install"},
-		"of PATH, with no jailer": {map[string]string{"bin/firecracker": "1.16.1"}, "", nil, ""},
+		"of PATH, with no jailer": {map[string]string{"bin/firecracker": "Firecracker v1.16.1"}, "", nil, ""},
 	} {
 		h := newHost(t)
 		for path, text := range c.files {

@@ -47,7 +47,7 @@ type Options struct {
 	Program   func() (path string, err error)                                      // the banger-helper to install
 	Hello     func(ctx context.Context, socket string) (version string, err error) // asks the service that listens there
 	LookPath  func(name string) (path string, err error)                           // finds a program in PATH
-	Version   func(ctx context.Context, path string) (version string, err error)   // asks a program of Firecracker's
+	Version   func(ctx context.Context, path string) (said string, err error)      // asks a program of Firecracker's
 	Snapshots Snapshots
 	Networks  Made // see package hostnet
 	Jails     Made // see package jail

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 
+	"banger/internal/fcversion"
 	"banger/internal/helper/jail"
 	"banger/internal/helper/storage"
 	"banger/internal/model"
@@ -49,7 +50,7 @@ func (d *Driver) noJail(ctx context.Context) string {
 	}
 	_, text, err := d.jailedProgram().Version(ctx)
 	if err == nil {
-		_, err = checkVersion(d.options.Jail.Program(), text)
+		_, err = fcversion.Of(d.options.Jail.Program(), fcversion.Firecracker, text)
 	}
 	if err != nil {
 		return err.Error()

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
 
+	"banger/internal/fcversion"
 	"banger/internal/model"
 	"banger/internal/network"
 	"banger/internal/userns"
@@ -15,18 +15,6 @@ import (
 )
 
 const program = "firecracker"
-
-// version is major, minor, patch.
-type version [3]int
-
-var (
-	minVersion = version{1, 14, 4}
-	// refused are later versions with a known hole (CVE-2026-5747, mended in 1.14.4 and 1.15.1).
-	refused        = []version{{1, 15, 0}}
-	versionPattern = regexp.MustCompile(`^Firecracker v((\d{1,4})\.(\d{1,4})\.(\d{1,4})[0-9A-Za-z.+~-]{0,60})`)
-)
-
-const where = "install a release >= 1.14.4 that is not 1.15.0, see docs/firecracker.md"
 
 // Features tells what Firecracker can do here.
 func (d *Driver) Features(ctx context.Context) vmm.Features {
@@ -44,10 +32,10 @@ func (d *Driver) features(ctx context.Context) (f vmm.Features, binary string) {
 	}
 	binary, text, err := process.Program{
 		Name: program, Path: d.options.Binary, Cache: d.options.Cache, ReadOnly: d.options.ReadOnly, Log: d.options.Log,
-		Absent: model.Errorf(model.ErrUnsupported, "Firecracker is not installed; %s", where),
+		Absent: model.Errorf(model.ErrUnsupported, "Firecracker is not installed; %s", fcversion.Wanted),
 	}.Version(ctx)
 	if err == nil {
-		f.Version, err = checkVersion(binary, text)
+		f.Version, err = fcversion.Of(binary, fcversion.Firecracker, text)
 	}
 	if err != nil {
 		f.Problem = err.Error()
@@ -72,25 +60,6 @@ func (d *Driver) ownNetwork() error {
 		}
 	})
 	return d.namespaces
-}
-
-// checkVersion reads what the program said of its version. The error is a line for the user.
-func checkVersion(binary, text string) (string, error) {
-	m := versionPattern.FindStringSubmatch(text)
-	if m == nil {
-		return "", model.Errorf(model.ErrUnsupported, "%s is not Firecracker: it says %q for its version", binary, text[:min(len(text), 80)])
-	}
-	var v version
-	for i := range v {
-		v[i], _ = strconv.Atoi(m[i+2]) // the pattern lets only short numbers through
-	}
-	switch {
-	case slices.Compare(v[:], minVersion[:]) < 0:
-		return "", model.Errorf(model.ErrUnsupported, "Firecracker %s is too old: it has known holes; %s", m[1], where)
-	case slices.Contains(refused, v):
-		return "", model.Errorf(model.ErrUnsupported, "Firecracker %s has a known hole; %s", m[1], where)
-	}
-	return m[1], nil
 }
 
 // check refuses, with a line for the user, what Firecracker cannot attach.
