@@ -28,6 +28,7 @@ type arena struct {
 func newArena(t testing.TB) *arena {
 	a := &arena{t: t, dir: t.TempDir()}
 	a.in = filepath.Join(a.dir, "in")
+	t.Cleanup(func() { openUp(a.dir) })
 	write(t, filepath.Join(a.in, "old/file"), "old", 0o644)
 	for i := range 5 {
 		write(t, filepath.Join(a.dir, fmt.Sprint("canary", i)), "alive", 0o640)
@@ -39,6 +40,16 @@ func newArena(t testing.TB) *arena {
 	os.Symlink("../../out", filepath.Join(a.in, "old/trap"))
 	a.canaries = a.look()
 	return a
+}
+
+// openUp has an ordinary user remove what an archive closed, too.
+func openUp(dir string) {
+	_ = filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if d != nil && d.IsDir() && err == nil {
+			return os.Chmod(name, 0o700) // before it is listed
+		}
+		return nil
+	})
 }
 
 // look describes everything outside of in.
