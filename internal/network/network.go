@@ -93,13 +93,14 @@ const (
 	LinkTap                     // a tap device of the host, which the VMM opens by its name
 	LinkOpenTap                 // a tap device of the host, which the VMM is given open: see Opener
 	LinkOwnTap                  // a tap that the VMM makes, in a user and network namespace of its own
+	LinkWire                    // one end of a wire (veth) of the host; the other end a jail takes in, with a tap of its own making
 )
 
 // Link is what the VMM attaches and what the guest is told of it.
 type Link struct {
 	Kind    LinkKind
 	Socket  string           // LinkSocket: the path to listen on
-	Tap     string           // of the kinds with a tap: the device
+	Tap     string           // of the kinds with a device of the host: that
 	MAC     net.HardwareAddr // of the guest's interface
 	MTU     int
 	Address netip.Prefix // of the guest

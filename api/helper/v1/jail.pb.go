@@ -23,6 +23,55 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// JailNetwork is what is in a VMM's network namespace.
+type JailNetwork int32
+
+const (
+	// Nothing.
+	JailNetwork_JAIL_NETWORK_UNSPECIFIED JailNetwork = 0
+	// A tap, and the free end of the wire that is the VM's port on the bridge.
+	JailNetwork_JAIL_NETWORK_WIRE JailNetwork = 1
+)
+
+// Enum value maps for JailNetwork.
+var (
+	JailNetwork_name = map[int32]string{
+		0: "JAIL_NETWORK_UNSPECIFIED",
+		1: "JAIL_NETWORK_WIRE",
+	}
+	JailNetwork_value = map[string]int32{
+		"JAIL_NETWORK_UNSPECIFIED": 0,
+		"JAIL_NETWORK_WIRE":        1,
+	}
+)
+
+func (x JailNetwork) Enum() *JailNetwork {
+	p := new(JailNetwork)
+	*p = x
+	return p
+}
+
+func (x JailNetwork) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (JailNetwork) Descriptor() protoreflect.EnumDescriptor {
+	return file_helper_v1_jail_proto_enumTypes[0].Descriptor()
+}
+
+func (JailNetwork) Type() protoreflect.EnumType {
+	return &file_helper_v1_jail_proto_enumTypes[0]
+}
+
+func (x JailNetwork) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use JailNetwork.Descriptor instead.
+func (JailNetwork) EnumDescriptor() ([]byte, []int) {
+	return file_helper_v1_jail_proto_rawDescGZIP(), []int{0}
+}
+
 // CheckJailRequest asks whether this host has jails.
 type CheckJailRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -110,14 +159,13 @@ func (x *CheckJailResponse) GetProblem() string {
 // standard input, and of a FIFO of the caller's for what it says, both open for reading and writing; then of the file of each
 // drive that is no snapshot, a regular file of the caller's, open as it will be used.
 type StartJailRequest struct {
-	state       protoimpl.MessageState `protogen:"open.v1"`
-	Vm          string                 `protobuf:"bytes,1,opt,name=vm,proto3" json:"vm,omitempty"`
-	Slot        uint32                 `protobuf:"varint,2,opt,name=slot,proto3" json:"slot,omitempty"`
-	Vcpus       uint32                 `protobuf:"varint,3,opt,name=vcpus,proto3" json:"vcpus,omitempty"`
-	MemoryBytes uint64                 `protobuf:"varint,4,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
-	Drives      []*JailDrive           `protobuf:"bytes,5,rep,name=drives,proto3" json:"drives,omitempty"`
-	// It opens a tap of the host's; else it has no network.
-	Tap           bool `protobuf:"varint,6,opt,name=tap,proto3" json:"tap,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vm            string                 `protobuf:"bytes,1,opt,name=vm,proto3" json:"vm,omitempty"`
+	Slot          uint32                 `protobuf:"varint,2,opt,name=slot,proto3" json:"slot,omitempty"`
+	Vcpus         uint32                 `protobuf:"varint,3,opt,name=vcpus,proto3" json:"vcpus,omitempty"`
+	MemoryBytes   uint64                 `protobuf:"varint,4,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	Drives        []*JailDrive           `protobuf:"bytes,5,rep,name=drives,proto3" json:"drives,omitempty"`
+	Network       JailNetwork            `protobuf:"varint,7,opt,name=network,proto3,enum=helper.v1.JailNetwork" json:"network,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -187,11 +235,11 @@ func (x *StartJailRequest) GetDrives() []*JailDrive {
 	return nil
 }
 
-func (x *StartJailRequest) GetTap() bool {
+func (x *StartJailRequest) GetNetwork() JailNetwork {
 	if x != nil {
-		return x.Tap
+		return x.Network
 	}
-	return false
+	return JailNetwork_JAIL_NETWORK_UNSPECIFIED
 }
 
 // JailDrive is one of a VM's drives.
@@ -549,14 +597,14 @@ const file_helper_v1_jail_proto_rawDesc = "" +
 	"\x14helper/v1/jail.proto\x12\thelper.v1\"\x12\n" +
 	"\x10CheckJailRequest\"-\n" +
 	"\x11CheckJailResponse\x12\x18\n" +
-	"\aproblem\x18\x01 \x01(\tR\aproblem\"\xaf\x01\n" +
+	"\aproblem\x18\x01 \x01(\tR\aproblem\"\xda\x01\n" +
 	"\x10StartJailRequest\x12\x0e\n" +
 	"\x02vm\x18\x01 \x01(\tR\x02vm\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x14\n" +
 	"\x05vcpus\x18\x03 \x01(\rR\x05vcpus\x12!\n" +
 	"\fmemory_bytes\x18\x04 \x01(\x04R\vmemoryBytes\x12,\n" +
-	"\x06drives\x18\x05 \x03(\v2\x14.helper.v1.JailDriveR\x06drives\x12\x10\n" +
-	"\x03tap\x18\x06 \x01(\bR\x03tap\"D\n" +
+	"\x06drives\x18\x05 \x03(\v2\x14.helper.v1.JailDriveR\x06drives\x120\n" +
+	"\anetwork\x18\a \x01(\x0e2\x16.helper.v1.JailNetworkR\anetworkJ\x04\b\x06\x10\aR\x03tap\"D\n" +
 	"\tJailDrive\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\bR\bsnapshot\x12\x1b\n" +
 	"\tread_only\x18\x02 \x01(\bR\breadOnly\"8\n" +
@@ -574,7 +622,10 @@ const file_helper_v1_jail_proto_rawDesc = "" +
 	"\x06cgroup\x18\x03 \x01(\tR\x06cgroup\x12\x10\n" +
 	"\x03uid\x18\x04 \x01(\rR\x03uid\x12\x10\n" +
 	"\x03pid\x18\x05 \x01(\rR\x03pid\x12\x14\n" +
-	"\x05loops\x18\x06 \x03(\tR\x05loopsB\x1fZ\x1dbanger/api/helper/v1;helperv1b\x06proto3"
+	"\x05loops\x18\x06 \x03(\tR\x05loops*B\n" +
+	"\vJailNetwork\x12\x1c\n" +
+	"\x18JAIL_NETWORK_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11JAIL_NETWORK_WIRE\x10\x01B\x1fZ\x1dbanger/api/helper/v1;helperv1b\x06proto3"
 
 var (
 	file_helper_v1_jail_proto_rawDescOnce sync.Once
@@ -588,27 +639,30 @@ func file_helper_v1_jail_proto_rawDescGZIP() []byte {
 	return file_helper_v1_jail_proto_rawDescData
 }
 
+var file_helper_v1_jail_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_helper_v1_jail_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_helper_v1_jail_proto_goTypes = []any{
-	(*CheckJailRequest)(nil),   // 0: helper.v1.CheckJailRequest
-	(*CheckJailResponse)(nil),  // 1: helper.v1.CheckJailResponse
-	(*StartJailRequest)(nil),   // 2: helper.v1.StartJailRequest
-	(*JailDrive)(nil),          // 3: helper.v1.JailDrive
-	(*StartJailResponse)(nil),  // 4: helper.v1.StartJailResponse
-	(*KillJailRequest)(nil),    // 5: helper.v1.KillJailRequest
-	(*KillJailResponse)(nil),   // 6: helper.v1.KillJailResponse
-	(*RemoveJailRequest)(nil),  // 7: helper.v1.RemoveJailRequest
-	(*RemoveJailResponse)(nil), // 8: helper.v1.RemoveJailResponse
-	(*Jail)(nil),               // 9: helper.v1.Jail
+	(JailNetwork)(0),           // 0: helper.v1.JailNetwork
+	(*CheckJailRequest)(nil),   // 1: helper.v1.CheckJailRequest
+	(*CheckJailResponse)(nil),  // 2: helper.v1.CheckJailResponse
+	(*StartJailRequest)(nil),   // 3: helper.v1.StartJailRequest
+	(*JailDrive)(nil),          // 4: helper.v1.JailDrive
+	(*StartJailResponse)(nil),  // 5: helper.v1.StartJailResponse
+	(*KillJailRequest)(nil),    // 6: helper.v1.KillJailRequest
+	(*KillJailResponse)(nil),   // 7: helper.v1.KillJailResponse
+	(*RemoveJailRequest)(nil),  // 8: helper.v1.RemoveJailRequest
+	(*RemoveJailResponse)(nil), // 9: helper.v1.RemoveJailResponse
+	(*Jail)(nil),               // 10: helper.v1.Jail
 }
 var file_helper_v1_jail_proto_depIdxs = []int32{
-	3, // 0: helper.v1.StartJailRequest.drives:type_name -> helper.v1.JailDrive
-	9, // 1: helper.v1.StartJailResponse.jail:type_name -> helper.v1.Jail
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	4,  // 0: helper.v1.StartJailRequest.drives:type_name -> helper.v1.JailDrive
+	0,  // 1: helper.v1.StartJailRequest.network:type_name -> helper.v1.JailNetwork
+	10, // 2: helper.v1.StartJailResponse.jail:type_name -> helper.v1.Jail
+	3,  // [3:3] is the sub-list for method output_type
+	3,  // [3:3] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_helper_v1_jail_proto_init() }
@@ -621,13 +675,14 @@ func file_helper_v1_jail_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_helper_v1_jail_proto_rawDesc), len(file_helper_v1_jail_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_helper_v1_jail_proto_goTypes,
 		DependencyIndexes: file_helper_v1_jail_proto_depIdxs,
+		EnumInfos:         file_helper_v1_jail_proto_enumTypes,
 		MessageInfos:      file_helper_v1_jail_proto_msgTypes,
 	}.Build()
 	File_helper_v1_jail_proto = out.File

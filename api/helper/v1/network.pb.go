@@ -114,7 +114,9 @@ type AttachPortRequest struct {
 	// What the VM may reach, in just the words that the model writes, without domains.
 	Policy string `protobuf:"bytes,3,opt,name=policy,proto3" json:"policy,omitempty"`
 	// The IPv4 address of who answers its questions for names, or nothing.
-	Resolver      []byte `protobuf:"bytes,4,opt,name=resolver,proto3" json:"resolver,omitempty"`
+	Resolver []byte `protobuf:"bytes,4,opt,name=resolver,proto3" json:"resolver,omitempty"`
+	// The port is one end of a wire, whose other end the VM's jail takes, and no tap. A port that a VMM has stays what it is.
+	Wire          bool `protobuf:"varint,5,opt,name=wire,proto3" json:"wire,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -175,6 +177,13 @@ func (x *AttachPortRequest) GetResolver() []byte {
 		return x.Resolver
 	}
 	return nil
+}
+
+func (x *AttachPortRequest) GetWire() bool {
+	if x != nil {
+		return x.Wire
+	}
+	return false
 }
 
 // AttachPortResponse tells of the port.
@@ -1369,12 +1378,13 @@ const file_helper_v1_network_proto_rawDesc = "" +
 	"\x17helper/v1/network.proto\x12\thelper.v1\"\x15\n" +
 	"\x13CheckNetworkRequest\"0\n" +
 	"\x14CheckNetworkResponse\x12\x18\n" +
-	"\aproblem\x18\x01 \x01(\tR\aproblem\"k\n" +
+	"\aproblem\x18\x01 \x01(\tR\aproblem\"\x7f\n" +
 	"\x11AttachPortRequest\x12\x0e\n" +
 	"\x02vm\x18\x01 \x01(\tR\x02vm\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x16\n" +
 	"\x06policy\x18\x03 \x01(\tR\x06policy\x12\x1a\n" +
-	"\bresolver\x18\x04 \x01(\fR\bresolver\"9\n" +
+	"\bresolver\x18\x04 \x01(\fR\bresolver\x12\x12\n" +
+	"\x04wire\x18\x05 \x01(\bR\x04wire\"9\n" +
 	"\x12AttachPortResponse\x12#\n" +
 	"\x04port\x18\x01 \x01(\v2\x0f.helper.v1.PortR\x04port\" \n" +
 	"\x0eOpenTapRequest\x12\x0e\n" +

@@ -71,7 +71,7 @@ func unreachable(addr netip.Addr) bool {
 
 // has says whether the slot is this VM's already.
 func (h *Host) has(links *netlink.Handle, id model.VMID, slot int) (bool, error) {
-	tap, err := findTap(links, h.tap(slot))
+	tap, err := findPort(links, h.tap(slot))
 	return tap != nil && ownerOfAlias(tap.Attrs().Alias) == id && tap.Attrs().Flags&unix.IFF_UP != 0, err
 }
 
@@ -105,7 +105,7 @@ func (h *Host) attach(k *kernel, id model.VMID, slot int, want Rules) (Port, err
 		return Port{}, err
 	}
 	crash.At("hostnet.attach.rules")
-	tap, err := h.ensureTap(k.links, s, slot)
+	tap, err := h.ensurePort(k.links, s, slot, want.Wire, br.Attrs().MTU)
 	if err != nil {
 		return Port{}, err
 	}
@@ -123,14 +123,22 @@ func (h *Host) attach(k *kernel, id model.VMID, slot int, want Rules) (Port, err
 	return h.port(id, slot, part, br.Attrs().MTU), nil
 }
 
-// ensureTap has a tap for a slot: its own, a spare one, or a new one.
-func (h *Host) ensureTap(links *netlink.Handle, s seen, slot int) (netlink.Link, error) {
-	if tap := s.taps[slot]; tap != nil {
-		return tap, nil
+// ensurePort has a device for a slot: its own, a spare one, or a new one. One that a VMM has stays what it is.
+func (h *Host) ensurePort(links *netlink.Handle, s seen, slot int, wire bool, mtu int) (netlink.Link, error) {
+	if there := s.taps[slot]; there != nil {
+		if isWire(there) == wire || taken(there) || inUse(there) {
+			return there, nil
+		}
+		if err := unplug(links, there); err != nil {
+			return nil, err
+		}
+	}
+	if wire {
+		return h.makeWire(links, slot, mtu)
 	}
 	for _, spare := range s.spares {
 		if err := links.LinkSetName(spare, h.tap(slot)); err == nil {
-			spare.Name = h.tap(slot)
+			spare.Attrs().Name = h.tap(slot)
 			return spare, nil
 		} else if !isNoLink(err) {
 			return nil, err
@@ -141,10 +149,10 @@ func (h *Host) ensureTap(links *netlink.Handle, s seen, slot int) (netlink.Link,
 
 // makeTap makes a tap that is down, and nobody's.
 func (h *Host) makeTap(links *netlink.Handle, name string) (netlink.Link, error) {
-	if err := keepTap(name, h.o.UID); err != nil {
+	if err := KeepTap(name, h.o.UID); err != nil {
 		return nil, err
 	}
-	tap, err := findTap(links, name)
+	tap, err := findPort(links, name)
 	if err == nil && tap == nil {
 		err = model.Errorf(model.ErrUnavailable, "%s went away as it was made", name)
 	}
@@ -197,6 +205,9 @@ func (h *Host) Open(ctx context.Context, id model.VMID) (tap *os.File, err error
 		}
 		for _, p := range s.Ports {
 			if p.ID == id && p.Tap != "" {
+				if isWire(s.taps[p.Slot]) {
+					return model.Errorf(model.ErrState, "%s is one end of a wire, and its VMM in a jail", p.Tap)
+				}
 				if tap, err = openTap(p.Tap); errors.Is(err, unix.EBUSY) {
 					err = model.Errorf(model.ErrState, "another process has %s open", p.Tap)
 				}

@@ -60,7 +60,7 @@ func (h *Host) remove(k *kernel, p Port) error {
 	var tap netlink.Link
 	var err error
 	if p.Tap != "" {
-		if tap, err = findTap(k.links, p.Tap); err == nil && tap != nil {
+		if tap, err = findPort(k.links, p.Tap); err == nil && tap != nil {
 			err = ignoreNoLink(k.links.LinkSetDown(tap))
 		}
 		if err != nil {
@@ -70,7 +70,11 @@ func (h *Host) remove(k *kernel, p Port) error {
 	crash.At("hostnet.detach.down")
 	br, part, err := h.bridgeRange(k.links)
 	if part.IsValid() { // without it nothing of the tables is kept
-		err = h.unrule(k, br, part, p)
+		if tap == nil || isWire(tap) {
+			err = h.unruleWire(k, br, part, p)
+		} else {
+			err = h.unrule(k, br, part, p)
+		}
 	}
 	crash.At("hostnet.detach.rules")
 	if tap != nil {

@@ -16,6 +16,8 @@
 // nothing waits for; a VM that gets the slot before that, gets another tap. Attach changes nothing that is there for other
 // VMs, and takes a tap that Prepare has made, if there is one: what the host's own programs do to new devices is done then.
 // Taps that no VM has are down, and no rules let anything through them. With the last VM they go, before Detach returns.
+//
+// A VM whose VMM is run in a jail has one end of a wire in the tap's place, under its name: see FreeEnd.
 package hostnet
 
 import (
@@ -44,19 +46,21 @@ type Host struct {
 // New returns a Host. It touches nothing.
 func New(o Options) *Host { return &Host{o: o, busy: make(chan struct{}, 1)} }
 
-// Rules are what a VM may send. Only answers reach it from elsewhere, and what comes from those of its groups.
+// Rules are what a VM's port is, and what the VM may send. Only answers reach it from elsewhere, and what comes from those of its groups.
 type Rules struct {
 	Policy model.Policy // without domains
 	// Resolver is who answers what is asked of the gateway's DNS port, an address that is not the loopback; the zero Addr
 	// for nobody.
 	Resolver netip.Addr
+	// Wire has the port be one end of a wire, whose other end the VM's jail takes (see FreeEnd), instead of a tap.
+	Wire bool
 }
 
 // Port is what stands for a VM on this host. Each part may be missing, after a crash.
 type Port struct {
-	ID      model.VMID // "" when nothing tells
-	Slot    int        // 0 when nothing tells
-	Tap     string
+	ID      model.VMID       // "" when nothing tells
+	Slot    int              // 0 when nothing tells
+	Tap     string           // the device: a tap, or one end of a wire
 	Ruled   bool             // there are rules
 	MAC     net.HardwareAddr // of the guest's interface
 	Address netip.Addr       // of the guest

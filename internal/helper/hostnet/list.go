@@ -14,9 +14,9 @@ import (
 type seen struct {
 	Found
 	tables tables
-	taps   map[int]*netlink.Tuntap // by slot
-	spares map[int]*netlink.Tuntap // by number
-	left   map[int]*netlink.Tuntap // by the slot that they had; those that go by themselves are not among them
+	taps   map[int]netlink.Link // or wires, by slot
+	spares map[int]netlink.Link // by number
+	left   map[int]netlink.Link // by the slot that they had; taps that go by themselves are not among them
 }
 
 // List tells what there is of this installation's, whole or not.
@@ -54,9 +54,9 @@ func (h *Host) Visible(ctx context.Context) (Found, error) {
 	return s.Found, err
 }
 
-// devices are the bridge and the taps.
+// devices are the bridge, the taps and the wires.
 func (h *Host) devices(links *netlink.Handle) (seen, error) {
-	s := seen{taps: map[int]*netlink.Tuntap{}, spares: map[int]*netlink.Tuntap{}, left: map[int]*netlink.Tuntap{}}
+	s := seen{taps: map[int]netlink.Link{}, spares: map[int]netlink.Link{}, left: map[int]netlink.Link{}}
 	if _, err := h.findBridge(links); err != nil {
 		return s, err // what is there is not this installation's
 	}
@@ -68,17 +68,17 @@ func (h *Host) devices(links *netlink.Handle) (seen, error) {
 		if l.Attrs().Name == h.bridge() && l.Type() == "bridge" {
 			s.Bridge = l.Attrs().Name
 		}
-		if tap, ok := l.(*netlink.Tuntap); ok {
-			h.see(&s, tap)
+		if isPort(l) {
+			h.see(&s, l)
 		}
 	}
 	return s, nil
 }
 
-// see adds a tap, if it is this installation's.
-func (h *Host) see(s *seen, tap *netlink.Tuntap) {
+// see adds a tap, or the end of a wire that is a port, if it is this installation's.
+func (h *Host) see(s *seen, tap netlink.Link) {
 	name := tap.Attrs().Name
-	if slot, left := h.leftOf(name); left && !tap.NonPersist {
+	if slot, left := h.leftOf(name); left && stays(tap) {
 		s.left[slot] = tap
 		s.Left = append(s.Left, name)
 		return
@@ -96,6 +96,12 @@ func (h *Host) see(s *seen, tap *netlink.Tuntap) {
 			MAC: model.HardwareAddress(h.o.Instance, slot), MTU: tap.Attrs().MTU,
 		})
 	}
+}
+
+// stays says whether a device has to be removed, and does not go with its VMM. What a wire does nobody knows.
+func stays(l netlink.Link) bool {
+	tap, is := l.(*netlink.Tuntap)
+	return !is || !tap.NonPersist
 }
 
 // look also reads the tables.

@@ -143,7 +143,7 @@ func TestASpareTapIsShut(t *testing.T) {
 			return
 		}
 		defer links.Close()
-		link, err := findTap(links, name)
+		link, err := findPort(links, name)
 		if err == nil {
 			err = links.LinkSetUp(link)
 		}

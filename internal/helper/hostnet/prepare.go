@@ -33,7 +33,7 @@ func (h *Host) Prepare(ctx context.Context) error {
 func (h *Host) spare(links *netlink.Handle, s seen, br netlink.Link, n int) error {
 	var tap netlink.Link
 	if there := s.spares[n]; there != nil {
-		if there.MasterIndex == br.Attrs().Index {
+		if there.Attrs().MasterIndex == br.Attrs().Index {
 			return nil
 		}
 		tap = there

@@ -20,6 +20,9 @@ const forgotten = "banger"
 // setAside gives a tap that is down and without rules the name of one that is left. While there is one of the same slot,
 // which is so for a moment after its VM's end, it is removed instead.
 func (h *Host) setAside(links *netlink.Handle, tap netlink.Link, part netip.Prefix, slot int) error {
+	if isWire(tap) {
+		return h.removeWire(links, tap, slot)
+	}
 	err := links.LinkSetName(tap, h.left(slot))
 	if !errors.Is(err, unix.EEXIST) {
 		return ignoreNoLink(err)
@@ -39,7 +42,7 @@ func (h *Host) inherit(links *netlink.Handle, s seen, id model.VMID, slot int, p
 	if tap == nil {
 		return nil
 	}
-	owner := ownerOfAlias(tap.Alias)
+	owner := ownerOfAlias(tap.Attrs().Alias)
 	if owner == "" {
 		return nil
 	}
@@ -91,7 +94,7 @@ const atOnce = 8
 // discard removes taps, when nothing of the VMs that they were taken from is known any more. Its sockets are of the
 // network namespace of whoever made it, whichever thread it works on.
 type discard struct {
-	taps     []*netlink.Tuntap
+	taps     []netlink.Link
 	lost     lost
 	tracked  *netlink.Handle // of connections
 	look     *netlink.Handle
@@ -124,11 +127,11 @@ func (h *Host) newDiscard(links *netlink.Handle, s seen) (_ *discard, err error)
 	}
 	d.lost = lost{}
 	for slot, tap := range s.left {
-		if ownerOfAlias(tap.Alias) != "" {
+		if alias := tap.Attrs().Alias; ownerOfAlias(alias) != "" {
 			// A slot that got its next VM meanwhile, which inherit has seen to, is passed over: its connections are of that.
 			d.lost[addressIn(part, slot)] = func() bool {
-				now, err := d.look.LinkByIndex(tap.Index)
-				return err == nil && now.Attrs().Alias == tap.Alias
+				now, err := d.look.LinkByIndex(tap.Attrs().Index)
+				return err == nil && now.Attrs().Alias == alias
 			}
 		}
 	}
@@ -154,7 +157,7 @@ func (d *discard) do() error {
 		err = d.lost.forget(d.tracked)
 	}
 	crash.At("hostnet.recycle.forgotten")
-	todo := make(chan *netlink.Tuntap, len(d.taps))
+	todo := make(chan netlink.Link, len(d.taps))
 	for _, tap := range d.taps {
 		todo <- tap
 	}

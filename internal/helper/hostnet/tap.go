@@ -33,8 +33,8 @@ func openTap(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// keepTap makes a tap that stays when nobody has it open, of the user uid.
-func keepTap(name string, uid int) error {
+// KeepTap makes a tap that stays when nobody has it open, of the user uid.
+func KeepTap(name string, uid int) error {
 	f, err := openTap(name)
 	if err != nil {
 		return err
@@ -53,21 +53,23 @@ func keepTap(name string, uid int) error {
 	return errors.Join(cerr, err)
 }
 
-// findTap returns the tap of that name, nil when there is none.
-func findTap(links *netlink.Handle, name string) (netlink.Link, error) {
+// findPort returns the tap, or the wire's end, of that name, nil when there is none.
+func findPort(links *netlink.Handle, name string) (netlink.Link, error) {
 	l, err := links.LinkByName(name)
 	switch {
 	case isNoLink(err):
 		return nil, nil
 	case err != nil:
 		return nil, err
-	case l.Type() != "tuntap":
+	case !isPort(l):
 		return nil, model.Errorf(model.ErrExists, "%s is a %s and not banger's", name, l.Type())
 	}
 	return l, nil
 }
 
-// settle makes a tap, which is down, a port of the bridge: nothing of another port comes to it, and it gets no frame that
+func isPort(l netlink.Link) bool { return l.Type() == "tuntap" || isWire(l) }
+
+// settle makes a tap, or a wire's end, which is down, a port of the bridge: nothing of another port comes to it, and it gets no frame that
 // is not its guest's.
 func settle(links *netlink.Handle, tap, br netlink.Link) error {
 	if err := quiet(tap.Attrs().Name); err != nil {

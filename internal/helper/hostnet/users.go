@@ -15,7 +15,7 @@ import (
 // Users are all ordinary users of this host. Root asks for their networks when it takes the helper away that made them.
 type Users struct{}
 
-// InUse is how many taps of ordinary users' have a VMM.
+// InUse is how many ports of ordinary users' have a VMM.
 func (Users) InUse(ctx context.Context) (int, error) {
 	links, err := handle(ctx)
 	if err != nil {
@@ -36,7 +36,7 @@ func (Users) InUse(ctx context.Context) (int, error) {
 }
 
 func inUse(l netlink.Link) bool {
-	return l.Type() == "tuntap" && l.Attrs().RawFlags&unix.IFF_LOWER_UP != 0
+	return isPort(l) && l.Attrs().RawFlags&unix.IFF_LOWER_UP != 0
 }
 
 // Release takes away all that is there of ordinary users' networks. A guest whose VMM has a tap has no network from then
@@ -62,7 +62,7 @@ func (Users) Release(ctx context.Context) error {
 		}
 	}
 	for _, l := range found {
-		if inUse(l) {
+		if inUse(l) && !isWire(l) {
 			errs = append(errs, leave(links, l))
 		}
 	}
@@ -73,7 +73,7 @@ func (Users) Release(ctx context.Context) error {
 	found, err = usersLinks(links)
 	errs = append(errs, err)
 	for _, l := range found {
-		if l.Type() == "tuntap" {
+		if isPort(l) {
 			errs = append(errs, unplug(links, l))
 		}
 	}
@@ -95,14 +95,13 @@ func handle(ctx context.Context) (*netlink.Handle, error) {
 	return netlink.NewHandle(unix.NETLINK_ROUTE)
 }
 
-// isLeft says whether a tap was taken from its VM, and waits to be removed.
+// isLeft says whether a tap, or a wire, was taken from its VM, and waits to be removed.
 func isLeft(l netlink.Link) bool {
-	tap, ok := l.(*netlink.Tuntap)
 	_, left := userOf(l.Attrs().Name, leftPrefix, slotLength)
-	return ok && left && !tap.NonPersist
+	return isPort(l) && left && stays(l)
 }
 
-// usersLinks are the bridges and taps that bear the mark of an ordinary user, but those taps that go by themselves.
+// usersLinks are the bridges, taps and wires that bear the mark of an ordinary user, but those taps that go by themselves.
 func usersLinks(links *netlink.Handle) ([]netlink.Link, error) {
 	all, err := whole(links.LinkList)
 	if err != nil {
@@ -112,7 +111,7 @@ func usersLinks(links *netlink.Handle) ([]netlink.Link, error) {
 		name := l.Attrs().Name
 		_, bridge := userOf(name, bridgePrefix, 0)
 		_, tap := userOf(name, tapPrefix, slotLength)
-		return (!bridge || l.Type() != "bridge") && (!tap || l.Type() != "tuntap") && !isLeft(l)
+		return (!bridge || l.Type() != "bridge") && (!tap || !isPort(l)) && !isLeft(l)
 	}), nil
 }
 

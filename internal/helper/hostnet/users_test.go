@@ -104,7 +104,7 @@ func TestAUsersNetworksGoWithTheHelper(t *testing.T) {
 		if _, _, err := half.ensureBridge(links); err != nil {
 			t.Error(err)
 		}
-		if err := keepTap(half.tap(3), uid); err != nil {
+		if err := KeepTap(half.tap(3), uid); err != nil {
 			t.Error(err)
 		}
 	})

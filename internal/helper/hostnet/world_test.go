@@ -42,14 +42,14 @@ func passEveryPoint(h *Host, ids []string) int {
 	if err != nil {
 		return 2
 	}
-	attach := func(id model.VMID, slot int) error {
-		_, err := h.Attach(ctx, id, slot, Rules{Policy: policy, Resolver: netip.MustParseAddr(internet)})
+	attach := func(id model.VMID, slot int, wire bool) error {
+		_, err := h.Attach(ctx, id, slot, Rules{Policy: policy, Resolver: netip.MustParseAddr(internet), Wire: wire})
 		return err
 	}
 	for i, do := range []func() error{
-		func() error { return attach(first, 1) },
+		func() error { return attach(first, 1, true) },
 		func() error { return h.Prepare(ctx) },
-		func() error { return attach(second, 2) },
+		func() error { return attach(second, 2, false) },
 		func() error { return h.Detach(ctx, second) },
 		func() error { return h.Recycle(ctx) },
 		func() error { return h.Detach(ctx, first) },
@@ -67,6 +67,14 @@ type space struct{ calls chan func() }
 
 func newSpace(t *testing.T) *space {
 	t.Helper()
+	s := openSpace(t)
+	t.Cleanup(func() { close(s.calls) })
+	return s
+}
+
+// openSpace returns one that is there until its calls are closed.
+func openSpace(t *testing.T) *space {
+	t.Helper()
 	s := &space{calls: make(chan func())}
 	ready := make(chan error)
 	go func() {
@@ -79,7 +87,6 @@ func newSpace(t *testing.T) *space {
 	if err := <-ready; err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { close(s.calls) })
 	s.ip(t, "link set lo up")
 	return s
 }

@@ -8,7 +8,8 @@
 // A jail is: a cgroup with limits; a user id of the VM's own; loop devices over the files that are its drives; a directory
 // for sockets, which its owner and the VMM can enter and nobody else; and a root file system in memory, in a mount namespace
 // of the VMM's own, with the VMM's program, its devices and that directory, at Inside, in it. The latter ends with the
-// VMM. Without a tap the VMM is in a network namespace of its own, too, in which there is nothing.
+// VMM, and so does a network namespace of its own, in which there is nothing; or a tap, and one end of a wire whose other end
+// is the VM's port on the host's bridge.
 package jail
 
 import (

@@ -10,14 +10,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/crash"
 	"banger/internal/model"
 )
 
 // root is the file system that a VMM sees, and what else it has of the host.
 type root struct {
-	uid   int
-	nodes []node
-	tap   bool
+	uid     int
+	nodes   []node
+	slot    int
+	network Network
 }
 
 type node struct {
@@ -78,11 +80,12 @@ func (h *Host) argv(id model.VMID, uid int) []string {
 
 // enter gives the calling thread namespaces of its own, in which the VM's directory is where the jailer makes a root.
 func (h *Host) enter(id model.VMID, j root) error {
-	spaces := unix.CLONE_NEWNS
-	if !j.tap {
-		spaces |= unix.CLONE_NEWNET
+	wire, err := h.findWire(id, j.slot, j.network)
+	if err != nil {
+		return err
 	}
-	if err := unix.Unshare(spaces); err != nil {
+	defer wire.close()
+	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_NEWNET); err != nil {
 		return os.NewSyscallError("unshare", err)
 	}
 	// Only the owner and the VMM can enter the directory, and the VMM's sockets are for the owner.
@@ -90,6 +93,10 @@ func (h *Host) enter(id model.VMID, j root) error {
 	if err := mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return err
 	}
+	if err := wire.take(j.uid); err != nil {
+		return fmt.Errorf("cannot make its network: %w", err)
+	}
+	crash.At("jail.start.network")
 	shared, err := unix.Open(h.Path(id), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: h.Path(id), Err: err}

@@ -23,7 +23,7 @@ type Spec struct {
 	VCPUs       int
 	MemoryBytes int64
 	Drives      []Drive
-	Tap         bool // it opens a tap of the host's, which must be its user id's
+	Network     Network
 }
 
 // Drive is one of its drives.
@@ -46,7 +46,7 @@ func (h *Host) Start(ctx context.Context, id model.VMID, s Spec, lock, log *os.F
 	if err := errors.Join(ctx.Err(), h.check(id)); err != nil {
 		return fail(err)
 	}
-	if err := h.checkSpec(s, lock, log); err != nil {
+	if err := h.checkSpec(id, s, lock, log); err != nil {
 		return fail(err)
 	}
 	if problem := h.Problem(); problem != "" {
@@ -73,7 +73,7 @@ func (h *Host) Start(ctx context.Context, id model.VMID, s Spec, lock, log *os.F
 }
 
 // checkSpec refuses what no VM may be given. Who calls may be an ordinary user.
-func (h *Host) checkSpec(s Spec, lock, log *os.File) error {
+func (h *Host) checkSpec(id model.VMID, s Spec, lock, log *os.File) error {
 	uid, err := h.UID(s.Slot)
 	if err != nil {
 		return err
@@ -106,7 +106,12 @@ func (h *Host) checkSpec(s Spec, lock, log *os.File) error {
 	if _, err := owned.Check(log, h.o.UID, unix.S_IFIFO, unix.O_RDWR); err != nil {
 		return model.HostErrorf(err, "cannot use the log")
 	}
-	return nil
+	if s.Network != NetworkNone && s.Network != NetworkWire {
+		return model.Errorf(model.ErrInvalid, "%d is no network of its", s.Network)
+	}
+	wire, err := h.findWire(id, s.Slot, s.Network)
+	wire.close()
+	return err
 }
 
 func (h *Host) start(ctx context.Context, id model.VMID, s Spec, lock, log *os.File) (VM, error) {
@@ -119,7 +124,7 @@ func (h *Host) start(ctx context.Context, id model.VMID, s Spec, lock, log *os.F
 		return VM{}, err
 	}
 	crash.At("jail.start.cgroup")
-	j := root{uid: uid, tap: s.Tap}
+	j := root{uid: uid, slot: s.Slot, network: s.Network}
 	vm := VM{ID: id, Dir: h.Path(id), Cgroup: h.cgroup(id), UID: uid}
 	for n, d := range s.Drives {
 		drive, err := h.drive(id, n, d)

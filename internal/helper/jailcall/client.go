@@ -52,7 +52,8 @@ func (c *Client) There(id model.VMID) bool { return c.seen.There(id) }
 // Start is jail.Host's.
 func (c *Client) Start(ctx context.Context, id model.VMID, s jail.Spec, lock, log *os.File) (jail.VM, error) {
 	request := &helperv1.StartJailRequest{
-		Vm: string(id), Slot: uint32(s.Slot), Vcpus: uint32(s.VCPUs), MemoryBytes: uint64(s.MemoryBytes), Tap: s.Tap,
+		Vm: string(id), Slot: uint32(s.Slot), Vcpus: uint32(s.VCPUs), MemoryBytes: uint64(s.MemoryBytes),
+		Network: helperv1.JailNetwork(s.Network),
 	}
 	files := []*os.File{lock, log}
 	for _, d := range s.Drives {

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	helperv1 "banger/api/helper/v1"
+	"banger/internal/helper/hostnet"
 	"banger/internal/helper/jail"
 	"banger/internal/helper/jailcall"
 	"banger/internal/helper/serve"
@@ -129,10 +130,15 @@ func TestHostileStarts(t *testing.T) {
 		request proto.Message
 		files   []*os.File
 	}{
-		"no id":                  {change(func(r *helperv1.StartJailRequest) { r.Vm = "" }), good},
-		"a path for the id":      {change(func(r *helperv1.StartJailRequest) { r.Vm = "../../../etc/pas" }), good},
-		"an option for the id":   {change(func(r *helperv1.StartJailRequest) { r.Vm = "--exec-file=/bin" }), good},
-		"a long id":              {change(func(r *helperv1.StartJailRequest) { r.Vm = strings.Repeat("a", 4000) }), good},
+		"no id":                {change(func(r *helperv1.StartJailRequest) { r.Vm = "" }), good},
+		"a path for the id":    {change(func(r *helperv1.StartJailRequest) { r.Vm = "../../../etc/pas" }), good},
+		"an option for the id": {change(func(r *helperv1.StartJailRequest) { r.Vm = "--exec-file=/bin" }), good},
+		"a long id":            {change(func(r *helperv1.StartJailRequest) { r.Vm = strings.Repeat("a", 4000) }), good},
+		"a network of no kind": {change(func(r *helperv1.StartJailRequest) { r.Network = 3 }), good},
+		"a network below zero": {change(func(r *helperv1.StartJailRequest) { r.Network = -1 }), good},
+		"a wire, for a slot that no bridge has": {change(func(r *helperv1.StartJailRequest) {
+			r.Network, r.Slot = helperv1.JailNetwork_JAIL_NETWORK_WIRE, hostnet.MaxSlot+1
+		}), good},
 		"no slot":                {change(func(r *helperv1.StartJailRequest) { r.Slot = 0 }), good},
 		"a slot above all":       {change(func(r *helperv1.StartJailRequest) { r.Slot = jail.MaxSlot + 1 }), good},
 		"the last slot of all":   {change(func(r *helperv1.StartJailRequest) { r.Slot = 1<<32 - 1 }), good},

@@ -62,7 +62,7 @@ func (s *service) start(ctx context.Context, c serve.Caller, r *helperv1.StartJa
 
 // specOf gives each drive that is no snapshot its file.
 func specOf(r *helperv1.StartJailRequest, files []*os.File) (jail.Spec, error) {
-	s := jail.Spec{Slot: int(r.GetSlot()), VCPUs: int(r.GetVcpus()), Tap: r.GetTap()}
+	s := jail.Spec{Slot: int(r.GetSlot()), VCPUs: int(r.GetVcpus()), Network: jail.Network(r.GetNetwork())}
 	if r.GetMemoryBytes() > uint64(model.MaxMemoryBytes) || len(r.GetDrives()) > storage.MaxDrives {
 		return s, model.Errorf(model.ErrInvalid, "cannot run a VMM with %d bytes of memory and %d drives", r.GetMemoryBytes(), len(r.GetDrives()))
 	}

@@ -45,7 +45,7 @@ func (c *Client) Attach(ctx context.Context, id model.VMID, slot int, want hostn
 	if slot < 1 || slot > hostnet.MaxSlot {
 		return hostnet.Port{}, model.Errorf(model.ErrUnsupported, "cannot attach %s to the bridge: its number is %d, and a bridge has addresses for %d", id, slot, hostnet.MaxSlot)
 	}
-	request := &helperv1.AttachPortRequest{Vm: string(id), Slot: uint32(slot), Policy: want.Policy.String(), Resolver: want.Resolver.AsSlice()}
+	request := &helperv1.AttachPortRequest{Vm: string(id), Slot: uint32(slot), Policy: want.Policy.String(), Resolver: want.Resolver.AsSlice(), Wire: want.Wire}
 	var answer helperv1.AttachPortResponse
 	if err := c.wire.Call(ctx, request, &answer); err != nil {
 		return hostnet.Port{}, err

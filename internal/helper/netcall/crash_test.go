@@ -67,7 +67,9 @@ const calls = 7
 func use(t *testing.T, c *netcall.Client, ids [2]model.VMID) error {
 	t.Helper()
 	for i, id := range ids {
-		if _, err := c.Attach(t.Context(), id, i+1, policy(t, "public,group:a")); err != nil {
+		want := policy(t, "public,group:a")
+		want.Wire = i == 0
+		if _, err := c.Attach(t.Context(), id, i+1, want); err != nil {
 			return err
 		}
 		if i > 0 {

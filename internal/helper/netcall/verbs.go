@@ -201,7 +201,7 @@ func rules(r *helperv1.AttachPortRequest) (hostnet.Rules, error) {
 	if policy.String() != r.GetPolicy() {
 		return hostnet.Rules{}, model.Errorf(model.ErrInvalid, "cannot take the policy %.64q: it is written otherwise", r.GetPolicy())
 	}
-	want := hostnet.Rules{Policy: policy}
+	want := hostnet.Rules{Policy: policy, Wire: r.GetWire()}
 	if data := r.GetResolver(); len(data) > 0 {
 		addr, ok := netip.AddrFromSlice(data)
 		if !ok || !addr.Is4() {

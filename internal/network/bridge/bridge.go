@@ -108,7 +108,7 @@ func (*Driver) Carries(w network.Wants) bool {
 
 // Links implements network.Driver.
 func (*Driver) Links() []network.LinkKind {
-	return []network.LinkKind{network.LinkOpenTap, network.LinkTap}
+	return []network.LinkKind{network.LinkOpenTap, network.LinkWire, network.LinkTap}
 }
 
 // Set implements network.Driver.
@@ -128,7 +128,7 @@ func (d *Driver) Set(ctx context.Context, id model.VMID, s network.Spec) (networ
 	case !d.Carries(network.Wants{Policy: s.Policy}):
 		return network.Link{}, model.Errorf(model.ErrUnsupported, "cannot put a VM with the network policy %q on the bridge: the kernel's rules know no domains; name addresses, or use the network driver user", s.Policy)
 	}
-	want := hostnet.Rules{Policy: policy}
+	want := hostnet.Rules{Policy: policy, Wire: s.Kind == network.LinkWire}
 	if asks(policy) {
 		want.Resolver = d.o.Resolver()
 	}

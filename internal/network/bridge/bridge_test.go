@@ -50,9 +50,22 @@ func newDriver(t *testing.T, host string) *Driver {
 	return d
 }
 
+// wires is a driver for VMMs in jails alone.
+type wires struct{ *Driver }
+
+func (wires) Links() []network.LinkKind { return []network.LinkKind{network.LinkWire} }
+
 func TestConformance(t *testing.T) {
+	conforms(t, func(t *testing.T, host string) network.Driver { return newDriver(t, host) })
+}
+
+func TestConformanceWithWires(t *testing.T) {
+	conforms(t, func(t *testing.T, host string) network.Driver { return wires{newDriver(t, host)} })
+}
+
+func conforms(t *testing.T, driver func(t *testing.T, host string) network.Driver) {
 	networktest.Run(t, networktest.Harness{
-		New:    func(t *testing.T, host string) network.Driver { return newDriver(t, host) },
+		New:    driver,
 		Policy: "public", Ports: true,
 		Has: func(t *testing.T, host string, id model.VMID) bool {
 			found, err := verbs(t, host).List(t.Context())

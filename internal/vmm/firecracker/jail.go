@@ -3,6 +3,7 @@ package firecracker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 
@@ -32,11 +33,23 @@ type Jail interface {
 	Remove(ctx context.Context, id model.VMID) error
 }
 
-// jails says whether c's VMM is run in a jail: wherever that can be done. A link of which the VMM makes the tap, in
-// namespaces of its owner's, does not go with one.
-func (d *Driver) jails(ctx context.Context, c vmm.Config) bool {
-	return (c.Link.Kind == network.LinkNone || c.Link.Kind == network.LinkTap) && len(c.Drives) <= storage.MaxDrives &&
-		c.Slot <= jail.MaxSlot && d.noJail(ctx) == ""
+// jailNetworks are the kinds of link that a VMM in a jail takes, as the jail has them.
+var jailNetworks = map[network.LinkKind]jail.Network{network.LinkNone: jail.NetworkNone, network.LinkWire: jail.NetworkWire}
+
+// jails says whether c's VMM is run in a jail: wherever that can be done. A tap of the host's, and one that the VMM makes in
+// namespaces of its owner's, do not go with one; a link that is for a jail goes with nothing else.
+func (d *Driver) jails(ctx context.Context, c vmm.Config) (bool, error) {
+	if _, goes := jailNetworks[c.Link.Kind]; !goes {
+		return false, nil
+	}
+	problem := d.noJail(ctx)
+	if problem == "" && (len(c.Drives) > storage.MaxDrives || c.Slot > jail.MaxSlot) {
+		problem = fmt.Sprintf("a jail has %d drives, and there are %d of them", storage.MaxDrives, jail.MaxSlot)
+	}
+	if problem != "" && c.Link.Kind != network.LinkNone {
+		return false, model.Errorf(model.ErrUnsupported, "cannot start the VM: its link is for a VMM in a jail: %s", problem)
+	}
+	return problem == "", nil
 }
 
 // noJail says why no VMM is run in a jail, "" when they are.

@@ -28,6 +28,9 @@ const (
 // inside is c as a VMM in a jail sees it.
 func inside(c vmm.Config) vmm.Config {
 	c.Kernel, c.Initrd = filepath.Join(jail.Inside, fileKernel), filepath.Join(jail.Inside, fileInitrd)
+	if c.Link.Kind != network.LinkNone {
+		c.Link.Tap = jail.Tap
+	}
 	c.Drives = slices.Clone(c.Drives)
 	for n := range c.Drives {
 		c.Drives[n].Path = jail.DrivePath(n)
@@ -67,7 +70,7 @@ func (d *Driver) spawnJailed(ctx context.Context, m *machine, c vmm.Config) erro
 	if err != nil {
 		return fmt.Errorf("cannot start the VM: %w", err)
 	}
-	spec := jail.Spec{Slot: c.Slot, VCPUs: c.VCPUs, MemoryBytes: c.MemoryBytes, Tap: c.Link.Kind == network.LinkTap}
+	spec := jail.Spec{Slot: c.Slot, VCPUs: c.VCPUs, MemoryBytes: c.MemoryBytes, Network: jailNetworks[c.Link.Kind]}
 	defer func() {
 		for _, drive := range spec.Drives {
 			if drive.File != nil {
@@ -81,11 +84,6 @@ func (d *Driver) spawnJailed(ctx context.Context, m *machine, c vmm.Config) erro
 			return fmt.Errorf("cannot start the VM: %w", err)
 		}
 		spec.Drives = append(spec.Drives, jail.Drive{File: file, ReadOnly: drive.ReadOnly})
-	}
-	if spec.Tap {
-		if err := giveTap(c.Link.Tap, uid); err != nil {
-			return fmt.Errorf("cannot start the VM: cannot give %s to its VMM: %w", c.Link.Tap, err)
-		}
 	}
 	output, ours, err := makeFIFO(filepath.Join(c.Dir, fifoLog), 0o600)
 	if err != nil {
@@ -147,25 +145,4 @@ func copyFile(from, to string) error {
 	}
 	_, err = io.Copy(target, source)
 	return errors.Join(err, target.Chmod(0o644), target.Close())
-}
-
-// giveTap makes a tap that is ours that of a VMM's user.
-func giveTap(name string, uid int) error {
-	if owner, err := os.ReadFile("/sys/class/net/" + name + "/owner"); err == nil && string(owner) == fmt.Sprintln(uid) {
-		return nil
-	}
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	request, err := unix.NewIfreq(name)
-	if err != nil {
-		return err
-	}
-	request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
-	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
-		return os.NewSyscallError("TUNSETIFF", err)
-	}
-	return os.NewSyscallError("TUNSETOWNER", unix.IoctlSetInt(fd, unix.TUNSETOWNER, uid))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -163,7 +164,8 @@ func TestWhatIsRunInAJail(t *testing.T) {
 		want   bool
 	}{
 		"without a network":        {func(*Options, *vmm.Config) {}, true},
-		"on a bridge":              {func(_ *Options, c *vmm.Config) { c.Link.Kind = network.LinkTap }, true},
+		"on a bridge":              {func(_ *Options, c *vmm.Config) { c.Link.Kind = network.LinkWire }, true},
+		"with a tap of the host's": {func(_ *Options, c *vmm.Config) { c.Link.Kind = network.LinkTap }, false},
 		"with a tap of its own":    {func(_ *Options, c *vmm.Config) { c.Link.Kind = network.LinkOwnTap }, false},
 		"in a slot without a user": {func(_ *Options, c *vmm.Config) { c.Slot = jail.MaxSlot + 1 }, false},
 		"when it is switched off":  {func(o *Options, _ *vmm.Config) { o.Unjailed = true }, false},
@@ -173,11 +175,24 @@ func TestWhatIsRunInAJail(t *testing.T) {
 			o.Jail.(*pretended).program = script(t, "echo 'Firecracker v1.7.0'")
 		}, false},
 	} {
-		o := Options{KVM: anyKVM(t), Jail: pretend(t)}
+		p := pretend(t)
+		o := Options{Binary: p.program, KVM: anyKVM(t), Jail: p}
 		config := vmm.Config{Slot: 1}
 		c.change(&o, &config)
-		if got := New(o).jails(t.Context(), config); got != c.want {
-			t.Errorf("%s: %t", name, got)
+		d := New(o)
+		if got, err := d.jails(t.Context(), config); err != nil || got != c.want {
+			t.Errorf("%s: %t, %v", name, got, err)
+		}
+		if config.Link.Kind != network.LinkNone {
+			continue
+		}
+		// What is for a jail is run in none else, and not asked for where there is none.
+		config.Link.Kind = network.LinkWire
+		if got, err := d.jails(t.Context(), config); got != c.want || errors.Is(err, model.ErrUnsupported) == c.want {
+			t.Errorf("%s: on a bridge: %t, %v", name, got, err)
+		}
+		if got := slices.Contains(d.Features(t.Context()).Links, network.LinkWire); got != c.want && config.Slot == 1 {
+			t.Errorf("%s: takes wires: %t", name, got)
 		}
 	}
 }

@@ -46,6 +46,9 @@ func (d *Driver) features(ctx context.Context) (f vmm.Features, binary string) {
 	if err := d.ownNetwork(); err == nil {
 		f.Links = append(f.Links, network.LinkOwnTap)
 	}
+	if f.Problem == "" && d.noJail(ctx) == "" {
+		f.Links = append(f.Links, network.LinkWire)
+	}
 	if f.Problem != "" {
 		f.Problem = "Firecracker needs KVM, and " + f.Problem
 	}
@@ -78,7 +81,7 @@ func check(c vmm.Config) error {
 	switch l := c.Link; {
 	case l.Kind == network.LinkNone:
 		return nil
-	case l.Kind != network.LinkTap && l.Kind != network.LinkOwnTap:
+	case !slices.Contains([]network.LinkKind{network.LinkTap, network.LinkOwnTap, network.LinkWire}, l.Kind):
 		return model.Errorf(model.ErrUnsupported, "cannot attach a link of kind %d to Firecracker", l.Kind)
 	case !tapName.MatchString(l.Tap):
 		return model.Errorf(model.ErrInvalid, "cannot attach the interface %q", l.Tap)

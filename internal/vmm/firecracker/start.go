@@ -36,7 +36,10 @@ func (d *Driver) Start(ctx context.Context, c vmm.Config) (_ vmm.Machine, err er
 	if features.Problem != "" {
 		return nil, model.Errorf(model.ErrUnsupported, "cannot start the VM: %s", features.Problem)
 	}
-	jailed := d.jails(ctx, c)
+	jailed, err := d.jails(ctx, c)
+	if err != nil {
+		return nil, err
+	}
 	seen, at := c, ""
 	if jailed {
 		seen, at = inside(c), jail.Inside

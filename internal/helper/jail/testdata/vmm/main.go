@@ -79,6 +79,11 @@ func do(line string) string {
 			}
 			return strings.Join(names, " ")
 		}
+	case "arp":
+		var answer string
+		if answer, err = arp(path); err == nil {
+			return answer
+		}
 	case "who":
 		return fmt.Sprint(os.Getuid(), os.Geteuid(), os.Getgid(), os.Getegid(), "groups ", must(os.Getgroups()))
 	case "end":
