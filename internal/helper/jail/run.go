@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"syscall"
 
@@ -34,20 +33,16 @@ type node struct {
 // or without, the kernel ends the jailer with it (PR_SET_PDEATHSIG): that counts until the jailer gives up root's rights, the
 // last thing before it becomes the VMM, when it is in the cgroup by which it can be found and ended.
 func (h *Host) run(id model.VMID, j root, lock, log *os.File, settled func(dead <-chan *os.ProcessState) error) (pid int, err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // and never unlocked: nobody else may have this thread
-		if err = h.enter(id, j); err != nil {
-			return
+	err = onThread(func() error {
+		if err := h.enter(id, j); err != nil {
+			return err
 		}
-		var process *os.Process
-		process, err = os.StartProcess(filepath.Join(h.o.Programs, Jailer), h.argv(id, j.uid), &os.ProcAttr{
+		process, err := os.StartProcess(filepath.Join(h.o.Programs, Jailer), h.argv(id, j.uid), &os.ProcAttr{
 			Dir: "/", Env: []string{}, Files: []*os.File{lock, log, log},
 			Sys: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
 		})
 		if err != nil {
-			return
+			return err
 		}
 		pid = process.Pid
 		dead := make(chan *os.ProcessState, 1)
@@ -63,8 +58,8 @@ func (h *Host) run(id model.VMID, j root, lock, log *os.File, settled func(dead 
 			_ = process.Kill() // it may not be in the cgroup yet
 			<-dead
 		}
-	}()
-	<-done
+		return err
+	})
 	return pid, err
 }
 
