@@ -7,6 +7,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	mdnetlink "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"banger/internal/model"
@@ -34,6 +35,7 @@ const dnsPort = 53
 // rules are an installation's tables, with the transaction that is being put together. To be closed.
 type rules struct {
 	*nftables.Conn
+	socket *mdnetlink.Conn // that of Conn
 	h      *Host
 	frames *nftables.Table
 	ip     *nftables.Table
@@ -44,15 +46,12 @@ type rules struct {
 }
 
 func (h *Host) newRules() (*rules, error) {
-	conn, err := nftables.New(nftables.AsLasting())
-	if err != nil {
-		return nil, err
-	}
-	return &rules{
-		Conn: conn, h: h, maps: map[string]*nftables.Set{},
+	r := &rules{
+		h: h, maps: map[string]*nftables.Set{},
 		frames: &nftables.Table{Name: h.table(), Family: nftables.TableFamilyBridge},
 		ip:     &nftables.Table{Name: h.table(), Family: nftables.TableFamilyIPv4},
-	}, nil
+	}
+	return r, r.open()
 }
 
 func (r *rules) close() {
@@ -68,8 +67,9 @@ func (r *rules) commit() error {
 	}
 	err := r.Flush()
 	r.maps, r.sets, r.seen = map[string]*nftables.Set{}, 0, nil
-	if err != nil {
-		_ = r.CloseLasting() // what it has left to say is not the answer to anything; from here on there are others
+	if err != nil { // what it has left to say is not the answer to anything
+		_ = r.CloseLasting()
+		err = errors.Join(err, r.open())
 	}
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
 		return model.Errorf(model.ErrUnsupported, "the kernel did not take the rules, of which it may lack a kind: %w; "+

@@ -38,7 +38,7 @@ type set struct {
 // look reads the tables, once for all the time until they are changed.
 func (r *rules) look() (tables, error) {
 	if r.seen == nil {
-		t, err := r.read()
+		t, err := r.settled(r.read)
 		if err != nil {
 			return t, err
 		}
@@ -97,10 +97,15 @@ func (r *rules) read() (t tables, err error) {
 // tablesOf lists the tables of a family. A kernel without nftables has none.
 func tablesOf(conn *nftables.Conn, family nftables.TableFamily) ([]*nftables.Table, error) {
 	all, err := conn.ListTablesOfFamily(family)
-	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EINVAL) {
+	if noRules(err) {
 		return nil, nil
 	}
 	return all, err
+}
+
+// noRules says whether an error is that of a kernel without nftables.
+func noRules(err error) bool {
+	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EINVAL)
 }
 
 // shared says whether what all VMs share is there, as this program makes it, so that it need not be made again.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"banger/internal/helper/hostnet"
@@ -22,9 +23,17 @@ import (
 // suite has the network driver pass its suite with verbs that a socket answers. A host is an installation.
 func suite(t *testing.T, socket func(t *testing.T) string) {
 	needNetwork(t)
+	var mu sync.Mutex
+	sockets := map[string]string{} // of each host one: changes of an installation take turns in one service
 	client := func(t *testing.T, host string) *netcall.Client {
+		mu.Lock()
+		if sockets[host] == "" {
+			sockets[host] = socket(t)
+		}
+		at := sockets[host]
+		mu.Unlock()
 		sum := sha256.Sum256([]byte(host))
-		c := netcall.New(socket(t), model.InstanceID(strings.ToLower(base32.StdEncoding.EncodeToString(sum[:5]))))
+		c := netcall.New(at, model.InstanceID(strings.ToLower(base32.StdEncoding.EncodeToString(sum[:5]))))
 		t.Cleanup(func() {
 			if err := c.Sweep(context.Background(), nil); err != nil { // the test's own context has ended
 				t.Error(err)
