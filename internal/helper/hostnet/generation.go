@@ -2,6 +2,7 @@ package hostnet
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/google/nftables"
 	mdnetlink "github.com/mdlayher/netlink"
@@ -25,7 +26,8 @@ func (r *rules) open() error {
 // settled reads the tables until nobody changed any rules meanwhile: a list that is changed while it is read, by whomever, may
 // have something twice, or lack it.
 func (r *rules) settled(read func() (tables, error)) (tables, error) {
-	for range dumpTries {
+	for try := range dumpTries {
+		time.Sleep(time.Duration(try) * time.Millisecond) // who changes much is let finish
 		before, err := r.generation()
 		if err != nil {
 			return tables{}, err
