@@ -124,6 +124,8 @@ func Points() []string {
 		"jail.start.network",
 		"jail.start.spawned",
 		"jail.start.wired",
+		"jail.tap.after",
+		"jail.tap.before",
 		"overlay.create.after",
 		"overlay.create.base",
 		"overlay.create.before",

@@ -32,13 +32,14 @@ import (
 func Shipped(h Host) Drivers {
 	probes := filepath.Join(h.Dirs.Cache, "probe")
 	speed := kvm.New(kvm.Options{Cache: probes, ReadOnly: h.ReadOnly, Log: h.Log})
-	packets := user.New(user.Options{Dirs: h.Dirs, Instance: h.Instance, Log: h.Log})
+	cells := jails(h.Instance, h.Firecracker.Program)
+	packets := user.New(user.Options{Dirs: h.Dirs, Instance: h.Instance, Log: h.Log, Jails: cells})
 	kernel := bridge.New(bridge.Options{Log: h.Log, Verbs: ports(h.Instance), Publisher: packets})
 	return Drivers{
 		VMMs: []vmm.Driver{
 			firecracker.New(firecracker.Options{
 				Binary: h.Firecracker.Program, Console: h.Firecracker.Console, Cache: probes, ReadOnly: h.ReadOnly, KVM: speed, Log: h.Log,
-				Jail: jails(h.Instance, h.Firecracker.Program), Unjailed: h.Firecracker.Jail != nil && !*h.Firecracker.Jail,
+				Jail: cells, Unjailed: h.Firecracker.Jail != nil && !*h.Firecracker.Jail,
 			}),
 			qemu.New(qemu.Options{Cache: probes, ReadOnly: h.ReadOnly, KVM: speed, Log: h.Log}),
 		},
@@ -69,8 +70,14 @@ func snapshots(instance model.InstanceID) dmsnap.Verbs {
 	return storagecall.New(wire.Socket(storagecall.Service), instance)
 }
 
+// prison is what drivers ask of jails.
+type prison interface {
+	firecracker.Jail
+	user.Jails
+}
+
 // jails are root's own, of the programs that it runs itself, or an ordinary user's by the helper, which has its own.
-func jails(instance model.InstanceID, program string) firecracker.Jail {
+func jails(instance model.InstanceID, program string) prison {
 	if os.Geteuid() != 0 {
 		return jailcall.New(wire.Socket(storagecall.Service), instance)
 	}

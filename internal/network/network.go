@@ -93,6 +93,7 @@ const (
 	LinkTap                     // a tap device of the host, which the VMM opens by its name
 	LinkOpenTap                 // a tap device of the host, which the VMM is given open: see Opener
 	LinkOwnTap                  // a tap that the VMM makes, in a user and network namespace of its own
+	LinkJailTap                 // a tap that the VMM's jail makes, in a network namespace of the VMM's own
 	LinkWire                    // one end of a wire (veth) of the host; the other end a jail takes in, with a tap of its own making
 )
 

@@ -62,9 +62,9 @@ func TestWhatTheStorageServiceMayDo(t *testing.T) {
 	t.Parallel()
 	_, unit := unitsOf(t, storagecall.Service)
 	want := []string{
-		"CapabilityBoundingSet=CAP_SYS_ADMIN CAP_MKNOD CAP_CHOWN CAP_DAC_OVERRIDE CAP_SETUID CAP_SETGID CAP_NET_ADMIN",
+		"CapabilityBoundingSet=CAP_SYS_ADMIN CAP_MKNOD CAP_CHOWN CAP_DAC_OVERRIDE CAP_SETUID CAP_SETGID CAP_NET_ADMIN CAP_NET_RAW",
 		"DeviceAllow=/dev/loop-control rw", "DeviceAllow=block-loop rwm", "DeviceAllow=/dev/mapper/control rw",
-		"DeviceAllow=block-device-mapper m", "DeviceAllow=/dev/net/tun rw", "RestrictAddressFamilies=AF_UNIX AF_NETLINK", "RestrictNamespaces=mnt net",
+		"DeviceAllow=block-device-mapper m", "DeviceAllow=/dev/net/tun rw", "RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_PACKET", "RestrictNamespaces=mnt net",
 		"ProtectControlGroups=no",
 	}
 	if got := granted(unit); !slices.Equal(got, want) {

@@ -8,6 +8,7 @@ import (
 
 	"banger/internal/model"
 	"banger/internal/network"
+	"banger/internal/vmm"
 )
 
 // wants are what decides which network drivers will do.
@@ -17,7 +18,7 @@ func wants(spec model.Spec) network.Wants {
 
 // setLink makes the VM's link what v says, with those ports, and remembers it. The caller holds the lock.
 func (s *Service) setLink(ctx context.Context, e *entry, d network.Driver, v model.VM, ports []model.Port) (network.Link, error) {
-	link, ports, err := s.tellLink(ctx, d, v, ports)
+	link, ports, err := s.tellLink(ctx, e, d, v, ports)
 	if err == nil {
 		e.setLink(link, ports)
 	}
@@ -25,8 +26,8 @@ func (s *Service) setLink(ctx context.Context, e *entry, d network.Driver, v mod
 }
 
 // tellLink tells the driver, and returns the link with the ports as they are in force now.
-func (s *Service) tellLink(ctx context.Context, d network.Driver, v model.VM, ports []model.Port) (network.Link, []model.Port, error) {
-	kind, err := s.linkKind(ctx, d, v)
+func (s *Service) tellLink(ctx context.Context, e *entry, d network.Driver, v model.VM, ports []model.Port) (network.Link, []model.Port, error) {
+	kind, err := s.linkKind(ctx, d, v, e.current())
 	if err != nil {
 		return network.Link{}, nil, err
 	}
@@ -53,13 +54,18 @@ func (s *Service) tellLink(ctx context.Context, d network.Driver, v model.VM, po
 	return link, append(ports, there...), nil
 }
 
-// linkKind is how the VM's VMM attaches to a link of d.
-func (s *Service) linkKind(ctx context.Context, d network.Driver, v model.VM) (network.LinkKind, error) {
+// linkKind is how the VM's VMM attaches to a link of d. One that lives in a jail took a kind for those, whatever the next
+// one would take; l is nil when none lives.
+func (s *Service) linkKind(ctx context.Context, d network.Driver, v model.VM, l *live) (network.LinkKind, error) {
 	driver, err := s.vmm(v.VMM)
 	if err != nil {
 		return network.LinkNone, err
 	}
-	kind, ok := common(d, driver.Features(ctx).Links)
+	links := driver.Features(ctx).Links
+	if l != nil && vmm.JailOf(l.machine) != (model.JailHandles{}) {
+		links = l.machine.(vmm.Jailed).JailLinks()
+	}
+	kind, ok := common(d, links)
 	if !ok {
 		return kind, model.Errorf(model.ErrUnsupported, "cannot attach %s to the network %s: %s takes no link of that kind", v.Name, d.Name(), v.VMM)
 	}

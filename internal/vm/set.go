@@ -125,7 +125,7 @@ func (s *Service) change(ctx context.Context, id model.VMID, edit func(v *model.
 
 // applyLink sets the link of a VM that runs and writes down what came of it. The caller holds the lock.
 func (s *Service) applyLink(ctx context.Context, e *entry, d network.Driver, v model.VM, ports []model.Port) error {
-	link, ports, err := s.tellLink(ctx, d, v, ports)
+	link, ports, err := s.tellLink(ctx, e, d, v, ports)
 	if err != nil {
 		return err
 	}

@@ -67,6 +67,7 @@ type Consoler interface {
 // Jailed is the optional power to tell of the jail that the VMM runs in; it is empty for one that is in none.
 type Jailed interface {
 	Jail() model.JailHandles
+	JailLinks() []network.LinkKind // those that VMMs in jails take
 }
 
 // JailOf is the jail of a machine.

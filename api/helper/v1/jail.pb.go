@@ -31,6 +31,8 @@ const (
 	JailNetwork_JAIL_NETWORK_UNSPECIFIED JailNetwork = 0
 	// A tap, and the free end of the wire that is the VM's port on the bridge.
 	JailNetwork_JAIL_NETWORK_WIRE JailNetwork = 1
+	// A tap alone.
+	JailNetwork_JAIL_NETWORK_TAP JailNetwork = 2
 )
 
 // Enum value maps for JailNetwork.
@@ -38,10 +40,12 @@ var (
 	JailNetwork_name = map[int32]string{
 		0: "JAIL_NETWORK_UNSPECIFIED",
 		1: "JAIL_NETWORK_WIRE",
+		2: "JAIL_NETWORK_TAP",
 	}
 	JailNetwork_value = map[string]int32{
 		"JAIL_NETWORK_UNSPECIFIED": 0,
 		"JAIL_NETWORK_WIRE":        1,
+		"JAIL_NETWORK_TAP":         2,
 	}
 )
 
@@ -341,6 +345,88 @@ func (x *StartJailResponse) GetJail() *Jail {
 	return nil
 }
 
+// OpenJailTapRequest makes a packet socket on the tap that a VM's VMM has alone in its network namespace.
+type OpenJailTapRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vm            string                 `protobuf:"bytes,1,opt,name=vm,proto3" json:"vm,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenJailTapRequest) Reset() {
+	*x = OpenJailTapRequest{}
+	mi := &file_helper_v1_jail_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenJailTapRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenJailTapRequest) ProtoMessage() {}
+
+func (x *OpenJailTapRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_v1_jail_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenJailTapRequest.ProtoReflect.Descriptor instead.
+func (*OpenJailTapRequest) Descriptor() ([]byte, []int) {
+	return file_helper_v1_jail_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *OpenJailTapRequest) GetVm() string {
+	if x != nil {
+		return x.Vm
+	}
+	return ""
+}
+
+// OpenJailTapResponse comes with one descriptor: the socket's.
+type OpenJailTapResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenJailTapResponse) Reset() {
+	*x = OpenJailTapResponse{}
+	mi := &file_helper_v1_jail_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenJailTapResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenJailTapResponse) ProtoMessage() {}
+
+func (x *OpenJailTapResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_v1_jail_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenJailTapResponse.ProtoReflect.Descriptor instead.
+func (*OpenJailTapResponse) Descriptor() ([]byte, []int) {
+	return file_helper_v1_jail_proto_rawDescGZIP(), []int{6}
+}
+
 // KillJailRequest ends a VM's VMM at once. That none runs is success.
 type KillJailRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -351,7 +437,7 @@ type KillJailRequest struct {
 
 func (x *KillJailRequest) Reset() {
 	*x = KillJailRequest{}
-	mi := &file_helper_v1_jail_proto_msgTypes[5]
+	mi := &file_helper_v1_jail_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -363,7 +449,7 @@ func (x *KillJailRequest) String() string {
 func (*KillJailRequest) ProtoMessage() {}
 
 func (x *KillJailRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_jail_proto_msgTypes[5]
+	mi := &file_helper_v1_jail_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -376,7 +462,7 @@ func (x *KillJailRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillJailRequest.ProtoReflect.Descriptor instead.
 func (*KillJailRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_jail_proto_rawDescGZIP(), []int{5}
+	return file_helper_v1_jail_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *KillJailRequest) GetVm() string {
@@ -395,7 +481,7 @@ type KillJailResponse struct {
 
 func (x *KillJailResponse) Reset() {
 	*x = KillJailResponse{}
-	mi := &file_helper_v1_jail_proto_msgTypes[6]
+	mi := &file_helper_v1_jail_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -407,7 +493,7 @@ func (x *KillJailResponse) String() string {
 func (*KillJailResponse) ProtoMessage() {}
 
 func (x *KillJailResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_jail_proto_msgTypes[6]
+	mi := &file_helper_v1_jail_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -420,7 +506,7 @@ func (x *KillJailResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillJailResponse.ProtoReflect.Descriptor instead.
 func (*KillJailResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_jail_proto_rawDescGZIP(), []int{6}
+	return file_helper_v1_jail_proto_rawDescGZIP(), []int{8}
 }
 
 // RemoveJailRequest ends a VM's VMM and takes its jail away. That there is none is success.
@@ -433,7 +519,7 @@ type RemoveJailRequest struct {
 
 func (x *RemoveJailRequest) Reset() {
 	*x = RemoveJailRequest{}
-	mi := &file_helper_v1_jail_proto_msgTypes[7]
+	mi := &file_helper_v1_jail_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -445,7 +531,7 @@ func (x *RemoveJailRequest) String() string {
 func (*RemoveJailRequest) ProtoMessage() {}
 
 func (x *RemoveJailRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_jail_proto_msgTypes[7]
+	mi := &file_helper_v1_jail_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -458,7 +544,7 @@ func (x *RemoveJailRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveJailRequest.ProtoReflect.Descriptor instead.
 func (*RemoveJailRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_jail_proto_rawDescGZIP(), []int{7}
+	return file_helper_v1_jail_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RemoveJailRequest) GetVm() string {
@@ -477,7 +563,7 @@ type RemoveJailResponse struct {
 
 func (x *RemoveJailResponse) Reset() {
 	*x = RemoveJailResponse{}
-	mi := &file_helper_v1_jail_proto_msgTypes[8]
+	mi := &file_helper_v1_jail_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -489,7 +575,7 @@ func (x *RemoveJailResponse) String() string {
 func (*RemoveJailResponse) ProtoMessage() {}
 
 func (x *RemoveJailResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_jail_proto_msgTypes[8]
+	mi := &file_helper_v1_jail_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -502,7 +588,7 @@ func (x *RemoveJailResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveJailResponse.ProtoReflect.Descriptor instead.
 func (*RemoveJailResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_jail_proto_rawDescGZIP(), []int{8}
+	return file_helper_v1_jail_proto_rawDescGZIP(), []int{10}
 }
 
 // Jail is what stands for a VM's jail on the host.
@@ -520,7 +606,7 @@ type Jail struct {
 
 func (x *Jail) Reset() {
 	*x = Jail{}
-	mi := &file_helper_v1_jail_proto_msgTypes[9]
+	mi := &file_helper_v1_jail_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -532,7 +618,7 @@ func (x *Jail) String() string {
 func (*Jail) ProtoMessage() {}
 
 func (x *Jail) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_jail_proto_msgTypes[9]
+	mi := &file_helper_v1_jail_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -545,7 +631,7 @@ func (x *Jail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Jail.ProtoReflect.Descriptor instead.
 func (*Jail) Descriptor() ([]byte, []int) {
-	return file_helper_v1_jail_proto_rawDescGZIP(), []int{9}
+	return file_helper_v1_jail_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Jail) GetVm() string {
@@ -609,7 +695,10 @@ const file_helper_v1_jail_proto_rawDesc = "" +
 	"\bsnapshot\x18\x01 \x01(\bR\bsnapshot\x12\x1b\n" +
 	"\tread_only\x18\x02 \x01(\bR\breadOnly\"8\n" +
 	"\x11StartJailResponse\x12#\n" +
-	"\x04jail\x18\x01 \x01(\v2\x0f.helper.v1.JailR\x04jail\"!\n" +
+	"\x04jail\x18\x01 \x01(\v2\x0f.helper.v1.JailR\x04jail\"$\n" +
+	"\x12OpenJailTapRequest\x12\x0e\n" +
+	"\x02vm\x18\x01 \x01(\tR\x02vm\"\x15\n" +
+	"\x13OpenJailTapResponse\"!\n" +
 	"\x0fKillJailRequest\x12\x0e\n" +
 	"\x02vm\x18\x01 \x01(\tR\x02vm\"\x12\n" +
 	"\x10KillJailResponse\"#\n" +
@@ -622,10 +711,11 @@ const file_helper_v1_jail_proto_rawDesc = "" +
 	"\x06cgroup\x18\x03 \x01(\tR\x06cgroup\x12\x10\n" +
 	"\x03uid\x18\x04 \x01(\rR\x03uid\x12\x10\n" +
 	"\x03pid\x18\x05 \x01(\rR\x03pid\x12\x14\n" +
-	"\x05loops\x18\x06 \x03(\tR\x05loops*B\n" +
+	"\x05loops\x18\x06 \x03(\tR\x05loops*X\n" +
 	"\vJailNetwork\x12\x1c\n" +
 	"\x18JAIL_NETWORK_UNSPECIFIED\x10\x00\x12\x15\n" +
-	"\x11JAIL_NETWORK_WIRE\x10\x01B\x1fZ\x1dbanger/api/helper/v1;helperv1b\x06proto3"
+	"\x11JAIL_NETWORK_WIRE\x10\x01\x12\x14\n" +
+	"\x10JAIL_NETWORK_TAP\x10\x02B\x1fZ\x1dbanger/api/helper/v1;helperv1b\x06proto3"
 
 var (
 	file_helper_v1_jail_proto_rawDescOnce sync.Once
@@ -640,24 +730,26 @@ func file_helper_v1_jail_proto_rawDescGZIP() []byte {
 }
 
 var file_helper_v1_jail_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_helper_v1_jail_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_helper_v1_jail_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_helper_v1_jail_proto_goTypes = []any{
-	(JailNetwork)(0),           // 0: helper.v1.JailNetwork
-	(*CheckJailRequest)(nil),   // 1: helper.v1.CheckJailRequest
-	(*CheckJailResponse)(nil),  // 2: helper.v1.CheckJailResponse
-	(*StartJailRequest)(nil),   // 3: helper.v1.StartJailRequest
-	(*JailDrive)(nil),          // 4: helper.v1.JailDrive
-	(*StartJailResponse)(nil),  // 5: helper.v1.StartJailResponse
-	(*KillJailRequest)(nil),    // 6: helper.v1.KillJailRequest
-	(*KillJailResponse)(nil),   // 7: helper.v1.KillJailResponse
-	(*RemoveJailRequest)(nil),  // 8: helper.v1.RemoveJailRequest
-	(*RemoveJailResponse)(nil), // 9: helper.v1.RemoveJailResponse
-	(*Jail)(nil),               // 10: helper.v1.Jail
+	(JailNetwork)(0),            // 0: helper.v1.JailNetwork
+	(*CheckJailRequest)(nil),    // 1: helper.v1.CheckJailRequest
+	(*CheckJailResponse)(nil),   // 2: helper.v1.CheckJailResponse
+	(*StartJailRequest)(nil),    // 3: helper.v1.StartJailRequest
+	(*JailDrive)(nil),           // 4: helper.v1.JailDrive
+	(*StartJailResponse)(nil),   // 5: helper.v1.StartJailResponse
+	(*OpenJailTapRequest)(nil),  // 6: helper.v1.OpenJailTapRequest
+	(*OpenJailTapResponse)(nil), // 7: helper.v1.OpenJailTapResponse
+	(*KillJailRequest)(nil),     // 8: helper.v1.KillJailRequest
+	(*KillJailResponse)(nil),    // 9: helper.v1.KillJailResponse
+	(*RemoveJailRequest)(nil),   // 10: helper.v1.RemoveJailRequest
+	(*RemoveJailResponse)(nil),  // 11: helper.v1.RemoveJailResponse
+	(*Jail)(nil),                // 12: helper.v1.Jail
 }
 var file_helper_v1_jail_proto_depIdxs = []int32{
 	4,  // 0: helper.v1.StartJailRequest.drives:type_name -> helper.v1.JailDrive
 	0,  // 1: helper.v1.StartJailRequest.network:type_name -> helper.v1.JailNetwork
-	10, // 2: helper.v1.StartJailResponse.jail:type_name -> helper.v1.Jail
+	12, // 2: helper.v1.StartJailResponse.jail:type_name -> helper.v1.Jail
 	3,  // [3:3] is the sub-list for method output_type
 	3,  // [3:3] is the sub-list for method input_type
 	3,  // [3:3] is the sub-list for extension type_name
@@ -676,7 +768,7 @@ func file_helper_v1_jail_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_helper_v1_jail_proto_rawDesc), len(file_helper_v1_jail_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

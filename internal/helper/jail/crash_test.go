@@ -33,6 +33,36 @@ func (w *world) act(id model.VMID, verb, point string) *exec.Cmd {
 	return cmd
 }
 
+// TestKilledWhileATapIsOpened disturbs no VMM, and the next one gets the tap.
+func TestKilledWhileATapIsOpened(t *testing.T) {
+	t.Parallel()
+	w, id := newWorld(t, 12345), model.NewVMID()
+	vm, err := w.start(id, w.tapped())
+	if err != nil {
+		t.Fatal(err)
+	}
+	points := 0
+	for _, point := range crash.Points() {
+		if !strings.HasPrefix(point, "jail.tap.") {
+			continue
+		}
+		points++
+		w.act(id, "tap", point)
+		socket, err := w.OpenTap(t.Context(), id)
+		if err != nil {
+			t.Errorf("%s: %v", point, err)
+			continue
+		}
+		socket.Close()
+		if got := ask(t, vm, "make /vm/x"); got != "ok" {
+			t.Errorf("%s: it says %q", point, got)
+		}
+	}
+	if points == 0 {
+		t.Error("there are no such points")
+	}
+}
+
 func TestKilledAtEachPoint(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 12345)

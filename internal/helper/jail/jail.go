@@ -1,6 +1,6 @@
 // Package jail runs Firecracker in its jailer: the verbs of VMMs that only root can do.
 //
-// They are Start, Kill, Remove and List. Start takes a VM's id and slot, what the VM is to have, and open descriptors, never
+// They are Start, OpenTap, Kill, Remove and List. Start takes a VM's id and slot, what the VM is to have, and open descriptors, never
 // a path or a name. The two programs come from a directory that only root can write to. Every name on the host is worked out
 // of the installation's id and the VM's, so nothing needs to be remembered: after a crash, what is there is found by its
 // name, and Remove takes it away.
@@ -8,8 +8,8 @@
 // A jail is: a cgroup with limits; a user id of the VM's own; loop devices over the files that are its drives; a directory
 // for sockets, which its owner and the VMM can enter and nobody else; and a root file system in memory, in a mount namespace
 // of the VMM's own, with the VMM's program, its devices and that directory, at Inside, in it. The latter ends with the
-// VMM, and so does a network namespace of its own, in which there is nothing; or a tap, and one end of a wire whose other end
-// is the VM's port on the host's bridge.
+// VMM, and so does a network namespace of its own, in which there is nothing; or a tap, of which
+// its owner is given a packet socket; or a tap and one end of a wire whose other end is the VM's port on the host's bridge.
 package jail
 
 import (

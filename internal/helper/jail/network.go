@@ -20,12 +20,15 @@ type Network int
 const (
 	NetworkNone Network = iota // nothing
 	NetworkWire                // Tap, and the free end of the wire that is the VM's port on the host's bridge
+	NetworkTap                 // Tap alone, whose frames who calls OpenTap carries
 )
 
 // What is in the namespace. The VMM opens the tap by its name.
 const (
 	Tap   = "tap0"
 	joint = "bridge0" // of the tap and the wire's end: a bridge that neither learns nor has an address
+
+	tapMTU = 65520 // of a tap alone: what a process that carries its frames takes at most
 )
 
 // wire is the free end of the wire that a VM's VMM gets, with what can move it: it is in the namespace that it is found in.
@@ -55,21 +58,18 @@ func (w wire) close() {
 	}
 }
 
-// take brings the end into the calling thread's network namespace, which is new, and joins it to a tap that the user uid may
-// open. It ends with the namespace, and that with the VMM.
-func (w wire) take(uid int) error {
-	if err := withoutIPv6(); err != nil || w.end == nil {
+// makeNetwork makes what is in the calling thread's network namespace, which is new: with a tap that the user uid may open,
+// and the wire's end. All ends with the namespace, and that with the VMM.
+func makeNetwork(n Network, w wire, uid int) error {
+	if err := withoutIPv6(); err != nil || n == NetworkNone {
 		return err
 	}
-	here, err := os.Open("/proc/thread-self/ns/net")
-	if err != nil {
-		return err
+	if w.end != nil {
+		if err := w.move(); err != nil {
+			return err
+		}
+		crash.At("jail.start.wired")
 	}
-	defer here.Close()
-	if err := w.links.LinkSetNsFd(w.end, int(here.Fd())); err != nil {
-		return os.NewSyscallError("moving "+w.end.Attrs().Name, err)
-	}
-	crash.At("jail.start.wired")
 	if err := hostnet.KeepTap(Tap, uid); err != nil {
 		return err
 	}
@@ -78,7 +78,27 @@ func (w wire) take(uid int) error {
 		return err
 	}
 	defer links.Close()
-	return join(links, w.end.Attrs().MTU, w.end.Attrs().Name, Tap)
+	if w.end != nil {
+		return join(links, w.end.Attrs().MTU, w.end.Attrs().Name, Tap)
+	}
+	tap, err := links.LinkByName(Tap)
+	if err != nil {
+		return err
+	}
+	return errors.Join(links.LinkSetMTU(tap, tapMTU), links.LinkSetUp(tap))
+}
+
+// move brings the end into the calling thread's network namespace.
+func (w wire) move() error {
+	here, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return err
+	}
+	defer here.Close()
+	if err := w.links.LinkSetNsFd(w.end, int(here.Fd())); err != nil {
+		return os.NewSyscallError("moving "+w.end.Attrs().Name, err)
+	}
+	return nil
 }
 
 // join makes devices the ports of a bridge over which all frames go to all others.

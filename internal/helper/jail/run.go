@@ -88,7 +88,7 @@ func (h *Host) enter(id model.VMID, j root) error {
 	if err := mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return err
 	}
-	if err := wire.take(j.uid); err != nil {
+	if err := makeNetwork(j.network, wire, j.uid); err != nil {
 		return fmt.Errorf("cannot make its network: %w", err)
 	}
 	crash.At("jail.start.network")

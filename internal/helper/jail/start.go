@@ -106,7 +106,7 @@ func (h *Host) checkSpec(id model.VMID, s Spec, lock, log *os.File) error {
 	if _, err := owned.Check(log, h.o.UID, unix.S_IFIFO, unix.O_RDWR); err != nil {
 		return model.HostErrorf(err, "cannot use the log")
 	}
-	if s.Network != NetworkNone && s.Network != NetworkWire {
+	if s.Network < NetworkNone || s.Network > NetworkTap {
 		return model.Errorf(model.ErrInvalid, "%d is no network of its", s.Network)
 	}
 	wire, err := h.findWire(id, s.Slot, s.Network)

@@ -67,6 +67,15 @@ func (c *Client) Start(ctx context.Context, id model.VMID, s jail.Spec, lock, lo
 	return fromWire(answer.GetJail()), err
 }
 
+// OpenTap is jail.Host's.
+func (c *Client) OpenTap(ctx context.Context, id model.VMID) (*os.File, error) {
+	got, err := c.wire.Ask(ctx, &helperv1.OpenJailTapRequest{Vm: string(id)}, &helperv1.OpenJailTapResponse{}, 1)
+	if err != nil {
+		return nil, err
+	}
+	return got[0], nil
+}
+
 // Kill is jail.Host's.
 func (c *Client) Kill(ctx context.Context, id model.VMID) error {
 	return c.unlessGone(id, c.wire.Call(ctx, &helperv1.KillJailRequest{Vm: string(id)}, &helperv1.KillJailResponse{}))

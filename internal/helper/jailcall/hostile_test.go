@@ -203,7 +203,7 @@ func TestHostileEnds(t *testing.T) {
 	t.Parallel()
 	socket, effects := serveGuarded(t)
 	for _, id := range []string{"", ".", "..", "/", "../../dev/sda", "aaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaaaa", "AAAAAAAAAAAAAAAA", "aaaaaaaaaaaaaaa\x00", "aaaaaaaa-aaaaaaa", strings.Repeat("a", 50<<10)} {
-		for _, m := range []proto.Message{&helperv1.KillJailRequest{Vm: id}, &helperv1.RemoveJailRequest{Vm: id}} {
+		for _, m := range []proto.Message{&helperv1.KillJailRequest{Vm: id}, &helperv1.RemoveJailRequest{Vm: id}, &helperv1.OpenJailTapRequest{Vm: id}} {
 			err := wire.Client{Socket: socket, Instance: instance}.Call(t.Context(), m, &helperv1.KillJailResponse{})
 			if !errors.Is(err, model.ErrInvalid) || effects.Load() != 0 {
 				t.Errorf("%.20q: %v, %d effects", id, err, effects.Load())

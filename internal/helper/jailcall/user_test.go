@@ -2,6 +2,7 @@ package jailcall_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -134,7 +135,7 @@ func asUser(socket string) error {
 	ctx, id := context.Background(), model.NewVMID()
 	instance := model.NewInstanceID()
 	client := jailcall.New(socket, instance)
-	vm, err := client.Start(ctx, id, jail.Spec{Slot: 1, VCPUs: 1, MemoryBytes: 256 * model.MiB, Drives: []jail.Drive{{File: disk}}}, lock, log)
+	vm, err := client.Start(ctx, id, jail.Spec{Slot: 1, VCPUs: 1, MemoryBytes: 256 * model.MiB, Drives: []jail.Drive{{File: disk}}, Network: jail.NetworkTap}, lock, log)
 	if err != nil {
 		return err
 	}
@@ -160,13 +161,55 @@ func asUser(socket string) error {
 	if err != nil || !strings.HasPrefix(string(written), "wwww") {
 		return fmt.Errorf("the disk holds %.8q, %w", written, err)
 	}
+	if err := carry(ctx, client, id, filepath.Join(vm.Dir, jail.Socket)); err != nil {
+		return err
+	}
 	if err := client.Kill(ctx, id); err != nil {
 		return err
+	}
+	if _, err := client.OpenTap(ctx, id); !errors.Is(err, model.ErrNotFound) {
+		return fmt.Errorf("after its end its tap is opened: %w", err)
 	}
 	if held, err := procs.Locked("lock"); err != nil || held {
 		return fmt.Errorf("the lock is held after its end: %t, %w", held, err)
 	}
 	return errors.Join(client.Remove(ctx, id), client.Remove(ctx, id))
+}
+
+// carry takes the VMM's frames from its tap, and answers one.
+func carry(ctx context.Context, client *jailcall.Client, id model.VMID, api string) error {
+	if _, err := client.OpenTap(ctx, model.NewVMID()); !errors.Is(err, model.ErrNotFound) {
+		return fmt.Errorf("the tap of no VM is opened: %w", err)
+	}
+	socket, err := client.OpenTap(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+	if domain, err := unix.GetsockoptInt(int(socket.Fd()), unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil || domain != unix.AF_PACKET {
+		return fmt.Errorf("what it is given is of the domain %d: %w", domain, err)
+	}
+	const header = 10
+	mac := []byte{2, 0, 0, 0, 0, 7}
+	go func() {
+		buf := make([]byte, 4096)
+		for {
+			n, err := unix.Read(int(socket.Fd()), buf)
+			if err != nil {
+				return
+			}
+			if frame := buf[header:n]; len(frame) >= 42 && bytes.Equal(frame[12:14], []byte{8, 6}) {
+				_, _ = unix.Write(int(socket.Fd()), bytes.Join([][]byte{
+					make([]byte, header), frame[6:12], mac, {8, 6, 0, 1, 8, 0, 6, 4, 0, 2}, mac, frame[38:42], frame[22:28], frame[28:32], make([]byte, 18),
+				}, nil))
+			}
+		}
+	}()
+	answer, err := ask(api, "arp 02:00:00:00:00:09 198.18.0.2 198.18.0.1")
+	if err != nil || answer != `"02:00:00:00:00:07"` {
+		return fmt.Errorf("over its tap it hears %s, %w", answer, err)
+	}
+	return nil
 }
 
 // ask has the VMM do something. It listens a moment after its socket is there.

@@ -15,6 +15,7 @@ import (
 type Host interface {
 	Problem() string
 	Start(ctx context.Context, id model.VMID, s jail.Spec, lock, log *os.File) (jail.VM, error)
+	OpenTap(ctx context.Context, id model.VMID) (*os.File, error)
 	Kill(ctx context.Context, id model.VMID) error
 	Remove(ctx context.Context, id model.VMID) error
 }
@@ -32,6 +33,7 @@ func Verbs(hosts func(serve.Caller) Host) []serve.Verb {
 	return []serve.Verb{
 		serve.On(0, s.check),
 		serve.OnSome(held, held+storage.MaxDrives, s.start),
+		serve.Handing(s.openTap),
 		serve.On(0, s.kill),
 		serve.On(0, s.remove),
 	}
@@ -81,6 +83,19 @@ func specOf(r *helperv1.StartJailRequest, files []*os.File) (jail.Spec, error) {
 		return s, model.Errorf(model.ErrInvalid, "cannot run a VMM with more descriptors than drives")
 	}
 	return s, nil
+}
+
+func (s *service) openTap(ctx context.Context, c serve.Caller, r *helperv1.OpenJailTapRequest) (*helperv1.OpenJailTapResponse, []*os.File, error) {
+	id, done, err := s.vms.Take(ctx, c, r.GetVm())
+	if err != nil {
+		return nil, nil, err
+	}
+	defer done()
+	tap, err := s.hosts(c).OpenTap(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &helperv1.OpenJailTapResponse{}, []*os.File{tap}, nil
 }
 
 func (s *service) kill(ctx context.Context, c serve.Caller, r *helperv1.KillJailRequest, _ []*os.File) (*helperv1.KillJailResponse, error) {

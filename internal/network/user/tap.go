@@ -162,8 +162,7 @@ func (d *Driver) handOver(ctx context.Context, id string, packet *os.File) error
 
 // attach gives netd a new packet socket for the port of a tap.
 func (d *Driver) attach(ctx context.Context, port *netdv1.Port) error {
-	t := port.GetTap()
-	packet, err := OpenTap(ctx, model.Process{PID: int(t.GetPid()), StartTime: t.GetStartTime(), BootID: t.GetBootId()}, t.GetName(), port.GetMtu())
+	packet, err := d.openTap(ctx, port)
 	if err != nil {
 		return err
 	}
@@ -172,6 +171,26 @@ func (d *Driver) attach(ctx context.Context, port *netdv1.Port) error {
 		return model.Errorf(model.ErrUnavailable, "cannot give the VM its network: %w", err)
 	}
 	return nil
+}
+
+// Jails have the taps of VMMs in jails, whose namespaces are not this user's: see package jail.
+type Jails interface {
+	// There says whether the VM's VMM is in a jail.
+	There(id model.VMID) bool
+	// OpenTap returns a packet socket on the tap in it.
+	OpenTap(ctx context.Context, id model.VMID) (*os.File, error)
+}
+
+// openTap opens the tap of a VM's port where its VMM is. What that was told to be when it was started may be longer ago than
+// what is known here.
+func (d *Driver) openTap(ctx context.Context, port *netdv1.Port) (*os.File, error) {
+	if id := model.VMID(port.GetVmId()); d.options.Jails != nil && d.options.Jails.There(id) {
+		ctx, cancel := context.WithTimeout(ctx, openLimit)
+		defer cancel()
+		return d.options.Jails.OpenTap(ctx, id)
+	}
+	t := port.GetTap()
+	return OpenTap(ctx, model.Process{PID: int(t.GetPid()), StartTime: t.GetStartTime(), BootID: t.GetBootId()}, t.GetName(), port.GetMtu())
 }
 
 func socketPair() (ours, theirs *os.File, err error) {

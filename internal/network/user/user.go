@@ -39,6 +39,7 @@ type Options struct {
 	Dirs     dirs.Dirs
 	Instance model.InstanceID
 	Program  string // banger-netd; "" for the one that lies beside this program or in ../libexec/banger
+	Jails    Jails  // nil where there are none
 	Log      *slog.Logger
 }
 
@@ -96,8 +97,11 @@ func (*Driver) Carries(w network.Wants) bool {
 }
 
 // Links implements network.Driver.
-func (*Driver) Links() []network.LinkKind {
-	return []network.LinkKind{network.LinkSocket, network.LinkOwnTap}
+func (d *Driver) Links() []network.LinkKind {
+	if d.options.Jails == nil {
+		return []network.LinkKind{network.LinkSocket, network.LinkOwnTap}
+	}
+	return []network.LinkKind{network.LinkSocket, network.LinkJailTap, network.LinkOwnTap}
 }
 
 // Set implements network.Driver. netd is started when none runs.
@@ -199,7 +203,7 @@ func (d *Driver) tellTap(ctx context.Context, id model.VMID, p model.Process) (p
 	d.mu.Lock()
 	port, kind := proto.CloneOf(d.ports[id]), d.kinds[id]
 	d.mu.Unlock()
-	if port == nil || kind != network.LinkOwnTap {
+	if port == nil || kind == network.LinkSocket {
 		return nil, false, nil
 	}
 	port.Tap = &netdv1.Tap{Name: tapName, Pid: int32(p.PID), StartTime: p.StartTime, BootId: p.BootID}

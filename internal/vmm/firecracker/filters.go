@@ -53,7 +53,7 @@ func (d *Driver) checkJail(ctx context.Context) model.Check {
 		c.Detail = "Firecracker runs as you, in no jail: " + problem
 		return c
 	}
-	c.Detail = "each Firecracker runs in a jail, as a user of its own; only with the network user it does not"
+	c.Detail = "each Firecracker runs in a jail, as a user of its own"
 	return c
 }
 

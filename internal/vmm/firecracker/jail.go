@@ -34,7 +34,9 @@ type Jail interface {
 }
 
 // jailNetworks are the kinds of link that a VMM in a jail takes, as the jail has them.
-var jailNetworks = map[network.LinkKind]jail.Network{network.LinkNone: jail.NetworkNone, network.LinkWire: jail.NetworkWire}
+var jailNetworks = map[network.LinkKind]jail.Network{
+	network.LinkNone: jail.NetworkNone, network.LinkWire: jail.NetworkWire, network.LinkJailTap: jail.NetworkTap,
+}
 
 // jails says whether c's VMM is run in a jail: wherever that can be done. A tap of the host's, and one that the VMM makes in
 // namespaces of its owner's, do not go with one; a link that is for a jail goes with nothing else.

@@ -165,6 +165,7 @@ func TestWhatIsRunInAJail(t *testing.T) {
 	}{
 		"without a network":        {func(*Options, *vmm.Config) {}, true},
 		"on a bridge":              {func(_ *Options, c *vmm.Config) { c.Link.Kind = network.LinkWire }, true},
+		"on netd's network":        {func(_ *Options, c *vmm.Config) { c.Link.Kind = network.LinkJailTap }, true},
 		"with a tap of the host's": {func(_ *Options, c *vmm.Config) { c.Link.Kind = network.LinkTap }, false},
 		"with a tap of its own":    {func(_ *Options, c *vmm.Config) { c.Link.Kind = network.LinkOwnTap }, false},
 		"in a slot without a user": {func(_ *Options, c *vmm.Config) { c.Slot = jail.MaxSlot + 1 }, false},
@@ -187,12 +188,14 @@ func TestWhatIsRunInAJail(t *testing.T) {
 			continue
 		}
 		// What is for a jail is run in none else, and not asked for where there is none.
-		config.Link.Kind = network.LinkWire
-		if got, err := d.jails(t.Context(), config); got != c.want || errors.Is(err, model.ErrUnsupported) == c.want {
-			t.Errorf("%s: on a bridge: %t, %v", name, got, err)
-		}
-		if got := slices.Contains(d.Features(t.Context()).Links, network.LinkWire); got != c.want && config.Slot == 1 {
-			t.Errorf("%s: takes wires: %t", name, got)
+		for _, kind := range []network.LinkKind{network.LinkWire, network.LinkJailTap} {
+			config.Link.Kind = kind
+			if got, err := d.jails(t.Context(), config); got != c.want || errors.Is(err, model.ErrUnsupported) == c.want {
+				t.Errorf("%s: with a link of kind %d: %t, %v", name, kind, got, err)
+			}
+			if got := slices.Contains(d.Features(t.Context()).Links, kind); got != c.want && config.Slot == 1 {
+				t.Errorf("%s: takes links of kind %d: %t", name, kind, got)
+			}
 		}
 	}
 }

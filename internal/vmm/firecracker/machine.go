@@ -3,11 +3,14 @@ package firecracker
 import (
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"sync"
 
 	"banger/internal/model"
+	"banger/internal/network"
 	"banger/internal/vmm"
 	"banger/internal/vmm/process"
 )
@@ -33,6 +36,9 @@ func newMachine(dir string, log *slog.Logger) *machine {
 
 // Jail tells of the VMM's jail.
 func (m *machine) Jail() model.JailHandles { return m.jail }
+
+// JailLinks are the kinds of link that VMMs in jails take.
+func (m *machine) JailLinks() []network.LinkKind { return slices.Collect(maps.Keys(jailNetworks)) }
 
 // heard returns what must have ended before it is known why Firecracker died.
 func (m *machine) heard() (all []<-chan struct{}) {

@@ -47,7 +47,7 @@ func (d *Driver) features(ctx context.Context) (f vmm.Features, binary string) {
 		f.Links = append(f.Links, network.LinkOwnTap)
 	}
 	if f.Problem == "" && d.noJail(ctx) == "" {
-		f.Links = append(f.Links, network.LinkWire)
+		f.Links = append(f.Links, network.LinkWire, network.LinkJailTap)
 	}
 	if f.Problem != "" {
 		f.Problem = "Firecracker needs KVM, and " + f.Problem
@@ -59,7 +59,7 @@ func (d *Driver) features(ctx context.Context) (f vmm.Features, binary string) {
 func (d *Driver) ownNetwork() error {
 	d.asking.Do(func() {
 		if d.namespaces = userns.Try(); d.namespaces != nil {
-			d.options.Log.Warn("no VM can be run in Firecracker with a network: a process cannot be given namespaces of its own", "error", d.namespaces)
+			d.options.Log.Warn("outside of a jail no VM can be run in Firecracker with the network user: a process cannot be given namespaces of its own", "error", d.namespaces)
 		}
 	})
 	return d.namespaces
@@ -81,7 +81,7 @@ func check(c vmm.Config) error {
 	switch l := c.Link; {
 	case l.Kind == network.LinkNone:
 		return nil
-	case !slices.Contains([]network.LinkKind{network.LinkTap, network.LinkOwnTap, network.LinkWire}, l.Kind):
+	case !slices.Contains([]network.LinkKind{network.LinkTap, network.LinkOwnTap, network.LinkWire, network.LinkJailTap}, l.Kind):
 		return model.Errorf(model.ErrUnsupported, "cannot attach a link of kind %d to Firecracker", l.Kind)
 	case !tapName.MatchString(l.Tap):
 		return model.Errorf(model.ErrInvalid, "cannot attach the interface %q", l.Tap)
