@@ -50,6 +50,8 @@ func Points() []string {
 		"hostnet.detach.down",
 		"hostnet.detach.forgotten",
 		"hostnet.detach.rules",
+		"hostnet.pin.after",
+		"hostnet.pin.before",
 		"hostnet.prepare.after",
 		"hostnet.prepare.before",
 		"hostnet.prepare.made",

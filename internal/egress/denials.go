@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// maxDenials is how many different destinations are kept per VM; beyond it the ones that were wanted longest ago are
+// MaxDenials is how many different destinations are kept per VM; beyond it the ones that were wanted longest ago are
 // forgotten.
-const maxDenials = 256
+const MaxDenials = 256
 
 // Denial is one destination that a VM wanted and did not get.
 type Denial struct {
@@ -40,7 +40,7 @@ func (d *Denials) Add(protocol, destination, rule string, now time.Time) {
 	if d.seen == nil {
 		d.seen = map[denialKey]*Denial{}
 	}
-	if len(d.seen) >= maxDenials {
+	if len(d.seen) >= MaxDenials {
 		d.forgetOldest()
 	}
 	d.seen[key] = &Denial{Protocol: protocol, Destination: destination, Rule: rule, Count: 1, Last: now}

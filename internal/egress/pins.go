@@ -4,17 +4,9 @@ import (
 	"net/netip"
 	"sync"
 	"time"
-)
 
-// The life of a pin follows the answer's own, within these bounds: programs use an address a little longer than they
-// should, and no name may hold one for ever.
-const (
-	minPin = 60 * time.Second
-	maxPin = time.Hour
+	"banger/internal/model"
 )
-
-// maxPins caps the pairs of address and name of one VM.
-const maxPins = 4096
 
 type pin struct {
 	addr netip.Addr
@@ -28,6 +20,9 @@ type Pins struct {
 	names  map[netip.Addr][]string
 }
 
+// PinLife is how long an address is remembered for a name of whose answer this is the life.
+func PinLife(ttl time.Duration) time.Duration { return min(max(ttl, model.MinPin), model.MaxPin) }
+
 // Add remembers that name stands for addrs.
 func (p *Pins) Add(name string, addrs []netip.Addr, ttl time.Duration, now time.Time) {
 	p.mu.Lock()
@@ -35,7 +30,7 @@ func (p *Pins) Add(name string, addrs []netip.Addr, ttl time.Duration, now time.
 	if p.expire == nil {
 		p.expire, p.names = map[pin]time.Time{}, map[netip.Addr][]string{}
 	}
-	until := now.Add(min(max(ttl, minPin), maxPin))
+	until := now.Add(PinLife(ttl))
 	for _, addr := range addrs {
 		key := pin{addr, name}
 		if old, known := p.expire[key]; known {
@@ -44,7 +39,7 @@ func (p *Pins) Add(name string, addrs []netip.Addr, ttl time.Duration, now time.
 			}
 			continue
 		}
-		if len(p.expire) >= maxPins {
+		if len(p.expire) >= model.MaxPins {
 			p.makeRoom(now)
 		}
 		p.expire[key] = until
@@ -63,7 +58,7 @@ func (p *Pins) makeRoom(now time.Time) {
 			first, at = key, until
 		}
 	}
-	if len(p.expire) >= maxPins {
+	if len(p.expire) >= model.MaxPins {
 		p.forget(first)
 	}
 }
@@ -94,4 +89,34 @@ func (p *Pins) Names(addr netip.Addr, now time.Time) []string {
 		}
 	}
 	return names
+}
+
+// Pinned is what a name stands for.
+type Pinned struct {
+	Name      string
+	Addresses []netip.Addr
+	Left      time.Duration // the shortest of them
+}
+
+// List returns what is remembered now.
+func (p *Pins) List(now time.Time) []Pinned {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	by := map[string]*Pinned{}
+	for key, until := range p.expire {
+		left := until.Sub(now)
+		if left <= 0 {
+			continue
+		}
+		if by[key.name] == nil {
+			by[key.name] = &Pinned{Name: key.name, Left: left}
+		}
+		by[key.name].Addresses = append(by[key.name].Addresses, key.addr)
+		by[key.name].Left = min(by[key.name].Left, left)
+	}
+	var all []Pinned
+	for _, pinned := range by {
+		all = append(all, *pinned)
+	}
+	return all
 }

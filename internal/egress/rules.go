@@ -149,15 +149,18 @@ func (r *Rules) Tell(addr netip.Addr) Verdict {
 	return Verdict{Allowed: true, Rule: model.PolicyPublic}
 }
 
-// Listed says whether the policy is a list without public: then only the names that it lists are resolved, and what they
-// stand for has to be remembered.
-func (r *Rules) Listed() bool {
-	for _, e := range r.policy.Entries {
-		if e.Public {
-			return false
+// Listed says whether only the names that the policy lists are resolved.
+func (r *Rules) Listed() bool { return r.policy.Listed() }
+
+// Naming returns the entries that a name is one of, where what it stands for has to be remembered.
+func (r *Rules) Naming(name string) []model.PolicyEntry {
+	var all []model.PolicyEntry
+	for _, e := range r.policy.Names() {
+		if e.MatchesName(name) {
+			all = append(all, e)
 		}
 	}
-	return r.policy.Kind == model.KindList
+	return all
 }
 
 func named(e model.PolicyEntry, names []string) (string, bool) {

@@ -119,20 +119,20 @@ func TestPins(t *testing.T) {
 	p.Add("a.org", []netip.Addr{one}, 0, now)
 	p.Add("b.org", []netip.Addr{one}, 24*time.Hour, now)
 	for after, want := range map[time.Duration][]string{
-		0: {"a.org", "b.org"}, minPin - 1: {"a.org", "b.org"}, minPin: {"b.org"}, maxPin - 1: {"b.org"}, maxPin: nil,
+		0: {"a.org", "b.org"}, model.MinPin - 1: {"a.org", "b.org"}, model.MinPin: {"b.org"}, model.MaxPin - 1: {"b.org"}, model.MaxPin: nil,
 	} {
 		if got := p.Names(one, now.Add(after)); !slices.Equal(got, want) {
 			t.Errorf("after %s: %v, want %v", after, got, want)
 		}
 	}
-	p.Add("a.org", []netip.Addr{one}, time.Minute, now.Add(minPin)) // asked again
-	if got := p.Names(one, now.Add(minPin)); len(got) != 2 {
+	p.Add("a.org", []netip.Addr{one}, time.Minute, now.Add(model.MinPin)) // asked again
+	if got := p.Names(one, now.Add(model.MinPin)); len(got) != 2 {
 		t.Errorf("a name that was resolved again is %v", got)
 	}
-	for i := range maxPins + 100 {
+	for i := range model.MaxPins + 100 {
 		p.Add(fmt.Sprintf("n%d.org", i), []netip.Addr{netip.AddrFrom4([4]byte{93, 1, byte(i >> 8), byte(i)})}, time.Minute, now.Add(time.Second))
 	}
-	if len(p.expire) > maxPins || len(p.names) > maxPins {
+	if len(p.expire) > model.MaxPins || len(p.names) > model.MaxPins {
 		t.Errorf("%d pins of %d addresses", len(p.expire), len(p.names))
 	}
 	if got := p.Names(one, now.Add(2*time.Second)); !slices.Equal(got, []string{"a.org", "b.org"}) {
@@ -151,11 +151,11 @@ func TestDenials(t *testing.T) {
 	if got := d.List(); len(got) != 2 || got[0].Count != 3 || got[0].Protocol != "tcp" || got[1].Count != 1 {
 		t.Errorf("%+v", got)
 	}
-	for i := range 3 * maxDenials {
+	for i := range 3 * MaxDenials {
 		d.Add("tcp", fmt.Sprintf("10.0.0.1:%d", i), "scan", start.Add(time.Duration(10+i)))
 	}
 	got := d.List()
-	if len(got) != maxDenials || got[0].Destination != fmt.Sprintf("10.0.0.1:%d", 3*maxDenials-1) {
+	if len(got) != MaxDenials || got[0].Destination != fmt.Sprintf("10.0.0.1:%d", 3*MaxDenials-1) {
 		t.Errorf("%d kept, the newest is %+v", len(got), got[0])
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // The words of a network policy that stand alone.
@@ -18,6 +19,16 @@ const (
 const (
 	maxPolicyBytes   = 16 << 10
 	maxPolicyEntries = 256
+)
+
+// What a name in a policy stands for is remembered as long as the answer that said so may be, within these bounds: programs
+// use an address a little longer than they should, and no name may hold one for ever.
+const (
+	MinPin  = time.Minute
+	MaxPin  = time.Hour
+	MaxPins = 4096 // of one VM
+	// PinGrace is by how much the kernel remembers longer, so that it is told again once in so long at most.
+	PinGrace = time.Minute
 )
 
 // PolicyKind is which of the forms a policy has.
@@ -186,6 +197,26 @@ func (e PolicyEntry) MatchesName(name string) bool {
 		return len(name) > len(below) && strings.HasSuffix(name, below)
 	}
 	return e.Domain != "" && e.Domain == name
+}
+
+// Listed says whether the policy is a list without public: then only the names that it lists are resolved, and what they
+// stand for has to be remembered.
+func (p Policy) Listed() bool {
+	return p.Kind == KindList && !slices.ContainsFunc(p.Entries, func(e PolicyEntry) bool { return e.Public })
+}
+
+// Names returns the entries that are domains, of a policy in which they count: one with public allows as much without.
+func (p Policy) Names() []PolicyEntry {
+	if !p.Listed() {
+		return nil
+	}
+	var names []PolicyEntry
+	for _, e := range p.Entries {
+		if e.Domain != "" {
+			names = append(names, e)
+		}
+	}
+	return names
 }
 
 // Groups returns the names of the groups that the policy names.

@@ -36,7 +36,7 @@ func directWorld(t *testing.T, guests map[string]string, change ...func(*port.En
 }
 
 func publication(name string, specs ...string) *netdv1.Port {
-	return &netdv1.Port{VmId: "id-" + name, Name: name, Address: directAddress, Direct: true, Forwards: forwards(specs...)}
+	return &netdv1.Port{VmId: "id-" + name, Name: name, Address: directAddress, Gateway: "198.18.4.1", Policy: "none", Direct: true, Forwards: forwards(specs...)}
 }
 
 func (w *world) publish(m *netdv1.Port) []port.Forward {
@@ -53,7 +53,8 @@ func (w *world) tryPublish(m *netdv1.Port) ([]port.Forward, error) {
 	if err != nil {
 		return nil, err
 	}
-	return w.Publish(p)
+	there, err := w.Publish(p)
+	return there.Forwards, err
 }
 
 func listen(t *testing.T) net.Listener {
@@ -165,7 +166,9 @@ func TestDirectChanges(t *testing.T) {
 	if err := echo(conn); err != nil {
 		t.Fatal(err)
 	}
-	w.publish(publication("another", "127.0.0.1 0 80 tcp", "127.0.0.1 0 80 tcp"))
+	another := publication("another", "127.0.0.1 0 80 tcp", "127.0.0.1 0 80 tcp")
+	another.Address = "198.18.4.3"
+	w.publish(another)
 	m := publication("box", "127.0.0.1 0 80 tcp", "127.0.0.1 0 81 udp")
 	m.Name = "other-name"
 	if again := w.publish(m); again[0] != taken[0] {
@@ -179,6 +182,7 @@ func TestDirectChanges(t *testing.T) {
 	}
 	// A port that another VM has.
 	bad := publication("another", "127.0.0.1 0 7 tcp")
+	bad.Address = another.GetAddress()
 	bad.Forwards[0].HostPort = uint32(taken[0].HostPort)
 	if _, err := w.tryPublish(bad); !errors.Is(err, model.ErrExists) {
 		t.Errorf("a port that is taken: %v", err)
@@ -287,9 +291,15 @@ func TestBadPublications(t *testing.T) {
 		"a prefix":        func(m *netdv1.Port) { m.Address += "/32" },
 		"the host":        func(m *netdv1.Port) { m.Address = "127.0.0.1" },
 		"another network": func(m *netdv1.Port) { m.Address = "10.0.0.2" },
-		"a policy":        func(m *netdv1.Port) { m.Policy = "public" },
+		"no gateway":      func(m *netdv1.Port) { m.Gateway = "" },
+		"its own gateway": func(m *netdv1.Port) { m.Gateway = m.GetAddress() },
+		"a far gateway":   func(m *netdv1.Port) { m.Gateway = "10.0.0.1" },
+		"a bad policy":    func(m *netdv1.Port) { m.Policy = "pubic" },
 		"a socket":        func(m *netdv1.Port) { m.Socket = "/net" },
-		"a host port":     func(m *netdv1.Port) { m.HostPorts = []uint32{1} },
+		"a host port":     func(m *netdv1.Port) { m.HostPorts = []uint32{65536} },
+		"no host port":    func(m *netdv1.Port) { m.HostPorts = []uint32{0} },
+		"a bad door":      func(m *netdv1.Port) { m.Doors = []*netdv1.Door{{Port: 53, At: 65536}} },
+		"a door nowhere":  func(m *netdv1.Port) { m.Doors = []*netdv1.Door{{Port: 53}} },
 		"no port":         func(m *netdv1.Port) { m.Forwards = forwards("127.0.0.1 0 0 tcp") },
 		"too many ports": func(m *netdv1.Port) {
 			m.Forwards = forwards(strings.Split(strings.Repeat("127.0.0.1 0 1 tcp;", 300), ";")[:300]...)

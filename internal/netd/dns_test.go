@@ -376,7 +376,7 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%q was checked", bad)
 		}
 	}
-	if list, _ := w.Denied("id-box"); len(list) != 0 {
+	if list, _ := w.Denied("id-box", nil); len(list) != 0 {
 		t.Errorf("checking counts as wanting: %+v", list)
 	}
 }

@@ -156,7 +156,7 @@ func TestUnexpectedFrames(t *testing.T) {
 	if got := other.Await(10*time.Millisecond, func([]byte) bool { return true }); got != nil {
 		t.Errorf("another VM got %x", got)
 	}
-	list, err := w.Denied("id-box")
+	list, err := w.Denied("id-box", nil)
 	if err != nil || len(list) != 1 || list[0].Protocol != "ip" {
 		t.Errorf("%+v, %v; want the other IP protocol alone", list, err)
 	}

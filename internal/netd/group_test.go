@@ -107,7 +107,7 @@ func TestFlood(t *testing.T) {
 	}
 	close(stop)
 	<-done
-	if list, err := w.Denied("id-bad"); err != nil || len(list) > 256 || len(list) == 0 {
+	if list, err := w.Denied("id-bad", nil); err != nil || len(list) > 256 || len(list) == 0 {
 		t.Errorf("%d denials, %v", len(list), err)
 	}
 }

@@ -1,7 +1,8 @@
 // Package netd is the user-mode network of all VMs of an installation, as banger-netd serves it.
 //
 // It holds what the daemon told it last and nothing else. Each VM has a port of its own (package port); here is who they
-// are to each other. Of a VM whose packets the host's kernel carries it has the published ports alone.
+// are to each other. Of a VM whose packets the host's kernel carries it has the published ports, the names
+// and what leads to the host's own ports.
 package netd
 
 import (
@@ -28,6 +29,10 @@ type Network struct {
 	ports   map[string]*entry
 	byAddr  map[netip.Addr]*port.Port
 	directs map[string]*direct
+	// The same by their addresses.
+	atDirect map[netip.Addr]*port.Direct
+
+	doors map[doorOf]*port.Door // guarded by change
 }
 
 type entry struct {
@@ -41,8 +46,9 @@ type entry struct {
 
 // New returns a network without ports. changed hears the number of ports after each change.
 func New(env port.Env, changed func(ports int)) *Network {
-	n := &Network{changed: changed, ports: map[string]*entry{}, byAddr: map[netip.Addr]*port.Port{}, directs: map[string]*direct{}}
-	env.Peers, env.Named = n.peer, n.named
+	n := &Network{changed: changed, ports: map[string]*entry{}, byAddr: map[netip.Addr]*port.Port{}, directs: map[string]*direct{},
+		atDirect: map[netip.Addr]*port.Direct{}, doors: map[doorOf]*port.Door{}}
+	env.Peers, env.Named, env.DirectPeers, env.DirectNamed = n.peer, n.named, n.directPeer, n.directNamed
 	n.env = env
 	return n
 }
@@ -226,13 +232,15 @@ func (n *Network) List() []Attachment {
 	return all
 }
 
-// Denied lists what a VM wanted and did not get, newest first.
-func (n *Network) Denied(id string) ([]egress.Denial, error) {
-	p, err := n.find(id)
+// Denied lists what a VM wanted and did not get, newest first: with what the host's kernel refused, which is explained.
+func (n *Network) Denied(id string, refused []egress.Denial) ([]egress.Denial, error) {
+	vm, err := n.find(id)
 	if err != nil {
 		return nil, err
 	}
-	return p.Denials(), nil
+	all := append(vm.Denials(), vm.Explain(refused)...)
+	slices.SortStableFunc(all, func(a, b egress.Denial) int { return b.Last.Compare(a.Last) })
+	return all[:min(len(all), egress.MaxDenials)], nil
 }
 
 // Check says whether a VM may reach host:port now, what decided, and which addresses a name stands for.
@@ -242,13 +250,4 @@ func (n *Network) Check(ctx context.Context, id, destination string) (egress.Ver
 		return egress.Verdict{}, nil, err
 	}
 	return p.Check(ctx, destination)
-}
-
-func (n *Network) find(id string) (*port.Port, error) {
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	if e := n.ports[id]; e != nil {
-		return e.port, nil
-	}
-	return nil, model.Errorf(model.ErrNotFound, "VM %s has no port on the network", id)
 }

@@ -67,7 +67,7 @@ func Run(ctx context.Context, d dirs.Dirs, ready func()) (err error) {
 	defer life.Stop()
 	network := New(port.Env{
 		Dial: port.HostDial, Own: egress.IsOwnAddress, Host: names.NewHost(resolvConf, dnsPort), Dialer: dialer,
-		Limits: port.DefaultLimits(openFiles()), Timeouts: port.DefaultTimeouts(), Log: log,
+		Pin: pinsOf(d), Limits: port.DefaultLimits(openFiles()), Timeouts: port.DefaultTimeouts(), Log: log,
 	}, life.Ports)
 	defer network.Keep(nil)
 	taps, err := unixsocket.Listen(d.NetdTaps())

@@ -20,7 +20,7 @@ import (
 )
 
 // Protocol is the number of this API. It grows when an older daemon or netd would misunderstand the other.
-const Protocol = 3
+const Protocol = 4
 
 // maxMessage caps one request. A port with all its forwards and a long policy is far below it.
 const maxMessage = 1 << 20
@@ -87,9 +87,9 @@ func (s *service) Hold(ctx context.Context, _ *netdv1.HoldRequest, stream netdv1
 	return nil
 }
 
-func (s *service) Set(_ context.Context, r *netdv1.SetRequest) (*netdv1.SetResponse, error) {
+func (s *service) Set(ctx context.Context, r *netdv1.SetRequest) (*netdv1.SetResponse, error) {
 	if r.GetPort().GetDirect() {
-		return s.publish(r.GetPort())
+		return s.publish(ctx, r.GetPort())
 	}
 	config, forwards, err := configOf(r.GetPort())
 	if err != nil {
@@ -111,17 +111,18 @@ func (s *service) Set(_ context.Context, r *netdv1.SetRequest) (*netdv1.SetRespo
 	return res, nil
 }
 
-func (s *service) publish(m *netdv1.Port) (*netdv1.SetResponse, error) {
+func (s *service) publish(ctx context.Context, m *netdv1.Port) (*netdv1.SetResponse, error) {
 	p, err := publicationOf(m)
 	if err != nil {
 		return nil, err
 	}
-	taken, err := s.network.Publish(p)
+	there, err := s.network.Publish(p)
 	if err != nil {
 		return nil, err
 	}
-	res := &netdv1.SetResponse{}
-	for _, f := range taken {
+	s.network.Remind(ctx, m.GetVmId())
+	res := &netdv1.SetResponse{Doors: doorMessages(there.Doors)}
+	for _, f := range there.Forwards {
 		res.Forwards = append(res.Forwards, forwardMessage(f))
 	}
 	return res, nil
@@ -150,7 +151,11 @@ func (s *service) List(context.Context, *netdv1.ListRequest) (*netdv1.ListRespon
 }
 
 func (s *service) Denied(_ context.Context, r *netdv1.DeniedRequest) (*netdv1.DeniedResponse, error) {
-	list, err := s.network.Denied(r.GetVmId())
+	refused, err := refusedOf(r.GetRefused())
+	if err != nil {
+		return nil, err
+	}
+	list, err := s.network.Denied(r.GetVmId(), refused)
 	if err != nil {
 		return nil, err
 	}

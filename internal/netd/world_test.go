@@ -58,6 +58,7 @@ func newWorld(t testing.TB, change ...func(*port.Env)) *world {
 	env := port.Env{
 		Dial: w.internet.Dial, Own: func(addr netip.Addr) bool { return addr == netip.MustParseAddr("93.184.216.1") },
 		Host: names.NewHost(w.resolv, dnsPort), Dialer: dialer, Limits: port.DefaultLimits(4096), Timeouts: port.DefaultTimeouts(),
+		Pin: func(context.Context, port.Pin) error { return nil },
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	if os.Getenv("NETD_TEST_LOG") != "" {
@@ -113,7 +114,7 @@ func (w *world) guest(n byte, name, policy string) *netdtest.Guest {
 // denied says whether a VM's list has a destination, with its rule and count.
 func (w *world) denied(name, protocol, destination string) (rule string, count uint64) {
 	w.t.Helper()
-	list, err := w.Denied("id-" + name)
+	list, err := w.Denied("id-"+name, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -111,10 +111,10 @@ type AttachPortRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Vm    string                 `protobuf:"bytes,1,opt,name=vm,proto3" json:"vm,omitempty"`
 	Slot  uint32                 `protobuf:"varint,2,opt,name=slot,proto3" json:"slot,omitempty"`
-	// What the VM may reach, in just the words that the model writes, without domains.
+	// What the VM may reach, in just the words that the model writes.
 	Policy string `protobuf:"bytes,3,opt,name=policy,proto3" json:"policy,omitempty"`
-	// The IPv4 address of who answers its questions for names, or nothing.
-	Resolver []byte `protobuf:"bytes,4,opt,name=resolver,proto3" json:"resolver,omitempty"`
+	// What of the gateway's ports leads to a process of the caller's.
+	Redirects []*Redirect `protobuf:"bytes,4,rep,name=redirects,proto3" json:"redirects,omitempty"`
 	// The port is one end of a wire, whose other end the VM's jail takes, and no tap. A port that a VMM has stays what it is.
 	Wire          bool `protobuf:"varint,5,opt,name=wire,proto3" json:"wire,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -172,9 +172,9 @@ func (x *AttachPortRequest) GetPolicy() string {
 	return ""
 }
 
-func (x *AttachPortRequest) GetResolver() []byte {
+func (x *AttachPortRequest) GetRedirects() []*Redirect {
 	if x != nil {
-		return x.Resolver
+		return x.Redirects
 	}
 	return nil
 }
@@ -184,6 +184,67 @@ func (x *AttachPortRequest) GetWire() bool {
 		return x.Wire
 	}
 	return false
+}
+
+// Redirect leads a port that the VM uses at the gateway to another one there.
+type Redirect struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Udp           bool                   `protobuf:"varint,1,opt,name=udp,proto3" json:"udp,omitempty"`
+	Port          uint32                 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	To            uint32                 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Redirect) Reset() {
+	*x = Redirect{}
+	mi := &file_helper_v1_network_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Redirect) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Redirect) ProtoMessage() {}
+
+func (x *Redirect) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_v1_network_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Redirect.ProtoReflect.Descriptor instead.
+func (*Redirect) Descriptor() ([]byte, []int) {
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Redirect) GetUdp() bool {
+	if x != nil {
+		return x.Udp
+	}
+	return false
+}
+
+func (x *Redirect) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *Redirect) GetTo() uint32 {
+	if x != nil {
+		return x.To
+	}
+	return 0
 }
 
 // AttachPortResponse tells of the port.
@@ -196,7 +257,7 @@ type AttachPortResponse struct {
 
 func (x *AttachPortResponse) Reset() {
 	*x = AttachPortResponse{}
-	mi := &file_helper_v1_network_proto_msgTypes[3]
+	mi := &file_helper_v1_network_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -208,7 +269,7 @@ func (x *AttachPortResponse) String() string {
 func (*AttachPortResponse) ProtoMessage() {}
 
 func (x *AttachPortResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[3]
+	mi := &file_helper_v1_network_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -221,7 +282,7 @@ func (x *AttachPortResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachPortResponse.ProtoReflect.Descriptor instead.
 func (*AttachPortResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{3}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *AttachPortResponse) GetPort() *Port {
@@ -241,7 +302,7 @@ type OpenTapRequest struct {
 
 func (x *OpenTapRequest) Reset() {
 	*x = OpenTapRequest{}
-	mi := &file_helper_v1_network_proto_msgTypes[4]
+	mi := &file_helper_v1_network_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -253,7 +314,7 @@ func (x *OpenTapRequest) String() string {
 func (*OpenTapRequest) ProtoMessage() {}
 
 func (x *OpenTapRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[4]
+	mi := &file_helper_v1_network_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -266,7 +327,7 @@ func (x *OpenTapRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenTapRequest.ProtoReflect.Descriptor instead.
 func (*OpenTapRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{4}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *OpenTapRequest) GetVm() string {
@@ -285,7 +346,7 @@ type OpenTapResponse struct {
 
 func (x *OpenTapResponse) Reset() {
 	*x = OpenTapResponse{}
-	mi := &file_helper_v1_network_proto_msgTypes[5]
+	mi := &file_helper_v1_network_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -297,7 +358,7 @@ func (x *OpenTapResponse) String() string {
 func (*OpenTapResponse) ProtoMessage() {}
 
 func (x *OpenTapResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[5]
+	mi := &file_helper_v1_network_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -310,7 +371,124 @@ func (x *OpenTapResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenTapResponse.ProtoReflect.Descriptor instead.
 func (*OpenTapResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{5}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{6}
+}
+
+// PinAddressesRequest has a VM reach what names of its policy stand for: entries of its rules that are domains.
+type PinAddressesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Vm    string                 `protobuf:"bytes,1,opt,name=vm,proto3" json:"vm,omitempty"`
+	Slot  uint32                 `protobuf:"varint,2,opt,name=slot,proto3" json:"slot,omitempty"`
+	// Each in just the words of the policy that the VM has. One that it does not have is an error.
+	Entries []string `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
+	// IPv4 addresses, of the internet.
+	Addresses [][]byte `protobuf:"bytes,4,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	// How long from now on.
+	Seconds       uint32 `protobuf:"varint,5,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PinAddressesRequest) Reset() {
+	*x = PinAddressesRequest{}
+	mi := &file_helper_v1_network_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PinAddressesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PinAddressesRequest) ProtoMessage() {}
+
+func (x *PinAddressesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_v1_network_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PinAddressesRequest.ProtoReflect.Descriptor instead.
+func (*PinAddressesRequest) Descriptor() ([]byte, []int) {
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PinAddressesRequest) GetVm() string {
+	if x != nil {
+		return x.Vm
+	}
+	return ""
+}
+
+func (x *PinAddressesRequest) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *PinAddressesRequest) GetEntries() []string {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *PinAddressesRequest) GetAddresses() [][]byte {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *PinAddressesRequest) GetSeconds() uint32 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+// PinAddressesResponse is empty: it does.
+type PinAddressesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PinAddressesResponse) Reset() {
+	*x = PinAddressesResponse{}
+	mi := &file_helper_v1_network_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PinAddressesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PinAddressesResponse) ProtoMessage() {}
+
+func (x *PinAddressesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_helper_v1_network_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PinAddressesResponse.ProtoReflect.Descriptor instead.
+func (*PinAddressesResponse) Descriptor() ([]byte, []int) {
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{8}
 }
 
 // DetachPortRequest takes a VM's port away. That there is none is success.
@@ -323,7 +501,7 @@ type DetachPortRequest struct {
 
 func (x *DetachPortRequest) Reset() {
 	*x = DetachPortRequest{}
-	mi := &file_helper_v1_network_proto_msgTypes[6]
+	mi := &file_helper_v1_network_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -335,7 +513,7 @@ func (x *DetachPortRequest) String() string {
 func (*DetachPortRequest) ProtoMessage() {}
 
 func (x *DetachPortRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[6]
+	mi := &file_helper_v1_network_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -348,7 +526,7 @@ func (x *DetachPortRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachPortRequest.ProtoReflect.Descriptor instead.
 func (*DetachPortRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{6}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DetachPortRequest) GetVm() string {
@@ -367,7 +545,7 @@ type DetachPortResponse struct {
 
 func (x *DetachPortResponse) Reset() {
 	*x = DetachPortResponse{}
-	mi := &file_helper_v1_network_proto_msgTypes[7]
+	mi := &file_helper_v1_network_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -379,7 +557,7 @@ func (x *DetachPortResponse) String() string {
 func (*DetachPortResponse) ProtoMessage() {}
 
 func (x *DetachPortResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[7]
+	mi := &file_helper_v1_network_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -392,7 +570,7 @@ func (x *DetachPortResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachPortResponse.ProtoReflect.Descriptor instead.
 func (*DetachPortResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{7}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{10}
 }
 
 // RecyclePortsRequest removes the taps that were taken from their VMs. It keeps no other request waiting.
@@ -404,7 +582,7 @@ type RecyclePortsRequest struct {
 
 func (x *RecyclePortsRequest) Reset() {
 	*x = RecyclePortsRequest{}
-	mi := &file_helper_v1_network_proto_msgTypes[8]
+	mi := &file_helper_v1_network_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -416,7 +594,7 @@ func (x *RecyclePortsRequest) String() string {
 func (*RecyclePortsRequest) ProtoMessage() {}
 
 func (x *RecyclePortsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[8]
+	mi := &file_helper_v1_network_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -429,7 +607,7 @@ func (x *RecyclePortsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecyclePortsRequest.ProtoReflect.Descriptor instead.
 func (*RecyclePortsRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{8}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{11}
 }
 
 // RecyclePortsResponse is empty: they are gone.
@@ -441,7 +619,7 @@ type RecyclePortsResponse struct {
 
 func (x *RecyclePortsResponse) Reset() {
 	*x = RecyclePortsResponse{}
-	mi := &file_helper_v1_network_proto_msgTypes[9]
+	mi := &file_helper_v1_network_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -453,7 +631,7 @@ func (x *RecyclePortsResponse) String() string {
 func (*RecyclePortsResponse) ProtoMessage() {}
 
 func (x *RecyclePortsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[9]
+	mi := &file_helper_v1_network_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -466,7 +644,7 @@ func (x *RecyclePortsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecyclePortsResponse.ProtoReflect.Descriptor instead.
 func (*RecyclePortsResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{9}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{12}
 }
 
 // PreparePortsRequest has taps ready for the next VMs, while there is any VM.
@@ -478,7 +656,7 @@ type PreparePortsRequest struct {
 
 func (x *PreparePortsRequest) Reset() {
 	*x = PreparePortsRequest{}
-	mi := &file_helper_v1_network_proto_msgTypes[10]
+	mi := &file_helper_v1_network_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -490,7 +668,7 @@ func (x *PreparePortsRequest) String() string {
 func (*PreparePortsRequest) ProtoMessage() {}
 
 func (x *PreparePortsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[10]
+	mi := &file_helper_v1_network_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -503,7 +681,7 @@ func (x *PreparePortsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreparePortsRequest.ProtoReflect.Descriptor instead.
 func (*PreparePortsRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{10}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{13}
 }
 
 // PreparePortsResponse is empty: they are there.
@@ -515,7 +693,7 @@ type PreparePortsResponse struct {
 
 func (x *PreparePortsResponse) Reset() {
 	*x = PreparePortsResponse{}
-	mi := &file_helper_v1_network_proto_msgTypes[11]
+	mi := &file_helper_v1_network_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -527,7 +705,7 @@ func (x *PreparePortsResponse) String() string {
 func (*PreparePortsResponse) ProtoMessage() {}
 
 func (x *PreparePortsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[11]
+	mi := &file_helper_v1_network_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -540,7 +718,7 @@ func (x *PreparePortsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreparePortsResponse.ProtoReflect.Descriptor instead.
 func (*PreparePortsResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{11}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{14}
 }
 
 // SweepPortsRequest takes away what is of none of these VMs.
@@ -553,7 +731,7 @@ type SweepPortsRequest struct {
 
 func (x *SweepPortsRequest) Reset() {
 	*x = SweepPortsRequest{}
-	mi := &file_helper_v1_network_proto_msgTypes[12]
+	mi := &file_helper_v1_network_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -565,7 +743,7 @@ func (x *SweepPortsRequest) String() string {
 func (*SweepPortsRequest) ProtoMessage() {}
 
 func (x *SweepPortsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[12]
+	mi := &file_helper_v1_network_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -578,7 +756,7 @@ func (x *SweepPortsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SweepPortsRequest.ProtoReflect.Descriptor instead.
 func (*SweepPortsRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{12}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SweepPortsRequest) GetKeep() []string {
@@ -597,7 +775,7 @@ type SweepPortsResponse struct {
 
 func (x *SweepPortsResponse) Reset() {
 	*x = SweepPortsResponse{}
-	mi := &file_helper_v1_network_proto_msgTypes[13]
+	mi := &file_helper_v1_network_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -609,7 +787,7 @@ func (x *SweepPortsResponse) String() string {
 func (*SweepPortsResponse) ProtoMessage() {}
 
 func (x *SweepPortsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[13]
+	mi := &file_helper_v1_network_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -622,7 +800,7 @@ func (x *SweepPortsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SweepPortsResponse.ProtoReflect.Descriptor instead.
 func (*SweepPortsResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{13}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{16}
 }
 
 // ListPortsRequest asks what there is of the installation's.
@@ -636,7 +814,7 @@ type ListPortsRequest struct {
 
 func (x *ListPortsRequest) Reset() {
 	*x = ListPortsRequest{}
-	mi := &file_helper_v1_network_proto_msgTypes[14]
+	mi := &file_helper_v1_network_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -648,7 +826,7 @@ func (x *ListPortsRequest) String() string {
 func (*ListPortsRequest) ProtoMessage() {}
 
 func (x *ListPortsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[14]
+	mi := &file_helper_v1_network_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -661,7 +839,7 @@ func (x *ListPortsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPortsRequest.ProtoReflect.Descriptor instead.
 func (*ListPortsRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{14}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListPortsRequest) GetAfter() *Port {
@@ -682,14 +860,16 @@ type ListPortsResponse struct {
 	// Taps that are ready for the next VMs.
 	Spare []string `protobuf:"bytes,5,rep,name=spare,proto3" json:"spare,omitempty"`
 	// The first of the taps that were taken from their VMs and are still there.
-	Left          []string `protobuf:"bytes,6,rep,name=left,proto3" json:"left,omitempty"`
+	Left []string `protobuf:"bytes,6,rep,name=left,proto3" json:"left,omitempty"`
+	// The bridge's IPv4 address, or nothing while there is no bridge.
+	Gateway       []byte `protobuf:"bytes,7,opt,name=gateway,proto3" json:"gateway,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListPortsResponse) Reset() {
 	*x = ListPortsResponse{}
-	mi := &file_helper_v1_network_proto_msgTypes[15]
+	mi := &file_helper_v1_network_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +881,7 @@ func (x *ListPortsResponse) String() string {
 func (*ListPortsResponse) ProtoMessage() {}
 
 func (x *ListPortsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[15]
+	mi := &file_helper_v1_network_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +894,7 @@ func (x *ListPortsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPortsResponse.ProtoReflect.Descriptor instead.
 func (*ListPortsResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{15}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListPortsResponse) GetPorts() []*Port {
@@ -759,6 +939,13 @@ func (x *ListPortsResponse) GetLeft() []string {
 	return nil
 }
 
+func (x *ListPortsResponse) GetGateway() []byte {
+	if x != nil {
+		return x.Gateway
+	}
+	return nil
+}
+
 // ListDenialsRequest asks what was refused to a VM lately.
 type ListDenialsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -769,7 +956,7 @@ type ListDenialsRequest struct {
 
 func (x *ListDenialsRequest) Reset() {
 	*x = ListDenialsRequest{}
-	mi := &file_helper_v1_network_proto_msgTypes[16]
+	mi := &file_helper_v1_network_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -781,7 +968,7 @@ func (x *ListDenialsRequest) String() string {
 func (*ListDenialsRequest) ProtoMessage() {}
 
 func (x *ListDenialsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[16]
+	mi := &file_helper_v1_network_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -794,7 +981,7 @@ func (x *ListDenialsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDenialsRequest.ProtoReflect.Descriptor instead.
 func (*ListDenialsRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{16}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListDenialsRequest) GetVm() string {
@@ -814,7 +1001,7 @@ type ListDenialsResponse struct {
 
 func (x *ListDenialsResponse) Reset() {
 	*x = ListDenialsResponse{}
-	mi := &file_helper_v1_network_proto_msgTypes[17]
+	mi := &file_helper_v1_network_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -826,7 +1013,7 @@ func (x *ListDenialsResponse) String() string {
 func (*ListDenialsResponse) ProtoMessage() {}
 
 func (x *ListDenialsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[17]
+	mi := &file_helper_v1_network_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -839,7 +1026,7 @@ func (x *ListDenialsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDenialsResponse.ProtoReflect.Descriptor instead.
 func (*ListDenialsResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{17}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListDenialsResponse) GetDenials() []*Denial {
@@ -867,7 +1054,7 @@ type Denial struct {
 
 func (x *Denial) Reset() {
 	*x = Denial{}
-	mi := &file_helper_v1_network_proto_msgTypes[18]
+	mi := &file_helper_v1_network_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -879,7 +1066,7 @@ func (x *Denial) String() string {
 func (*Denial) ProtoMessage() {}
 
 func (x *Denial) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[18]
+	mi := &file_helper_v1_network_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -892,7 +1079,7 @@ func (x *Denial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Denial.ProtoReflect.Descriptor instead.
 func (*Denial) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{18}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Denial) GetProtocol() uint32 {
@@ -939,7 +1126,7 @@ type ListObstaclesRequest struct {
 
 func (x *ListObstaclesRequest) Reset() {
 	*x = ListObstaclesRequest{}
-	mi := &file_helper_v1_network_proto_msgTypes[19]
+	mi := &file_helper_v1_network_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -951,7 +1138,7 @@ func (x *ListObstaclesRequest) String() string {
 func (*ListObstaclesRequest) ProtoMessage() {}
 
 func (x *ListObstaclesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[19]
+	mi := &file_helper_v1_network_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -964,7 +1151,7 @@ func (x *ListObstaclesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListObstaclesRequest.ProtoReflect.Descriptor instead.
 func (*ListObstaclesRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{19}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{22}
 }
 
 // ListObstaclesResponse names them.
@@ -979,7 +1166,7 @@ type ListObstaclesResponse struct {
 
 func (x *ListObstaclesResponse) Reset() {
 	*x = ListObstaclesResponse{}
-	mi := &file_helper_v1_network_proto_msgTypes[20]
+	mi := &file_helper_v1_network_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -991,7 +1178,7 @@ func (x *ListObstaclesResponse) String() string {
 func (*ListObstaclesResponse) ProtoMessage() {}
 
 func (x *ListObstaclesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[20]
+	mi := &file_helper_v1_network_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1004,7 +1191,7 @@ func (x *ListObstaclesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListObstaclesResponse.ProtoReflect.Descriptor instead.
 func (*ListObstaclesResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{20}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListObstaclesResponse) GetObstacles() []string {
@@ -1030,7 +1217,7 @@ type ListenNamesRequest struct {
 
 func (x *ListenNamesRequest) Reset() {
 	*x = ListenNamesRequest{}
-	mi := &file_helper_v1_network_proto_msgTypes[21]
+	mi := &file_helper_v1_network_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1042,7 +1229,7 @@ func (x *ListenNamesRequest) String() string {
 func (*ListenNamesRequest) ProtoMessage() {}
 
 func (x *ListenNamesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[21]
+	mi := &file_helper_v1_network_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1055,7 +1242,7 @@ func (x *ListenNamesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListenNamesRequest.ProtoReflect.Descriptor instead.
 func (*ListenNamesRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{21}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{24}
 }
 
 // ListenNamesResponse comes with two descriptors: a socket for datagrams, and one that accepts connections.
@@ -1067,7 +1254,7 @@ type ListenNamesResponse struct {
 
 func (x *ListenNamesResponse) Reset() {
 	*x = ListenNamesResponse{}
-	mi := &file_helper_v1_network_proto_msgTypes[22]
+	mi := &file_helper_v1_network_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1079,7 +1266,7 @@ func (x *ListenNamesResponse) String() string {
 func (*ListenNamesResponse) ProtoMessage() {}
 
 func (x *ListenNamesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[22]
+	mi := &file_helper_v1_network_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1092,7 +1279,7 @@ func (x *ListenNamesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListenNamesResponse.ProtoReflect.Descriptor instead.
 func (*ListenNamesResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{22}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{25}
 }
 
 // TellResolvedRequest has systemd-resolved ask there.
@@ -1104,7 +1291,7 @@ type TellResolvedRequest struct {
 
 func (x *TellResolvedRequest) Reset() {
 	*x = TellResolvedRequest{}
-	mi := &file_helper_v1_network_proto_msgTypes[23]
+	mi := &file_helper_v1_network_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1116,7 +1303,7 @@ func (x *TellResolvedRequest) String() string {
 func (*TellResolvedRequest) ProtoMessage() {}
 
 func (x *TellResolvedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[23]
+	mi := &file_helper_v1_network_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1129,7 +1316,7 @@ func (x *TellResolvedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TellResolvedRequest.ProtoReflect.Descriptor instead.
 func (*TellResolvedRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{23}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{26}
 }
 
 // TellResolvedResponse is empty: it was told.
@@ -1141,7 +1328,7 @@ type TellResolvedResponse struct {
 
 func (x *TellResolvedResponse) Reset() {
 	*x = TellResolvedResponse{}
-	mi := &file_helper_v1_network_proto_msgTypes[24]
+	mi := &file_helper_v1_network_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1153,7 +1340,7 @@ func (x *TellResolvedResponse) String() string {
 func (*TellResolvedResponse) ProtoMessage() {}
 
 func (x *TellResolvedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[24]
+	mi := &file_helper_v1_network_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1166,7 +1353,7 @@ func (x *TellResolvedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TellResolvedResponse.ProtoReflect.Descriptor instead.
 func (*TellResolvedResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{24}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{27}
 }
 
 // LookNamesRequest asks what this host does for the names of VMs.
@@ -1178,7 +1365,7 @@ type LookNamesRequest struct {
 
 func (x *LookNamesRequest) Reset() {
 	*x = LookNamesRequest{}
-	mi := &file_helper_v1_network_proto_msgTypes[25]
+	mi := &file_helper_v1_network_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1190,7 +1377,7 @@ func (x *LookNamesRequest) String() string {
 func (*LookNamesRequest) ProtoMessage() {}
 
 func (x *LookNamesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[25]
+	mi := &file_helper_v1_network_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1203,7 +1390,7 @@ func (x *LookNamesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookNamesRequest.ProtoReflect.Descriptor instead.
 func (*LookNamesRequest) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{25}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{28}
 }
 
 // LookNamesResponse tells it.
@@ -1221,7 +1408,7 @@ type LookNamesResponse struct {
 
 func (x *LookNamesResponse) Reset() {
 	*x = LookNamesResponse{}
-	mi := &file_helper_v1_network_proto_msgTypes[26]
+	mi := &file_helper_v1_network_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1233,7 +1420,7 @@ func (x *LookNamesResponse) String() string {
 func (*LookNamesResponse) ProtoMessage() {}
 
 func (x *LookNamesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[26]
+	mi := &file_helper_v1_network_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1246,7 +1433,7 @@ func (x *LookNamesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookNamesResponse.ProtoReflect.Descriptor instead.
 func (*LookNamesResponse) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{26}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *LookNamesResponse) GetGateway() []byte {
@@ -1287,7 +1474,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_helper_v1_network_proto_msgTypes[27]
+	mi := &file_helper_v1_network_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1299,7 +1486,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_helper_v1_network_proto_msgTypes[27]
+	mi := &file_helper_v1_network_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1312,7 +1499,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_helper_v1_network_proto_rawDescGZIP(), []int{27}
+	return file_helper_v1_network_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Port) GetVm() string {
@@ -1378,18 +1565,29 @@ const file_helper_v1_network_proto_rawDesc = "" +
 	"\x17helper/v1/network.proto\x12\thelper.v1\"\x15\n" +
 	"\x13CheckNetworkRequest\"0\n" +
 	"\x14CheckNetworkResponse\x12\x18\n" +
-	"\aproblem\x18\x01 \x01(\tR\aproblem\"\x7f\n" +
+	"\aproblem\x18\x01 \x01(\tR\aproblem\"\x96\x01\n" +
 	"\x11AttachPortRequest\x12\x0e\n" +
 	"\x02vm\x18\x01 \x01(\tR\x02vm\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x16\n" +
-	"\x06policy\x18\x03 \x01(\tR\x06policy\x12\x1a\n" +
-	"\bresolver\x18\x04 \x01(\fR\bresolver\x12\x12\n" +
-	"\x04wire\x18\x05 \x01(\bR\x04wire\"9\n" +
+	"\x06policy\x18\x03 \x01(\tR\x06policy\x121\n" +
+	"\tredirects\x18\x04 \x03(\v2\x13.helper.v1.RedirectR\tredirects\x12\x12\n" +
+	"\x04wire\x18\x05 \x01(\bR\x04wire\"@\n" +
+	"\bRedirect\x12\x10\n" +
+	"\x03udp\x18\x01 \x01(\bR\x03udp\x12\x12\n" +
+	"\x04port\x18\x02 \x01(\rR\x04port\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\rR\x02to\"9\n" +
 	"\x12AttachPortResponse\x12#\n" +
 	"\x04port\x18\x01 \x01(\v2\x0f.helper.v1.PortR\x04port\" \n" +
 	"\x0eOpenTapRequest\x12\x0e\n" +
 	"\x02vm\x18\x01 \x01(\tR\x02vm\"\x11\n" +
-	"\x0fOpenTapResponse\"#\n" +
+	"\x0fOpenTapResponse\"\x8b\x01\n" +
+	"\x13PinAddressesRequest\x12\x0e\n" +
+	"\x02vm\x18\x01 \x01(\tR\x02vm\x12\x12\n" +
+	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x18\n" +
+	"\aentries\x18\x03 \x03(\tR\aentries\x12\x1c\n" +
+	"\taddresses\x18\x04 \x03(\fR\taddresses\x12\x18\n" +
+	"\aseconds\x18\x05 \x01(\rR\aseconds\"\x16\n" +
+	"\x14PinAddressesResponse\"#\n" +
 	"\x11DetachPortRequest\x12\x0e\n" +
 	"\x02vm\x18\x01 \x01(\tR\x02vm\"\x14\n" +
 	"\x12DetachPortResponse\"\x15\n" +
@@ -1401,14 +1599,15 @@ const file_helper_v1_network_proto_rawDesc = "" +
 	"\x04keep\x18\x01 \x03(\tR\x04keep\"\x14\n" +
 	"\x12SweepPortsResponse\"9\n" +
 	"\x10ListPortsRequest\x12%\n" +
-	"\x05after\x18\x01 \x01(\v2\x0f.helper.v1.PortR\x05after\"\xa8\x01\n" +
+	"\x05after\x18\x01 \x01(\v2\x0f.helper.v1.PortR\x05after\"\xc2\x01\n" +
 	"\x11ListPortsResponse\x12%\n" +
 	"\x05ports\x18\x01 \x03(\v2\x0f.helper.v1.PortR\x05ports\x12\x12\n" +
 	"\x04more\x18\x02 \x01(\bR\x04more\x12\x16\n" +
 	"\x06bridge\x18\x03 \x01(\tR\x06bridge\x12\x16\n" +
 	"\x06tables\x18\x04 \x03(\tR\x06tables\x12\x14\n" +
 	"\x05spare\x18\x05 \x03(\tR\x05spare\x12\x12\n" +
-	"\x04left\x18\x06 \x03(\tR\x04left\"$\n" +
+	"\x04left\x18\x06 \x03(\tR\x04left\x12\x18\n" +
+	"\agateway\x18\a \x01(\fR\agateway\"$\n" +
 	"\x12ListDenialsRequest\x12\x0e\n" +
 	"\x02vm\x18\x01 \x01(\tR\x02vm\"B\n" +
 	"\x13ListDenialsResponse\x12+\n" +
@@ -1455,47 +1654,51 @@ func file_helper_v1_network_proto_rawDescGZIP() []byte {
 	return file_helper_v1_network_proto_rawDescData
 }
 
-var file_helper_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_helper_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_helper_v1_network_proto_goTypes = []any{
 	(*CheckNetworkRequest)(nil),   // 0: helper.v1.CheckNetworkRequest
 	(*CheckNetworkResponse)(nil),  // 1: helper.v1.CheckNetworkResponse
 	(*AttachPortRequest)(nil),     // 2: helper.v1.AttachPortRequest
-	(*AttachPortResponse)(nil),    // 3: helper.v1.AttachPortResponse
-	(*OpenTapRequest)(nil),        // 4: helper.v1.OpenTapRequest
-	(*OpenTapResponse)(nil),       // 5: helper.v1.OpenTapResponse
-	(*DetachPortRequest)(nil),     // 6: helper.v1.DetachPortRequest
-	(*DetachPortResponse)(nil),    // 7: helper.v1.DetachPortResponse
-	(*RecyclePortsRequest)(nil),   // 8: helper.v1.RecyclePortsRequest
-	(*RecyclePortsResponse)(nil),  // 9: helper.v1.RecyclePortsResponse
-	(*PreparePortsRequest)(nil),   // 10: helper.v1.PreparePortsRequest
-	(*PreparePortsResponse)(nil),  // 11: helper.v1.PreparePortsResponse
-	(*SweepPortsRequest)(nil),     // 12: helper.v1.SweepPortsRequest
-	(*SweepPortsResponse)(nil),    // 13: helper.v1.SweepPortsResponse
-	(*ListPortsRequest)(nil),      // 14: helper.v1.ListPortsRequest
-	(*ListPortsResponse)(nil),     // 15: helper.v1.ListPortsResponse
-	(*ListDenialsRequest)(nil),    // 16: helper.v1.ListDenialsRequest
-	(*ListDenialsResponse)(nil),   // 17: helper.v1.ListDenialsResponse
-	(*Denial)(nil),                // 18: helper.v1.Denial
-	(*ListObstaclesRequest)(nil),  // 19: helper.v1.ListObstaclesRequest
-	(*ListObstaclesResponse)(nil), // 20: helper.v1.ListObstaclesResponse
-	(*ListenNamesRequest)(nil),    // 21: helper.v1.ListenNamesRequest
-	(*ListenNamesResponse)(nil),   // 22: helper.v1.ListenNamesResponse
-	(*TellResolvedRequest)(nil),   // 23: helper.v1.TellResolvedRequest
-	(*TellResolvedResponse)(nil),  // 24: helper.v1.TellResolvedResponse
-	(*LookNamesRequest)(nil),      // 25: helper.v1.LookNamesRequest
-	(*LookNamesResponse)(nil),     // 26: helper.v1.LookNamesResponse
-	(*Port)(nil),                  // 27: helper.v1.Port
+	(*Redirect)(nil),              // 3: helper.v1.Redirect
+	(*AttachPortResponse)(nil),    // 4: helper.v1.AttachPortResponse
+	(*OpenTapRequest)(nil),        // 5: helper.v1.OpenTapRequest
+	(*OpenTapResponse)(nil),       // 6: helper.v1.OpenTapResponse
+	(*PinAddressesRequest)(nil),   // 7: helper.v1.PinAddressesRequest
+	(*PinAddressesResponse)(nil),  // 8: helper.v1.PinAddressesResponse
+	(*DetachPortRequest)(nil),     // 9: helper.v1.DetachPortRequest
+	(*DetachPortResponse)(nil),    // 10: helper.v1.DetachPortResponse
+	(*RecyclePortsRequest)(nil),   // 11: helper.v1.RecyclePortsRequest
+	(*RecyclePortsResponse)(nil),  // 12: helper.v1.RecyclePortsResponse
+	(*PreparePortsRequest)(nil),   // 13: helper.v1.PreparePortsRequest
+	(*PreparePortsResponse)(nil),  // 14: helper.v1.PreparePortsResponse
+	(*SweepPortsRequest)(nil),     // 15: helper.v1.SweepPortsRequest
+	(*SweepPortsResponse)(nil),    // 16: helper.v1.SweepPortsResponse
+	(*ListPortsRequest)(nil),      // 17: helper.v1.ListPortsRequest
+	(*ListPortsResponse)(nil),     // 18: helper.v1.ListPortsResponse
+	(*ListDenialsRequest)(nil),    // 19: helper.v1.ListDenialsRequest
+	(*ListDenialsResponse)(nil),   // 20: helper.v1.ListDenialsResponse
+	(*Denial)(nil),                // 21: helper.v1.Denial
+	(*ListObstaclesRequest)(nil),  // 22: helper.v1.ListObstaclesRequest
+	(*ListObstaclesResponse)(nil), // 23: helper.v1.ListObstaclesResponse
+	(*ListenNamesRequest)(nil),    // 24: helper.v1.ListenNamesRequest
+	(*ListenNamesResponse)(nil),   // 25: helper.v1.ListenNamesResponse
+	(*TellResolvedRequest)(nil),   // 26: helper.v1.TellResolvedRequest
+	(*TellResolvedResponse)(nil),  // 27: helper.v1.TellResolvedResponse
+	(*LookNamesRequest)(nil),      // 28: helper.v1.LookNamesRequest
+	(*LookNamesResponse)(nil),     // 29: helper.v1.LookNamesResponse
+	(*Port)(nil),                  // 30: helper.v1.Port
 }
 var file_helper_v1_network_proto_depIdxs = []int32{
-	27, // 0: helper.v1.AttachPortResponse.port:type_name -> helper.v1.Port
-	27, // 1: helper.v1.ListPortsRequest.after:type_name -> helper.v1.Port
-	27, // 2: helper.v1.ListPortsResponse.ports:type_name -> helper.v1.Port
-	18, // 3: helper.v1.ListDenialsResponse.denials:type_name -> helper.v1.Denial
-	4,  // [4:4] is the sub-list for method output_type
-	4,  // [4:4] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	3,  // 0: helper.v1.AttachPortRequest.redirects:type_name -> helper.v1.Redirect
+	30, // 1: helper.v1.AttachPortResponse.port:type_name -> helper.v1.Port
+	30, // 2: helper.v1.ListPortsRequest.after:type_name -> helper.v1.Port
+	30, // 3: helper.v1.ListPortsResponse.ports:type_name -> helper.v1.Port
+	21, // 4: helper.v1.ListDenialsResponse.denials:type_name -> helper.v1.Denial
+	5,  // [5:5] is the sub-list for method output_type
+	5,  // [5:5] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_helper_v1_network_proto_init() }
@@ -1509,7 +1712,7 @@ func file_helper_v1_network_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_helper_v1_network_proto_rawDesc), len(file_helper_v1_network_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

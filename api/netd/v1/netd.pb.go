@@ -194,19 +194,22 @@ func (*HoldResponse) Descriptor() ([]byte, []int) {
 
 // Port is one VM's isolated attachment to the network.
 type Port struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	VmId          string                 `protobuf:"bytes,1,opt,name=vm_id,json=vmId,proto3" json:"vm_id,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`       // the VM's, by which the VMs of its group know it
-	Socket        string                 `protobuf:"bytes,3,opt,name=socket,proto3" json:"socket,omitempty"`   // Unix socket on which the VMM listens; netd connects, and again whenever the VMM accepts anew
-	Mac           []byte                 `protobuf:"bytes,4,opt,name=mac,proto3" json:"mac,omitempty"`         // the only source address that frames may have
-	Address       string                 `protobuf:"bytes,5,opt,name=address,proto3" json:"address,omitempty"` // of the guest, IPv4 with the prefix length; the only source address that packets may have
-	Gateway       string                 `protobuf:"bytes,6,opt,name=gateway,proto3" json:"gateway,omitempty"` // netd's own address on this port, which also answers DNS
-	Mtu           uint32                 `protobuf:"varint,7,opt,name=mtu,proto3" json:"mtu,omitempty"`
-	Policy        string                 `protobuf:"bytes,8,opt,name=policy,proto3" json:"policy,omitempty"` // as model.ParsePolicy reads it
-	Forwards      []*Forward             `protobuf:"bytes,9,rep,name=forwards,proto3" json:"forwards,omitempty"`
-	HostPorts     []uint32               `protobuf:"varint,10,rep,packed,name=host_ports,json=hostPorts,proto3" json:"host_ports,omitempty"` // of the host's loopback, reachable from the guest as host.banger.internal
-	Tap           *Tap                   `protobuf:"bytes,11,opt,name=tap,proto3" json:"tap,omitempty"`                                      // for a VMM that listens on no socket: netd does, in its place; one that is left out changes nothing
-	Direct        bool                   `protobuf:"varint,12,opt,name=direct,proto3" json:"direct,omitempty"`                               // the host's kernel carries its packets, and of all this only id, name, address and forwards are said
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	VmId      string                 `protobuf:"bytes,1,opt,name=vm_id,json=vmId,proto3" json:"vm_id,omitempty"`
+	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`       // the VM's, by which the VMs of its group know it
+	Socket    string                 `protobuf:"bytes,3,opt,name=socket,proto3" json:"socket,omitempty"`   // Unix socket on which the VMM listens; netd connects, and again whenever the VMM accepts anew
+	Mac       []byte                 `protobuf:"bytes,4,opt,name=mac,proto3" json:"mac,omitempty"`         // the only source address that frames may have
+	Address   string                 `protobuf:"bytes,5,opt,name=address,proto3" json:"address,omitempty"` // of the guest, IPv4 with the prefix length; the only source address that packets may have
+	Gateway   string                 `protobuf:"bytes,6,opt,name=gateway,proto3" json:"gateway,omitempty"` // netd's own address on this port, which also answers DNS
+	Mtu       uint32                 `protobuf:"varint,7,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	Policy    string                 `protobuf:"bytes,8,opt,name=policy,proto3" json:"policy,omitempty"` // as model.ParsePolicy reads it
+	Forwards  []*Forward             `protobuf:"bytes,9,rep,name=forwards,proto3" json:"forwards,omitempty"`
+	HostPorts []uint32               `protobuf:"varint,10,rep,packed,name=host_ports,json=hostPorts,proto3" json:"host_ports,omitempty"` // of the host's loopback, reachable from the guest as host.banger.internal
+	Tap       *Tap                   `protobuf:"bytes,11,opt,name=tap,proto3" json:"tap,omitempty"`                                      // for a VMM that listens on no socket: netd does, in its place; one that is left out changes nothing
+	// The host's kernel carries its packets. Of all this only id, name, address, gateway, policy, forwards and host_ports are
+	// said, and where netd had its doors, which it then has there again as far as they are free.
+	Direct        bool    `protobuf:"varint,12,opt,name=direct,proto3" json:"direct,omitempty"`
+	Doors         []*Door `protobuf:"bytes,13,rep,name=doors,proto3" json:"doors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -325,6 +328,67 @@ func (x *Port) GetDirect() bool {
 	return false
 }
 
+func (x *Port) GetDoors() []*Door {
+	if x != nil {
+		return x.Doors
+	}
+	return nil
+}
+
+// Door is where guests come to netd whose packets the host's kernel carries: a port of both protocols at the gateway's
+// address, to which the kernel's rules lead those that may.
+type Door struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Port          uint32                 `protobuf:"varint,1,opt,name=port,proto3" json:"port,omitempty"` // that guests use at the gateway: that of DNS, or one of host_ports
+	At            uint32                 `protobuf:"varint,2,opt,name=at,proto3" json:"at,omitempty"`     // netd's, at the same address
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Door) Reset() {
+	*x = Door{}
+	mi := &file_netd_v1_netd_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Door) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Door) ProtoMessage() {}
+
+func (x *Door) ProtoReflect() protoreflect.Message {
+	mi := &file_netd_v1_netd_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Door.ProtoReflect.Descriptor instead.
+func (*Door) Descriptor() ([]byte, []int) {
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Door) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *Door) GetAt() uint32 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
 // Tap is a tap in the network namespace of the process that holds it.
 type Tap struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -338,7 +402,7 @@ type Tap struct {
 
 func (x *Tap) Reset() {
 	*x = Tap{}
-	mi := &file_netd_v1_netd_proto_msgTypes[5]
+	mi := &file_netd_v1_netd_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -350,7 +414,7 @@ func (x *Tap) String() string {
 func (*Tap) ProtoMessage() {}
 
 func (x *Tap) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[5]
+	mi := &file_netd_v1_netd_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -363,7 +427,7 @@ func (x *Tap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tap.ProtoReflect.Descriptor instead.
 func (*Tap) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{5}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Tap) GetName() string {
@@ -407,7 +471,7 @@ type Forward struct {
 
 func (x *Forward) Reset() {
 	*x = Forward{}
-	mi := &file_netd_v1_netd_proto_msgTypes[6]
+	mi := &file_netd_v1_netd_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -419,7 +483,7 @@ func (x *Forward) String() string {
 func (*Forward) ProtoMessage() {}
 
 func (x *Forward) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[6]
+	mi := &file_netd_v1_netd_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -432,7 +496,7 @@ func (x *Forward) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forward.ProtoReflect.Descriptor instead.
 func (*Forward) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{6}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Forward) GetHostIp() string {
@@ -472,7 +536,7 @@ type SetRequest struct {
 
 func (x *SetRequest) Reset() {
 	*x = SetRequest{}
-	mi := &file_netd_v1_netd_proto_msgTypes[7]
+	mi := &file_netd_v1_netd_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -484,7 +548,7 @@ func (x *SetRequest) String() string {
 func (*SetRequest) ProtoMessage() {}
 
 func (x *SetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[7]
+	mi := &file_netd_v1_netd_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -497,7 +561,7 @@ func (x *SetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRequest.ProtoReflect.Descriptor instead.
 func (*SetRequest) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{7}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SetRequest) GetPort() *Port {
@@ -513,14 +577,15 @@ type SetResponse struct {
 	// it got while it is asked for again, by 0 or by its number.
 	Forwards []*Forward `protobuf:"bytes,1,rep,name=forwards,proto3" json:"forwards,omitempty"`
 	// Nobody carries the frames of the port's tap: a packet socket beside it must be handed over, on netd.taps.
-	WantsTap      bool `protobuf:"varint,2,opt,name=wants_tap,json=wantsTap,proto3" json:"wants_tap,omitempty"`
+	WantsTap      bool    `protobuf:"varint,2,opt,name=wants_tap,json=wantsTap,proto3" json:"wants_tap,omitempty"`
+	Doors         []*Door `protobuf:"bytes,3,rep,name=doors,proto3" json:"doors,omitempty"` // of a port that is direct: all that its guest may use
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SetResponse) Reset() {
 	*x = SetResponse{}
-	mi := &file_netd_v1_netd_proto_msgTypes[8]
+	mi := &file_netd_v1_netd_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -532,7 +597,7 @@ func (x *SetResponse) String() string {
 func (*SetResponse) ProtoMessage() {}
 
 func (x *SetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[8]
+	mi := &file_netd_v1_netd_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -545,7 +610,7 @@ func (x *SetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetResponse.ProtoReflect.Descriptor instead.
 func (*SetResponse) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{8}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SetResponse) GetForwards() []*Forward {
@@ -562,6 +627,13 @@ func (x *SetResponse) GetWantsTap() bool {
 	return false
 }
 
+func (x *SetResponse) GetDoors() []*Door {
+	if x != nil {
+		return x.Doors
+	}
+	return nil
+}
+
 type ClearRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	VmId          string                 `protobuf:"bytes,1,opt,name=vm_id,json=vmId,proto3" json:"vm_id,omitempty"`
@@ -571,7 +643,7 @@ type ClearRequest struct {
 
 func (x *ClearRequest) Reset() {
 	*x = ClearRequest{}
-	mi := &file_netd_v1_netd_proto_msgTypes[9]
+	mi := &file_netd_v1_netd_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -583,7 +655,7 @@ func (x *ClearRequest) String() string {
 func (*ClearRequest) ProtoMessage() {}
 
 func (x *ClearRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[9]
+	mi := &file_netd_v1_netd_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -596,7 +668,7 @@ func (x *ClearRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearRequest.ProtoReflect.Descriptor instead.
 func (*ClearRequest) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{9}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ClearRequest) GetVmId() string {
@@ -614,7 +686,7 @@ type ClearResponse struct {
 
 func (x *ClearResponse) Reset() {
 	*x = ClearResponse{}
-	mi := &file_netd_v1_netd_proto_msgTypes[10]
+	mi := &file_netd_v1_netd_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -626,7 +698,7 @@ func (x *ClearResponse) String() string {
 func (*ClearResponse) ProtoMessage() {}
 
 func (x *ClearResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[10]
+	mi := &file_netd_v1_netd_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -639,7 +711,7 @@ func (x *ClearResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearResponse.ProtoReflect.Descriptor instead.
 func (*ClearResponse) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{10}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{11}
 }
 
 type KeepRequest struct {
@@ -651,7 +723,7 @@ type KeepRequest struct {
 
 func (x *KeepRequest) Reset() {
 	*x = KeepRequest{}
-	mi := &file_netd_v1_netd_proto_msgTypes[11]
+	mi := &file_netd_v1_netd_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -663,7 +735,7 @@ func (x *KeepRequest) String() string {
 func (*KeepRequest) ProtoMessage() {}
 
 func (x *KeepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[11]
+	mi := &file_netd_v1_netd_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -676,7 +748,7 @@ func (x *KeepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeepRequest.ProtoReflect.Descriptor instead.
 func (*KeepRequest) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{11}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *KeepRequest) GetVmIds() []string {
@@ -694,7 +766,7 @@ type KeepResponse struct {
 
 func (x *KeepResponse) Reset() {
 	*x = KeepResponse{}
-	mi := &file_netd_v1_netd_proto_msgTypes[12]
+	mi := &file_netd_v1_netd_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -706,7 +778,7 @@ func (x *KeepResponse) String() string {
 func (*KeepResponse) ProtoMessage() {}
 
 func (x *KeepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[12]
+	mi := &file_netd_v1_netd_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -719,7 +791,7 @@ func (x *KeepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeepResponse.ProtoReflect.Descriptor instead.
 func (*KeepResponse) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{12}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{13}
 }
 
 type ListRequest struct {
@@ -730,7 +802,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_netd_v1_netd_proto_msgTypes[13]
+	mi := &file_netd_v1_netd_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -742,7 +814,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[13]
+	mi := &file_netd_v1_netd_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -755,7 +827,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{13}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{14}
 }
 
 type ListResponse struct {
@@ -767,7 +839,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_netd_v1_netd_proto_msgTypes[14]
+	mi := &file_netd_v1_netd_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -779,7 +851,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[14]
+	mi := &file_netd_v1_netd_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -792,7 +864,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{14}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListResponse) GetAttachments() []*Attachment {
@@ -814,7 +886,7 @@ type Attachment struct {
 
 func (x *Attachment) Reset() {
 	*x = Attachment{}
-	mi := &file_netd_v1_netd_proto_msgTypes[15]
+	mi := &file_netd_v1_netd_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -826,7 +898,7 @@ func (x *Attachment) String() string {
 func (*Attachment) ProtoMessage() {}
 
 func (x *Attachment) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[15]
+	mi := &file_netd_v1_netd_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -839,7 +911,7 @@ func (x *Attachment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attachment.ProtoReflect.Descriptor instead.
 func (*Attachment) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{15}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Attachment) GetVmId() string {
@@ -866,13 +938,14 @@ func (x *Attachment) GetForwards() []*Forward {
 type DeniedRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	VmId          string                 `protobuf:"bytes,1,opt,name=vm_id,json=vmId,proto3" json:"vm_id,omitempty"`
+	Refused       []*Denial              `protobuf:"bytes,2,rep,name=refused,proto3" json:"refused,omitempty"` // by the host's kernel, which knows no rule that says no; they are listed with it, among the others
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeniedRequest) Reset() {
 	*x = DeniedRequest{}
-	mi := &file_netd_v1_netd_proto_msgTypes[16]
+	mi := &file_netd_v1_netd_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +957,7 @@ func (x *DeniedRequest) String() string {
 func (*DeniedRequest) ProtoMessage() {}
 
 func (x *DeniedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[16]
+	mi := &file_netd_v1_netd_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +970,7 @@ func (x *DeniedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeniedRequest.ProtoReflect.Descriptor instead.
 func (*DeniedRequest) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{16}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeniedRequest) GetVmId() string {
@@ -905,6 +978,13 @@ func (x *DeniedRequest) GetVmId() string {
 		return x.VmId
 	}
 	return ""
+}
+
+func (x *DeniedRequest) GetRefused() []*Denial {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
 }
 
 type DeniedResponse struct {
@@ -916,7 +996,7 @@ type DeniedResponse struct {
 
 func (x *DeniedResponse) Reset() {
 	*x = DeniedResponse{}
-	mi := &file_netd_v1_netd_proto_msgTypes[17]
+	mi := &file_netd_v1_netd_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -928,7 +1008,7 @@ func (x *DeniedResponse) String() string {
 func (*DeniedResponse) ProtoMessage() {}
 
 func (x *DeniedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[17]
+	mi := &file_netd_v1_netd_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -941,7 +1021,7 @@ func (x *DeniedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeniedResponse.ProtoReflect.Descriptor instead.
 func (*DeniedResponse) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{17}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeniedResponse) GetDenials() []*Denial {
@@ -965,7 +1045,7 @@ type Denial struct {
 
 func (x *Denial) Reset() {
 	*x = Denial{}
-	mi := &file_netd_v1_netd_proto_msgTypes[18]
+	mi := &file_netd_v1_netd_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -977,7 +1057,7 @@ func (x *Denial) String() string {
 func (*Denial) ProtoMessage() {}
 
 func (x *Denial) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[18]
+	mi := &file_netd_v1_netd_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -990,7 +1070,7 @@ func (x *Denial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Denial.ProtoReflect.Descriptor instead.
 func (*Denial) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{18}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Denial) GetProtocol() string {
@@ -1039,7 +1119,7 @@ type CheckRequest struct {
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_netd_v1_netd_proto_msgTypes[19]
+	mi := &file_netd_v1_netd_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1051,7 +1131,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[19]
+	mi := &file_netd_v1_netd_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1064,7 +1144,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{19}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CheckRequest) GetVmId() string {
@@ -1099,7 +1179,7 @@ type CheckResponse struct {
 
 func (x *CheckResponse) Reset() {
 	*x = CheckResponse{}
-	mi := &file_netd_v1_netd_proto_msgTypes[20]
+	mi := &file_netd_v1_netd_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1111,7 +1191,7 @@ func (x *CheckResponse) String() string {
 func (*CheckResponse) ProtoMessage() {}
 
 func (x *CheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_netd_v1_netd_proto_msgTypes[20]
+	mi := &file_netd_v1_netd_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1124,7 +1204,7 @@ func (x *CheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
 func (*CheckResponse) Descriptor() ([]byte, []int) {
-	return file_netd_v1_netd_proto_rawDescGZIP(), []int{20}
+	return file_netd_v1_netd_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CheckResponse) GetAllowed() bool {
@@ -1159,7 +1239,7 @@ const file_netd_v1_netd_proto_rawDesc = "" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x10\n" +
 	"\x03pid\x18\x03 \x01(\x05R\x03pid\"\r\n" +
 	"\vHoldRequest\"\x0e\n" +
-	"\fHoldResponse\"\xbc\x02\n" +
+	"\fHoldResponse\"\xe1\x02\n" +
 	"\x04Port\x12\x13\n" +
 	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -1174,7 +1254,11 @@ const file_netd_v1_netd_proto_rawDesc = "" +
 	"host_ports\x18\n" +
 	" \x03(\rR\thostPorts\x12\x1e\n" +
 	"\x03tap\x18\v \x01(\v2\f.netd.v1.TapR\x03tap\x12\x16\n" +
-	"\x06direct\x18\f \x01(\bR\x06direct\"c\n" +
+	"\x06direct\x18\f \x01(\bR\x06direct\x12#\n" +
+	"\x05doors\x18\r \x03(\v2\r.netd.v1.DoorR\x05doors\"*\n" +
+	"\x04Door\x12\x12\n" +
+	"\x04port\x18\x01 \x01(\rR\x04port\x12\x0e\n" +
+	"\x02at\x18\x02 \x01(\rR\x02at\"c\n" +
 	"\x03Tap\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03pid\x18\x02 \x01(\x05R\x03pid\x12\x1d\n" +
@@ -1189,10 +1273,11 @@ const file_netd_v1_netd_proto_rawDesc = "" +
 	"\x03udp\x18\x04 \x01(\bR\x03udp\"/\n" +
 	"\n" +
 	"SetRequest\x12!\n" +
-	"\x04port\x18\x01 \x01(\v2\r.netd.v1.PortR\x04port\"X\n" +
+	"\x04port\x18\x01 \x01(\v2\r.netd.v1.PortR\x04port\"}\n" +
 	"\vSetResponse\x12,\n" +
 	"\bforwards\x18\x01 \x03(\v2\x10.netd.v1.ForwardR\bforwards\x12\x1b\n" +
-	"\twants_tap\x18\x02 \x01(\bR\bwantsTap\"#\n" +
+	"\twants_tap\x18\x02 \x01(\bR\bwantsTap\x12#\n" +
+	"\x05doors\x18\x03 \x03(\v2\r.netd.v1.DoorR\x05doors\"#\n" +
 	"\fClearRequest\x12\x13\n" +
 	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\"\x0f\n" +
 	"\rClearResponse\"$\n" +
@@ -1206,9 +1291,10 @@ const file_netd_v1_netd_proto_rawDesc = "" +
 	"Attachment\x12\x13\n" +
 	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12,\n" +
-	"\bforwards\x18\x03 \x03(\v2\x10.netd.v1.ForwardR\bforwards\"$\n" +
+	"\bforwards\x18\x03 \x03(\v2\x10.netd.v1.ForwardR\bforwards\"O\n" +
 	"\rDeniedRequest\x12\x13\n" +
-	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\";\n" +
+	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12)\n" +
+	"\arefused\x18\x02 \x03(\v2\x0f.netd.v1.DenialR\arefused\";\n" +
 	"\x0eDeniedResponse\x12)\n" +
 	"\adenials\x18\x01 \x03(\v2\x0f.netd.v1.DenialR\adenials\"\xa0\x01\n" +
 	"\x06Denial\x12\x1a\n" +
@@ -1247,61 +1333,65 @@ func file_netd_v1_netd_proto_rawDescGZIP() []byte {
 	return file_netd_v1_netd_proto_rawDescData
 }
 
-var file_netd_v1_netd_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_netd_v1_netd_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_netd_v1_netd_proto_goTypes = []any{
 	(*HelloRequest)(nil),          // 0: netd.v1.HelloRequest
 	(*HelloResponse)(nil),         // 1: netd.v1.HelloResponse
 	(*HoldRequest)(nil),           // 2: netd.v1.HoldRequest
 	(*HoldResponse)(nil),          // 3: netd.v1.HoldResponse
 	(*Port)(nil),                  // 4: netd.v1.Port
-	(*Tap)(nil),                   // 5: netd.v1.Tap
-	(*Forward)(nil),               // 6: netd.v1.Forward
-	(*SetRequest)(nil),            // 7: netd.v1.SetRequest
-	(*SetResponse)(nil),           // 8: netd.v1.SetResponse
-	(*ClearRequest)(nil),          // 9: netd.v1.ClearRequest
-	(*ClearResponse)(nil),         // 10: netd.v1.ClearResponse
-	(*KeepRequest)(nil),           // 11: netd.v1.KeepRequest
-	(*KeepResponse)(nil),          // 12: netd.v1.KeepResponse
-	(*ListRequest)(nil),           // 13: netd.v1.ListRequest
-	(*ListResponse)(nil),          // 14: netd.v1.ListResponse
-	(*Attachment)(nil),            // 15: netd.v1.Attachment
-	(*DeniedRequest)(nil),         // 16: netd.v1.DeniedRequest
-	(*DeniedResponse)(nil),        // 17: netd.v1.DeniedResponse
-	(*Denial)(nil),                // 18: netd.v1.Denial
-	(*CheckRequest)(nil),          // 19: netd.v1.CheckRequest
-	(*CheckResponse)(nil),         // 20: netd.v1.CheckResponse
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*Door)(nil),                  // 5: netd.v1.Door
+	(*Tap)(nil),                   // 6: netd.v1.Tap
+	(*Forward)(nil),               // 7: netd.v1.Forward
+	(*SetRequest)(nil),            // 8: netd.v1.SetRequest
+	(*SetResponse)(nil),           // 9: netd.v1.SetResponse
+	(*ClearRequest)(nil),          // 10: netd.v1.ClearRequest
+	(*ClearResponse)(nil),         // 11: netd.v1.ClearResponse
+	(*KeepRequest)(nil),           // 12: netd.v1.KeepRequest
+	(*KeepResponse)(nil),          // 13: netd.v1.KeepResponse
+	(*ListRequest)(nil),           // 14: netd.v1.ListRequest
+	(*ListResponse)(nil),          // 15: netd.v1.ListResponse
+	(*Attachment)(nil),            // 16: netd.v1.Attachment
+	(*DeniedRequest)(nil),         // 17: netd.v1.DeniedRequest
+	(*DeniedResponse)(nil),        // 18: netd.v1.DeniedResponse
+	(*Denial)(nil),                // 19: netd.v1.Denial
+	(*CheckRequest)(nil),          // 20: netd.v1.CheckRequest
+	(*CheckResponse)(nil),         // 21: netd.v1.CheckResponse
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
 }
 var file_netd_v1_netd_proto_depIdxs = []int32{
-	6,  // 0: netd.v1.Port.forwards:type_name -> netd.v1.Forward
-	5,  // 1: netd.v1.Port.tap:type_name -> netd.v1.Tap
-	4,  // 2: netd.v1.SetRequest.port:type_name -> netd.v1.Port
-	6,  // 3: netd.v1.SetResponse.forwards:type_name -> netd.v1.Forward
-	15, // 4: netd.v1.ListResponse.attachments:type_name -> netd.v1.Attachment
-	6,  // 5: netd.v1.Attachment.forwards:type_name -> netd.v1.Forward
-	18, // 6: netd.v1.DeniedResponse.denials:type_name -> netd.v1.Denial
-	21, // 7: netd.v1.Denial.last:type_name -> google.protobuf.Timestamp
-	0,  // 8: netd.v1.NetdService.Hello:input_type -> netd.v1.HelloRequest
-	2,  // 9: netd.v1.NetdService.Hold:input_type -> netd.v1.HoldRequest
-	7,  // 10: netd.v1.NetdService.Set:input_type -> netd.v1.SetRequest
-	9,  // 11: netd.v1.NetdService.Clear:input_type -> netd.v1.ClearRequest
-	11, // 12: netd.v1.NetdService.Keep:input_type -> netd.v1.KeepRequest
-	13, // 13: netd.v1.NetdService.List:input_type -> netd.v1.ListRequest
-	16, // 14: netd.v1.NetdService.Denied:input_type -> netd.v1.DeniedRequest
-	19, // 15: netd.v1.NetdService.Check:input_type -> netd.v1.CheckRequest
-	1,  // 16: netd.v1.NetdService.Hello:output_type -> netd.v1.HelloResponse
-	3,  // 17: netd.v1.NetdService.Hold:output_type -> netd.v1.HoldResponse
-	8,  // 18: netd.v1.NetdService.Set:output_type -> netd.v1.SetResponse
-	10, // 19: netd.v1.NetdService.Clear:output_type -> netd.v1.ClearResponse
-	12, // 20: netd.v1.NetdService.Keep:output_type -> netd.v1.KeepResponse
-	14, // 21: netd.v1.NetdService.List:output_type -> netd.v1.ListResponse
-	17, // 22: netd.v1.NetdService.Denied:output_type -> netd.v1.DeniedResponse
-	20, // 23: netd.v1.NetdService.Check:output_type -> netd.v1.CheckResponse
-	16, // [16:24] is the sub-list for method output_type
-	8,  // [8:16] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	7,  // 0: netd.v1.Port.forwards:type_name -> netd.v1.Forward
+	6,  // 1: netd.v1.Port.tap:type_name -> netd.v1.Tap
+	5,  // 2: netd.v1.Port.doors:type_name -> netd.v1.Door
+	4,  // 3: netd.v1.SetRequest.port:type_name -> netd.v1.Port
+	7,  // 4: netd.v1.SetResponse.forwards:type_name -> netd.v1.Forward
+	5,  // 5: netd.v1.SetResponse.doors:type_name -> netd.v1.Door
+	16, // 6: netd.v1.ListResponse.attachments:type_name -> netd.v1.Attachment
+	7,  // 7: netd.v1.Attachment.forwards:type_name -> netd.v1.Forward
+	19, // 8: netd.v1.DeniedRequest.refused:type_name -> netd.v1.Denial
+	19, // 9: netd.v1.DeniedResponse.denials:type_name -> netd.v1.Denial
+	22, // 10: netd.v1.Denial.last:type_name -> google.protobuf.Timestamp
+	0,  // 11: netd.v1.NetdService.Hello:input_type -> netd.v1.HelloRequest
+	2,  // 12: netd.v1.NetdService.Hold:input_type -> netd.v1.HoldRequest
+	8,  // 13: netd.v1.NetdService.Set:input_type -> netd.v1.SetRequest
+	10, // 14: netd.v1.NetdService.Clear:input_type -> netd.v1.ClearRequest
+	12, // 15: netd.v1.NetdService.Keep:input_type -> netd.v1.KeepRequest
+	14, // 16: netd.v1.NetdService.List:input_type -> netd.v1.ListRequest
+	17, // 17: netd.v1.NetdService.Denied:input_type -> netd.v1.DeniedRequest
+	20, // 18: netd.v1.NetdService.Check:input_type -> netd.v1.CheckRequest
+	1,  // 19: netd.v1.NetdService.Hello:output_type -> netd.v1.HelloResponse
+	3,  // 20: netd.v1.NetdService.Hold:output_type -> netd.v1.HoldResponse
+	9,  // 21: netd.v1.NetdService.Set:output_type -> netd.v1.SetResponse
+	11, // 22: netd.v1.NetdService.Clear:output_type -> netd.v1.ClearResponse
+	13, // 23: netd.v1.NetdService.Keep:output_type -> netd.v1.KeepResponse
+	15, // 24: netd.v1.NetdService.List:output_type -> netd.v1.ListResponse
+	18, // 25: netd.v1.NetdService.Denied:output_type -> netd.v1.DeniedResponse
+	21, // 26: netd.v1.NetdService.Check:output_type -> netd.v1.CheckResponse
+	19, // [19:27] is the sub-list for method output_type
+	11, // [11:19] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_netd_v1_netd_proto_init() }
@@ -1315,7 +1405,7 @@ func file_netd_v1_netd_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_netd_v1_netd_proto_rawDesc), len(file_netd_v1_netd_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

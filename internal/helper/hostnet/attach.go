@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/netip"
 	"os"
-	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -35,38 +34,6 @@ func (h *Host) Attach(ctx context.Context, id model.VMID, slot int, want Rules) 
 		return nil
 	})
 	return p, err
-}
-
-// checkRules refuses what no VM may be given. The words of a policy are checked again: who calls may be an ordinary user.
-func checkRules(slot int, want Rules) error {
-	if slot < 1 || slot > MaxSlot {
-		return model.Errorf(model.ErrUnsupported, "its number is %d, and a bridge has addresses for %d", slot, MaxSlot)
-	}
-	again, err := model.ParsePolicy(want.Policy.String())
-	if err != nil {
-		return err
-	}
-	if again.Kind != want.Policy.Kind || !slices.Equal(again.Entries, want.Policy.Entries) {
-		return model.Errorf(model.ErrInvalid, "its policy is not what it says: %s", again)
-	}
-	for _, e := range again.Entries {
-		if e.Domain != "" {
-			return model.Errorf(model.ErrUnsupported, "its policy has the domain %s, and the kernel's rules know addresses only", e)
-		}
-	}
-	if r := want.Resolver; r.IsValid() && (!r.Is4() || unreachable(r)) {
-		return model.Errorf(model.ErrInvalid, "%s cannot be asked for names", r)
-	}
-	return nil
-}
-
-func unreachable(addr netip.Addr) bool {
-	for _, r := range model.UnreachableRanges() {
-		if r.Prefix.Contains(addr) {
-			return true
-		}
-	}
-	return false
 }
 
 // has says whether the slot is this VM's already.
@@ -189,7 +156,9 @@ func (h *Host) rule(r *rules, t tables, id model.VMID, slot int, part netip.Pref
 		r.shared(t, part)
 	}
 	r.narrow(t, slot, part, want)
+	r.names(t, id, slot, want)
 	r.vm(id, slot, part, want)
+	r.forgetNames(t, id, slot, want)
 	if err := r.commit(); err != nil {
 		return err
 	}

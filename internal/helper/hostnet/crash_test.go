@@ -58,7 +58,7 @@ func TestKilledAtAnyPoint(t *testing.T) {
 							t.Error(err)
 						}
 					})
-					g := h.attachAs(t, n, id, 1, "public,group:a", internet)
+					g := h.attachAs(t, n, id, 1, "public,group:a", someDoors...)
 					if _, err := g.ask("tcp4", internet, port); err != nil {
 						t.Errorf("its network does not work: %v", err)
 					}

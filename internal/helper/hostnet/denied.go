@@ -84,7 +84,7 @@ func (h *Host) Denials(ctx context.Context, id model.VMID) ([]Denial, error) {
 	}
 	var found []Denial
 	for _, s := range sets {
-		if of, _, ok := ownerOfChain(s.Name); !ok || of != id {
+		if kind, of, _, ok := ownerOfName(s.Name); !ok || of != id || kind != chainDenied {
 			continue
 		}
 		elements, err := r.GetSetElements(s)

@@ -17,7 +17,7 @@ func TestWhatIsRefusedIsRemembered(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
 	n := h.installation(t)
-	a, b := h.attach(t, n, 1, "public", ""), h.attach(t, n, 2, internet+":7000", "")
+	a, b := h.attach(t, n, 1, "public"), h.attach(t, n, 2, internet+":7000")
 	denials := func(id model.VMID) []Denial {
 		t.Helper()
 		var all []Denial
@@ -66,7 +66,7 @@ func TestWhatIsRefusedIsRemembered(t *testing.T) {
 		t.Errorf("of another: %v", others)
 	}
 	// What it was refused stays with a change, and a flood is remembered in part.
-	h.set(t, n, a.id, 1, "open", "")
+	h.set(t, n, a.id, 1, "open")
 	if len(denials(a.id)) != 5 {
 		t.Errorf("after a change: %v", denials(a.id))
 	}

@@ -96,7 +96,7 @@ func TestFrames(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
 	n := h.installation(t)
-	a, b := h.attach(t, n, 1, "open", ""), h.attach(t, n, 2, "open", "")
+	a, b := h.attach(t, n, 1, "open"), h.attach(t, n, 2, "open")
 	r := recorder{said: map[string]bool{}}
 	r.listen(t, h.far, internet, private)
 	r.listen(t, h.space, "0.0.0.0")

@@ -42,7 +42,7 @@ func TestRulesThatOthersChangeMeanwhile(t *testing.T) {
 
 	n := h.installation(t) // the kernel tells of it after them
 	for slot := 1; slot <= 12; slot++ {
-		h.set(t, n, model.NewVMID(), slot, "public,group:a", "")
+		h.set(t, n, model.NewVMID(), slot, "public,group:a")
 	}
 	want := len(n.tables(t, h).chains)
 	ctx, end := context.WithCancel(t.Context())

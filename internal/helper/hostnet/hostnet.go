@@ -1,10 +1,13 @@
 // Package hostnet gives VMs taps on a bridge, behind rules of the kernel's: the verbs of networks that only root can do.
 //
-// They are the whole of what a caller can ask of it: Attach, Open, Detach, Recycle, Prepare, Sweep, List and Denials; and for
+// They are the whole of what a caller can ask of it: Attach, PinAddresses, Open, Detach, Recycle, Prepare, Sweep, List and Denials; and for
 // the names of VMs ListenNames, TellResolved and LookNames. Attach takes a VM's id, its slot and what it may reach, never a
 // name. Every name on the host is worked out of the installation's id, the VM's id and its slot, so nothing needs to be
 // remembered: after a crash, what is there is found by its name. What bears another installation's id, or none, is never
 // touched.
+//
+// A VM reaches nothing of the host but what its redirects lead to: a process of the owner's, without privileges, that
+// answers its questions for names and has it reach what the owner opened.
 //
 // There are, for an installation that has any VM attached: a bridge with the gateway's address, and two nftables tables,
 // one for frames and one for packets. For each VM: a tap, which is a port of the bridge and isolated from the others, its
@@ -48,10 +51,9 @@ func New(o Options) *Host { return &Host{o: o, busy: make(chan struct{}, 1)} }
 
 // Rules are what a VM's port is, and what the VM may send. Only answers reach it from elsewhere, and what comes from those of its groups.
 type Rules struct {
-	Policy model.Policy // without domains
-	// Resolver is who answers what is asked of the gateway's DNS port, an address that is not the loopback; the zero Addr
-	// for nobody.
-	Resolver netip.Addr
+	Policy model.Policy // of its domains, it allows what PinAddresses says that they stand for
+	// Redirects are those of the gateway's ports that lead the VM to a process of the owner's, which listens there.
+	Redirects []model.Redirect
 	// Wire has the port be one end of a wire, whose other end the VM's jail takes (see FreeEnd), instead of a tap.
 	Wire bool
 }
@@ -71,10 +73,12 @@ type Port struct {
 // Found is all that there is of an installation.
 type Found struct {
 	Ports  []Port
-	Bridge string   // its name, "" for none
-	Tables []string // "bridge NAME" and "ip NAME"
-	Spare  []string // taps that are ready for the next VMs
-	Left   []string // taps that were taken from their VMs
+	Bridge string // its name, "" for none
+	// Gateway is the bridge's address; the zero Addr as long as it has none.
+	Gateway netip.Addr
+	Tables  []string // "bridge NAME" and "ip NAME"
+	Spare   []string // taps that are ready for the next VMs
+	Left    []string // taps that were taken from their VMs
 }
 
 // checkInstance is for what is of no VM.

@@ -57,8 +57,12 @@ func (h *Host) Visible(ctx context.Context) (Found, error) {
 // devices are the bridge, the taps and the wires.
 func (h *Host) devices(links *netlink.Handle) (seen, error) {
 	s := seen{taps: map[int]netlink.Link{}, spares: map[int]netlink.Link{}, left: map[int]netlink.Link{}}
-	if _, err := h.findBridge(links); err != nil {
+	br, part, err := h.bridgeRange(links)
+	if err != nil {
 		return s, err // what is there is not this installation's
+	}
+	if br != nil && part.IsValid() {
+		s.Gateway = addressIn(part, 0)
 	}
 	all, err := whole(links.LinkList)
 	if err != nil {

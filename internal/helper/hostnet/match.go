@@ -15,8 +15,8 @@ import (
 
 const register = 1 // the one that all matches use
 
-// The words of it after the first, as the kernel numbers them (NFT_REG32_01, NFT_REG32_02).
-const secondWord, thirdWord = 9, 10
+// The words of it after the first, as the kernel numbers them (NFT_REG32_01 to NFT_REG32_03).
+const secondWord, thirdWord, fourthWord = 9, 10, 11
 
 func rule(parts ...[]expr.Any) []expr.Any {
 	var all []expr.Any
@@ -111,6 +111,16 @@ func state(bits uint32) []expr.Any {
 // answering: ct direction reply.
 func answering() []expr.Any {
 	return []expr.Any{&expr.Ct{Register: register, Key: expr.CtKeyDIRECTION}, compare(expr.CmpOpEq, []byte{1})}
+}
+
+// redirected: ct status dnat.
+func redirected() []expr.Any {
+	const dnat = 1 << 5 // IPS_DST_NAT
+	return []expr.Any{
+		&expr.Ct{Register: register, Key: expr.CtKeySTATUS},
+		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(dnat), Xor: make([]byte, 4)},
+		compare(expr.CmpOpNeq, make([]byte, 4)),
+	}
 }
 
 // ordinary: fib daddr type unicast. Not so are the host's own addresses, and the broadcast addresses of its links.

@@ -5,7 +5,6 @@ import (
 	"encoding/base32"
 	"encoding/binary"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -147,6 +146,11 @@ func userOfTable(name string) (Options, bool) {
 const (
 	chainVM  = "vm"    // in the table of frames: what it may send at all; in that of packets: its policy
 	chainOwn = "peers" // its groups
+	chainTo  = "doors" // what its redirects lead to
+
+	// Of each domain in its policy, with a word for that after it:
+	chainNames = "names" // what it stands for, in a set of that name
+	chainOpen  = "open"  // a set of the connections that it allowed
 
 	chainDenied = "denied" // remembers what it was refused, in a set of that name
 )
@@ -171,13 +175,30 @@ func isNote(chain string) bool { return strings.HasPrefix(chain, notePrefix) }
 // groupPrefix begins the name of the set of a group's addresses.
 const groupPrefix = "group-"
 
-// ownerOfChain is the VM, with its slot, whose chain has the name.
+// ownerOfChain is the VM, with its slot, whose chain or set has the name.
 func ownerOfChain(name string) (id model.VMID, slot int, ok bool) {
-	kind, rest, _ := strings.Cut(name, "-")
-	text, digits, _ := strings.Cut(rest, "-")
-	slot, err := strconv.Atoi(digits)
-	id = model.VMID(text)
-	return id, slot, id.Valid() && err == nil && slices.Contains([]string{chainVM, chainOwn, chainDenied}, kind) && chainOf(kind, id, slot) == name
+	_, id, slot, ok = ownerOfName(name)
+	return id, slot, ok
+}
+
+func ownerOfName(name string) (kind string, id model.VMID, slot int, ok bool) {
+	parts := strings.Split(name, "-")
+	if len(parts) < 3 {
+		return "", "", 0, false
+	}
+	kind, id = parts[0], model.VMID(parts[1])
+	slot, err := strconv.Atoi(parts[2])
+	own := chainOf(kind, id, slot)
+	if !id.Valid() || err != nil || !strings.HasPrefix(name, own) {
+		return "", "", 0, false
+	}
+	switch rest := strings.TrimPrefix(name, own); kind {
+	case chainVM, chainOwn, chainTo, chainDenied:
+		ok = rest == ""
+	case chainNames, chainOpen:
+		ok = len(rest) == 1+entryLength
+	}
+	return kind, id, slot, ok
 }
 
 // preferred is which part of the VMs' range the installation takes when it is free.
@@ -201,6 +222,17 @@ func addressIn(part netip.Prefix, slot int) netip.Addr {
 	base := part.Masked().Addr().As4()
 	host := slot + 1
 	return netip.AddrFrom4([4]byte{base[0], base[1], base[2] + byte(host>>8), byte(host)})
+}
+
+// SlotBeside is the slot of the VM with an address behind a gateway.
+func SlotBeside(gateway, address netip.Addr) int {
+	from, to := gateway.As4(), address.As4()
+	return int(binary.BigEndian.Uint32(to[:])) - int(binary.BigEndian.Uint32(from[:]))
+}
+
+// AddressBeside is that of the VM with a slot behind a gateway.
+func AddressBeside(gateway netip.Addr, slot int) netip.Addr {
+	return addressIn(netip.PrefixFrom(gateway, rangeBits), slot)
 }
 
 func isGroup(set string) bool { return strings.HasPrefix(set, groupPrefix) }

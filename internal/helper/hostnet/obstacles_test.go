@@ -15,7 +15,7 @@ func TestObstacles(t *testing.T) {
 	nft := testenv.NeedTool(t, "nft")
 	h := newHost(t)
 	n := h.installation(t)
-	h.set(t, n, model.NewVMID(), 1, "public", "")
+	h.set(t, n, model.NewVMID(), 1, "public")
 	look := func() (found []string) {
 		t.Helper()
 		h.do(func() {

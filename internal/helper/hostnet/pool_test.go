@@ -70,7 +70,7 @@ func TestTapsAreReady(t *testing.T) {
 		t.Errorf("without a VM there is %+v", found)
 	}
 	first := model.NewVMID()
-	h.set(t, n, first, 1, "public", "")
+	h.set(t, n, first, 1, "public")
 	h.call(t, n.Prepare)
 	ready := h.look(t, n).Spare
 	if len(ready) != spares {
@@ -94,7 +94,7 @@ func TestTapsAreReady(t *testing.T) {
 			}
 		})
 	}
-	g := h.attach(t, n, 2, "public", "")
+	g := h.attach(t, n, 2, "public")
 	if !indexes[h.index(t, g.port.Tap)] {
 		t.Errorf("%s is none of those that were ready", g.port.Tap)
 	}
@@ -110,7 +110,7 @@ func TestTapsAreReady(t *testing.T) {
 	}
 	// More VMs than that at once.
 	for slot := 3; slot < 3+2*spares; slot++ {
-		h.set(t, n, model.NewVMID(), slot, "none", "")
+		h.set(t, n, model.NewVMID(), slot, "none")
 	}
 	if found := h.look(t, n); len(found.Ports) != 2+2*spares || len(found.Spare) != 0 {
 		t.Errorf("there are %+v", found)
@@ -123,7 +123,7 @@ func TestASpareTapIsShut(t *testing.T) {
 	nft := testenv.NeedTool(t, "nft")
 	h := newHost(t)
 	n := h.installation(t)
-	h.set(t, n, model.NewVMID(), 1, "open", "")
+	h.set(t, n, model.NewVMID(), 1, "open")
 	h.call(t, n.Prepare)
 	name := n.tap(MaxSlot + 1)
 	address := addressIn(h.part(t, n), 9)
@@ -217,10 +217,10 @@ func TestATapIsLeftAndRecycled(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
 	n := h.installation(t)
-	h.set(t, n, model.NewVMID(), 1, "public", "")
+	h.set(t, n, model.NewVMID(), 1, "public")
 	before := h.listing(t)
 	id := model.NewVMID()
-	p := h.set(t, n, id, 2, "public,group:a", internet)
+	p := h.set(t, n, id, 2, "public,group:a", someDoors...)
 	h.call(t, func(ctx context.Context) error { return n.Detach(ctx, id) })
 	found := h.look(t, n)
 	if len(found.Ports) != 1 || len(found.Left) != 1 || h.shows(p.Tap) != "" {
@@ -241,7 +241,7 @@ func TestRecyclingLeavesOthers(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
 	n := h.installation(t)
-	h.set(t, n, model.NewVMID(), 1, "public", "")
+	h.set(t, n, model.NewVMID(), 1, "public")
 	for _, name := range []string{"bx-aaaaaaaa1", n.left(7) + "x", "bx_aaaaaabaaaaa", "bt-aaaaaaaa1022"} {
 		h.ip(t, "tuntap add "+name+" mode tap")
 	}
@@ -295,7 +295,7 @@ func TestASlotsNextVMInheritsNothing(t *testing.T) {
 	testenv.NeedTool(t, "ip")
 	h := newHost(t)
 	n := h.installation(t)
-	h.set(t, n, model.NewVMID(), 1, "none", "")
+	h.set(t, n, model.NewVMID(), 1, "none")
 	talk := func(g guest, times int) {
 		t.Helper()
 		for range times {
@@ -312,7 +312,7 @@ func TestASlotsNextVMInheritsNothing(t *testing.T) {
 		g.close()
 		h.call(t, func(ctx context.Context) error { return n.Detach(ctx, g.id) })
 	}
-	old := h.attach(t, n, 2, "public", "")
+	old := h.attach(t, n, 2, "public")
 	talk(old, 3)
 	leave(old)
 
@@ -333,7 +333,7 @@ func TestASlotsNextVMInheritsNothing(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	again := h.attachAs(t, n, old.id, 2, "public", "")
+	again := h.attachAs(t, n, old.id, 2, "public")
 	if got := h.connections(t, old.port.Address); got < 3 {
 		t.Errorf("started again, of its connections %d are known", got)
 	}
@@ -348,7 +348,7 @@ func TestASlotsNextVMInheritsNothing(t *testing.T) {
 	leave(again)
 
 	// Another VM's are forgotten before it can see any of it.
-	next := h.attach(t, n, 2, "public", "")
+	next := h.attach(t, n, 2, "public")
 	if got := h.connections(t, next.port.Address); got != 0 {
 		t.Errorf("the next VM inherits %d connections", got)
 	}
@@ -360,7 +360,7 @@ func TestASlotsNextVMInheritsNothing(t *testing.T) {
 	leave(next)
 
 	// Two taps of one slot wait at once, and recycling forgets what the slot's last VM left.
-	last := h.attach(t, n, 2, "public", "")
+	last := h.attach(t, n, 2, "public")
 	talk(last, 2)
 	leave(last)
 	if found := h.look(t, n); len(found.Left) != 1 {
@@ -380,7 +380,7 @@ func TestSharedRulesAreMadeOnce(t *testing.T) {
 	h := newHost(t)
 	n := h.installation(t)
 	first := model.NewVMID()
-	h.set(t, n, first, 1, "public", "")
+	h.set(t, n, first, 1, "public")
 	run := func(command string) (said string) {
 		t.Helper()
 		h.do(func() {
@@ -395,12 +395,12 @@ func TestSharedRulesAreMadeOnce(t *testing.T) {
 	// A rule's handle is another one when it is made again.
 	hooks := func() string { return run(fmt.Sprintf("-a list chain ip %s output", n.table())) }
 	before := hooks()
-	h.set(t, n, model.NewVMID(), 2, "public,group:a", internet)
+	h.set(t, n, model.NewVMID(), 2, "public,group:a", someDoors...)
 	if after := hooks(); after != before {
 		t.Errorf("before:\n%s\nafter a VM came:\n%s", before, after)
 	}
 	run(fmt.Sprintf("flush chain ip %s output", n.table()))
-	h.set(t, n, first, 1, "public", "")
+	h.set(t, n, first, 1, "public")
 	if got := strings.Count(hooks(), "oifname"); got != strings.Count(before, "oifname") {
 		t.Errorf("of what was flushed %d rules are there:\n%s", got, hooks())
 	}
@@ -408,7 +408,7 @@ func TestSharedRulesAreMadeOnce(t *testing.T) {
 	run(fmt.Sprintf("delete chain ip %s %s", n.table(), note))
 	run(fmt.Sprintf("add chain ip %s made-elsewhere", n.table()))
 	before = hooks()
-	h.set(t, n, model.NewVMID(), 3, "public", "")
+	h.set(t, n, model.NewVMID(), 3, "public")
 	if after := hooks(); after == before {
 		t.Error("what another version made is as it was")
 	}

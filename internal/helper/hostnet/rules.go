@@ -19,7 +19,8 @@ const (
 	mapGuests    = "guests"    // the address: the chain of its policy
 	mapPeers     = "peers"     // the address: the chain of its groups
 	mapDenied    = "refused"   // the address: the chain that remembers what it was refused
-	mapResolvers = "resolvers" // the address: who answers what it asks the gateway
+	mapRedirects = "redirects" // the address, and a port that it uses at the gateway: the one there that this leads to
+	mapDoors     = "doors"     // the address: the chain of what its redirects lead to
 
 	chainKinds   = "kinds"   // leaves what a VM may send of each kind of packet
 	chainOut     = "out"     // from a VM to elsewhere
@@ -30,7 +31,7 @@ const (
 	chainRefuse  = "refuse"
 )
 
-const dnsPort = 53
+const dnsPort = 53 // at which the host itself is answered
 
 // rules are an installation's tables, with the transaction that is being put together. To be closed.
 type rules struct {
@@ -85,7 +86,7 @@ func (r *rules) note(err error) {
 }
 
 func (r *rules) newMap(t *nftables.Table, name string, key, data nftables.SetDatatype) {
-	m := &nftables.Set{Table: t, Name: name, IsMap: true, KeyType: key, DataType: data}
+	m := &nftables.Set{Table: t, Name: name, IsMap: true, KeyType: key, DataType: data, Concatenation: name == mapRedirects}
 	if key == nftables.TypeIFName {
 		m.KeyByteOrder = binaryutil.NativeEndian // as nft(8) takes it to be
 	}
@@ -141,7 +142,8 @@ func (r *rules) newMaps() {
 	r.newMap(r.ip, mapGuests, nftables.TypeIPAddr, nftables.TypeVerdict)
 	r.newMap(r.ip, mapPeers, nftables.TypeIPAddr, nftables.TypeVerdict)
 	r.newMap(r.ip, mapDenied, nftables.TypeIPAddr, nftables.TypeVerdict)
-	r.newMap(r.ip, mapResolvers, nftables.TypeIPAddr, nftables.TypeIPAddr)
+	r.newMap(r.ip, mapDoors, nftables.TypeIPAddr, nftables.TypeVerdict)
+	r.newMap(r.ip, mapRedirects, nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService), nftables.TypeInetService)
 }
 
 // sharedFrames is what may come from a tap, and go to one, at all: what the VM's own chain lets through. A tap without
@@ -210,6 +212,7 @@ func (r *rules) sharedPaths(part netip.Prefix) {
 		rule(answering(), answers, accept()),
 		rule(packet(ipDestination, gateway), transport(unix.IPPROTO_ICMP), call(chainKinds)),
 		rule(packet(ipDestination, gateway), transport(unix.IPPROTO_ICMP), accept()),
+		rule(redirected(), packet(ipDestination, gateway), by(source, r.maps[mapDoors])),
 		rule(goTo(chainOut)),
 	)
 	r.chain(r.ip, chainIn, rule(answering(), answers, accept()), rule(state(expr.CtStateBitRELATED), accept()), rule(drop()))
@@ -238,15 +241,17 @@ func (r *rules) sharedHooks(part netip.Prefix) {
 		rule(to, state(expr.CtStateBitNEW), user(r.h.o.UID), accept()),
 		rule(to, state(expr.CtStateBitNEW), drop()),
 	)
-	resolver := []expr.Any{
+	door := []expr.Any{
 		field(expr.PayloadBaseNetworkHeader, ipSource, 4),
-		&expr.Lookup{SourceRegister: register, IsDestRegSet: true, DestRegister: register, SetName: mapResolvers, SetID: r.maps[mapResolvers].ID},
-		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: register},
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: secondWord},
+		&expr.Payload{DestRegister: thirdWord, Base: expr.PayloadBaseTransportHeader, Offset: portDst, Len: 2},
+		&expr.Lookup{SourceRegister: register, IsDestRegSet: true, DestRegister: register, SetName: mapRedirects, SetID: r.maps[mapRedirects].ID},
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegProtoMin: register},
 	}
 	asked := packet(ipDestination, addressIn(part, 0).AsSlice())
 	r.hook(r.ip, nat, "prerouting", nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest,
-		rule(from, asked, transport(unix.IPPROTO_UDP), toPort(dnsPort), resolver),
-		rule(from, asked, transport(unix.IPPROTO_TCP), toPort(dnsPort), resolver),
+		rule(from, asked, transport(unix.IPPROTO_UDP), door),
+		rule(from, asked, transport(unix.IPPROTO_TCP), door),
 	)
 	elsewhere := rule(device(expr.MetaKeyOIFNAME, expr.CmpOpNeq, bridge), device(expr.MetaKeyOIFNAME, expr.CmpOpNeq, "lo"))
 	r.hook(r.ip, nat, "postrouting", nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource,

@@ -1,6 +1,7 @@
 package hostnet
 
 import (
+	"encoding/binary"
 	"net/netip"
 
 	"github.com/google/nftables"
@@ -18,7 +19,7 @@ func (r *rules) vm(id model.VMID, slot int, part netip.Prefix, want Rules) {
 	address := addressIn(part, slot)
 	chain, peers := chainOf(chainVM, id, slot), chainOf(chainOwn, id, slot)
 	r.chain(r.frames, chain, r.h.frameRules(slot, part)...)
-	r.chain(r.ip, chain, r.policy(want)...)
+	r.chain(r.ip, chain, r.policy(id, slot, want)...)
 	toPeers := [][]expr.Any{rule(state(expr.CtStateBitNEW), moreThan(maxConnections), drop())}
 	for _, group := range want.Policy.Groups() {
 		set := &nftables.Set{Table: r.ip, Name: groupPrefix + group, KeyType: nftables.TypeIPAddr}
@@ -30,9 +31,24 @@ func (r *rules) vm(id model.VMID, slot int, part netip.Prefix, want Rules) {
 	r.add(mapPorts, nftables.SetElement{Key: ifname(r.h.tap(slot)), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: chain}})
 	r.add(mapGuests, nftables.SetElement{Key: address.AsSlice(), VerdictData: &expr.Verdict{Kind: expr.VerdictJump, Chain: chain}})
 	r.add(mapPeers, nftables.SetElement{Key: address.AsSlice(), VerdictData: &expr.Verdict{Kind: expr.VerdictJump, Chain: peers}})
-	if want.Resolver.IsValid() {
-		r.add(mapResolvers, nftables.SetElement{Key: address.AsSlice(), Val: want.Resolver.AsSlice()})
+	r.doors(chainOf(chainTo, id, slot), address, want.Redirects)
+}
+
+// doors has what a VM sends to some of the gateway's ports come to others, and lets nothing else pass there.
+func (r *rules) doors(chain string, address netip.Addr, redirects []model.Redirect) {
+	pass := [][]expr.Any{rule(state(expr.CtStateBitNEW), moreThan(maxConnections), drop())}
+	for _, d := range redirects {
+		protocol := byte(unix.IPPROTO_TCP)
+		if d.UDP {
+			protocol = unix.IPPROTO_UDP
+		}
+		pass = append(pass, rule(transport(protocol), toPort(d.To), accept()))
+		key := append(address.AsSlice(), protocol, 0, 0, 0)
+		key = append(binary.BigEndian.AppendUint16(key, d.Port), 0, 0)
+		r.add(mapRedirects, nftables.SetElement{Key: key, Val: binary.BigEndian.AppendUint16(nil, d.To)})
 	}
+	r.chain(r.ip, chain, pass...)
+	r.add(mapDoors, nftables.SetElement{Key: address.AsSlice(), VerdictData: &expr.Verdict{Kind: expr.VerdictJump, Chain: chain}})
 }
 
 func (r *rules) add(m string, e nftables.SetElement) {
@@ -57,16 +73,16 @@ func (h *Host) frameRules(slot int, part netip.Prefix) [][]expr.Any {
 
 // policy accepts what a policy allows, but for groups. What comes here is of a kind that a VM may send, and goes to where
 // some policy reaches.
-func (r *rules) policy(want Rules) [][]expr.Any {
+func (r *rules) policy(id model.VMID, slot int, want Rules) [][]expr.Any {
 	all := [][]expr.Any{rule(state(expr.CtStateBitNEW), moreThan(maxConnections), drop())}
-	if want.Resolver.IsValid() {
-		all = append(all, destination(netip.PrefixFrom(want.Resolver, 32), dnsPort)...)
-	}
 	if want.Policy.Kind == model.KindOpen {
 		return append(all, rule(accept()))
 	}
+	listed := want.Policy.Listed()
 	for _, e := range want.Policy.Entries {
 		switch {
+		case e.Domain != "" && listed:
+			all = append(all, r.named(id, slot, e)...)
 		case e.Public:
 			all = append(all, rule(call(chainPublic)))
 		case e.Prefix.IsValid():

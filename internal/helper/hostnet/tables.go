@@ -29,7 +29,7 @@ type chain struct {
 	slot int
 }
 
-// set is one of groups, a map, or what a VM was refused, whose elements are not read.
+// set is one of groups, a map, or one VM's own, whose elements are not read.
 type set struct {
 	*nftables.Set
 	elements []nftables.SetElement
@@ -80,7 +80,7 @@ func (r *rules) read() (t tables, err error) {
 			return t, err
 		}
 		for _, s := range sets {
-			if _, _, own := ownerOfChain(s.Name); own { // of what was refused, which is not looked at here
+			if _, _, own := ownerOfChain(s.Name); own { // of what it was refused, or what names stand for
 				t.sets = append(t.sets, set{s, nil})
 				continue
 			}
@@ -141,14 +141,15 @@ func (r *rules) forget(t tables, id model.VMID, slot int, part netip.Prefix) {
 	for _, s := range t.sets {
 		r.withdraw(s, r.h.keyOf(s, slot, part))
 	}
-	for _, c := range t.chains {
-		if c.id == id && c.slot == slot {
-			r.FlushChain(c.Chain)
-			r.DelChain(c.Chain)
-		}
+	own := slices.DeleteFunc(slices.Clone(t.chains), func(c chain) bool { return c.id != id || c.slot != slot })
+	for _, c := range own { // which lead to each other
+		r.FlushChain(c.Chain)
+	}
+	for _, c := range own {
+		r.DelChain(c.Chain)
 	}
 	for _, s := range t.sets {
-		if s.Name == chainOf(chainDenied, id, slot) {
+		if of, at, ok := ownerOfChain(s.Name); ok && of == id && at == slot {
 			r.DelSet(s.Set)
 		}
 	}
@@ -159,13 +160,13 @@ func (r *rules) narrow(t tables, slot int, part netip.Prefix, want Rules) {
 	groups := want.Policy.Groups()
 	for _, s := range t.sets {
 		group, is := strings.CutPrefix(s.Name, groupPrefix)
-		if is && !slices.Contains(groups, group) || s.Name == mapResolvers {
+		if is && !slices.Contains(groups, group) || s.Name == mapRedirects {
 			r.withdraw(s, r.h.keyOf(s, slot, part))
 		}
 	}
 }
 
-// keyOf is what stands for a slot in a set: its tap or its address.
+// keyOf is what stands for a slot in a set, at the beginning of each key: its tap or its address.
 func (h *Host) keyOf(s set, slot int, part netip.Prefix) []byte {
 	if s.Name == mapPorts {
 		return ifname(h.tap(slot))
@@ -173,11 +174,11 @@ func (h *Host) keyOf(s set, slot int, part netip.Prefix) []byte {
 	return addressIn(part, slot).AsSlice()
 }
 
-// withdraw takes a key out of a set, which goes when it is a group's and had nobody else. Its chains go before.
+// withdraw takes what begins with a key out of a set, which goes when it is a group's and had nobody else. Its chains go before.
 func (r *rules) withdraw(s set, key []byte) {
 	for _, e := range s.elements {
-		if bytes.Equal(e.Key, key) {
-			r.note(r.SetDeleteElements(s.Set, []nftables.SetElement{{Key: key}}))
+		if bytes.HasPrefix(e.Key, key) {
+			r.note(r.SetDeleteElements(s.Set, []nftables.SetElement{{Key: e.Key}}))
 		}
 	}
 }

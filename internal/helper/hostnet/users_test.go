@@ -82,17 +82,17 @@ func TestAUsersNetworksGoWithTheHelper(t *testing.T) {
 	h := newHost(t)
 	root := h.installation(t)
 	bare := h.listing(t)
-	g := h.attach(t, root, 1, "public,group:a", internet)
+	g := h.attach(t, root, 1, "public,group:a", someDoors...)
 	before := h.listing(t)
 	const uid = 54321
 	user := New(Options{Instance: root.o.Instance, UID: uid})
 	gone := model.NewVMID()
-	h.set(t, user, gone, 1, "public", "")
-	h.set(t, user, model.NewVMID(), 2, "group:a", "")
+	h.set(t, user, gone, 1, "public")
+	h.set(t, user, model.NewVMID(), 2, "group:a")
 	h.call(t, user.Prepare)
 	h.call(t, func(ctx context.Context) error { return user.Detach(ctx, gone) })
-	mine := h.attach(t, user, 1, "public", internet)
-	h.set(t, New(Options{Instance: model.NewInstanceID(), UID: uid + 1}), model.NewVMID(), MaxSlot, "none", "")
+	mine := h.attach(t, user, 1, "public", someDoors...)
+	h.set(t, New(Options{Instance: model.NewInstanceID(), UID: uid + 1}), model.NewVMID(), MaxSlot, "none")
 	h.do(func() {
 		half := New(Options{Instance: model.NewInstanceID(), UID: uid})
 		links, err := handle(t.Context())
@@ -178,7 +178,7 @@ func TestAlikeInstallationsAreToldApart(t *testing.T) {
 	}
 	h := newHost(t)
 	id := model.NewVMID()
-	h.set(t, one, id, 1, "public", "")
+	h.set(t, one, id, 1, "public")
 	before := h.listing(t)
 	h.do(func() {
 		_, aerr := two.Attach(t.Context(), id, 1, Rules{})

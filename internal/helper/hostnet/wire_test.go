@@ -73,7 +73,7 @@ func TestAWire(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
 	n := h.installation(t)
-	h.set(t, n, model.NewVMID(), 1, "none", "")
+	h.set(t, n, model.NewVMID(), 1, "none")
 	before := h.listing(t)
 	id := model.NewVMID()
 	p := h.setWire(t, n, id, 2, "public")
@@ -115,7 +115,7 @@ func TestAWire(t *testing.T) {
 			t.Errorf("%s answers: %q, %v", to, said, err)
 		}
 	}
-	other := h.attach(t, n, 3, "open", "")
+	other := h.attach(t, n, 3, "open")
 	if said, err := g.ask("tcp4", other.port.Address.String(), port); err == nil {
 		t.Errorf("another VM answers: %q", said)
 	}
@@ -124,7 +124,7 @@ func TestAWire(t *testing.T) {
 	}
 	// What it has stays, whatever kind is said; as does its policy's change.
 	index := h.index(t, p.Tap)
-	h.set(t, n, id, 2, "none", "")
+	h.set(t, n, id, 2, "none")
 	h.setWire(t, n, id, 2, "none")
 	if now := h.index(t, p.Tap); now != index || !strings.Contains(h.shows(p.Tap), "veth") {
 		t.Errorf("its port is another: %s", h.shows(p.Tap))
@@ -155,7 +155,7 @@ func TestAWireGoesByItself(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
 	n := h.installation(t)
-	h.set(t, n, model.NewVMID(), 1, "none", "")
+	h.set(t, n, model.NewVMID(), 1, "none")
 	before := h.listing(t)
 	for _, wait := range []bool{true, false} {
 		g := h.wired(t, n, model.NewVMID(), 2, "public")
@@ -192,7 +192,7 @@ func TestAPortsKind(t *testing.T) {
 	id := model.NewVMID()
 	for _, want := range []string{"veth", "tun", "veth"} {
 		if want == "tun" {
-			h.set(t, n, id, 1, "public", "")
+			h.set(t, n, id, 1, "public")
 		} else {
 			h.setWire(t, n, id, 1, "public")
 		}
@@ -201,7 +201,7 @@ func TestAPortsKind(t *testing.T) {
 		}
 	}
 	// One that a VMM has open stays.
-	h.set(t, n, id, 1, "public", "")
+	h.set(t, n, id, 1, "public")
 	h.do(func() {
 		tap, err := n.Open(t.Context(), id)
 		if err != nil {
@@ -226,7 +226,7 @@ func TestWhoseWire(t *testing.T) {
 	own, another, id := model.NewVMID(), model.NewVMID(), model.NewVMID()
 	h.setWire(t, n, own, 1, "none")
 	h.setWire(t, n, another, 2, "none")
-	h.set(t, n, id, 3, "none", "")
+	h.set(t, n, id, 3, "none")
 	foreign := New(Options{Instance: n.o.Instance, UID: 54321})
 	h.ip(t,
 		"link add "+n.tap(4)+" type veth peer name "+n.freeEnd(4), // by its name alone

@@ -35,21 +35,26 @@ const (
 	vmVariable       = "BANGER_TEST_VM" // two of them
 )
 
+// someDoors are of a VM that may ask for names.
+var someDoors = []model.Redirect{{Port: portDNS, To: 5353}, {UDP: true, Port: portDNS, To: 5353}}
+
 // passEveryPoint does all that there is to do, and ends with what is no success in any case.
 func passEveryPoint(h *Host, ids []string) int {
 	ctx, first, second := context.Background(), model.VMID(ids[0]), model.VMID(ids[1])
-	policy, err := model.ParsePolicy("public,group:a")
+	policy, err := model.ParsePolicy("11.0.0.0/24,group:a,web.example")
 	if err != nil {
 		return 2
 	}
+	pin := Pin{Entries: []string{"web.example"}, Addresses: []netip.Addr{netip.MustParseAddr(internet)}, Life: model.MinPin}
 	attach := func(id model.VMID, slot int, wire bool) error {
-		_, err := h.Attach(ctx, id, slot, Rules{Policy: policy, Resolver: netip.MustParseAddr(internet), Wire: wire})
+		_, err := h.Attach(ctx, id, slot, Rules{Policy: policy, Redirects: someDoors, Wire: wire})
 		return err
 	}
 	for i, do := range []func() error{
 		func() error { return attach(first, 1, true) },
 		func() error { return h.Prepare(ctx) },
 		func() error { return attach(second, 2, false) },
+		func() error { return h.PinAddresses(ctx, second, 2, pin) },
 		func() error { return h.Detach(ctx, second) },
 		func() error { return h.Recycle(ctx) },
 		func() error { return h.Detach(ctx, first) },
@@ -252,15 +257,15 @@ type guest struct {
 	close func() // what a VMM's end does
 }
 
-func (h host) attach(t *testing.T, n *Host, slot int, policy string, resolver string) guest {
+func (h host) attach(t *testing.T, n *Host, slot int, policy string, doors ...model.Redirect) guest {
 	t.Helper()
-	return h.attachAs(t, n, model.NewVMID(), slot, policy, resolver)
+	return h.attachAs(t, n, model.NewVMID(), slot, policy, doors...)
 }
 
-func (h host) attachAs(t *testing.T, n *Host, id model.VMID, slot int, policy string, resolver string) guest {
+func (h host) attachAs(t *testing.T, n *Host, id model.VMID, slot int, policy string, doors ...model.Redirect) guest {
 	t.Helper()
 	g := guest{id: id}
-	g.port = h.set(t, n, g.id, slot, policy, resolver)
+	g.port = h.set(t, n, g.id, slot, policy, doors...)
 	g.space = newSpace(t)
 	var theirs *os.File
 	var err error
@@ -291,16 +296,13 @@ func (h host) attachAs(t *testing.T, n *Host, id model.VMID, slot int, policy st
 	return g
 }
 
-func (h host) set(t *testing.T, n *Host, id model.VMID, slot int, policy string, resolver string) (p Port) {
+func (h host) set(t *testing.T, n *Host, id model.VMID, slot int, policy string, doors ...model.Redirect) (p Port) {
 	t.Helper()
 	parsed, err := model.ParsePolicy(policy)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Rules{Policy: parsed}
-	if resolver != "" {
-		want.Resolver = netip.MustParseAddr(resolver)
-	}
+	want := Rules{Policy: parsed, Redirects: doors}
 	h.do(func() { p, err = n.Attach(t.Context(), id, slot, want) })
 	if err != nil {
 		t.Fatal(err)

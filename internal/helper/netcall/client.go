@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -45,7 +46,10 @@ func (c *Client) Attach(ctx context.Context, id model.VMID, slot int, want hostn
 	if slot < 1 || slot > hostnet.MaxSlot {
 		return hostnet.Port{}, model.Errorf(model.ErrUnsupported, "cannot attach %s to the bridge: its number is %d, and a bridge has addresses for %d", id, slot, hostnet.MaxSlot)
 	}
-	request := &helperv1.AttachPortRequest{Vm: string(id), Slot: uint32(slot), Policy: want.Policy.String(), Resolver: want.Resolver.AsSlice(), Wire: want.Wire}
+	request := &helperv1.AttachPortRequest{Vm: string(id), Slot: uint32(slot), Policy: want.Policy.String(), Wire: want.Wire}
+	for _, r := range want.Redirects {
+		request.Redirects = append(request.Redirects, &helperv1.Redirect{Udp: r.UDP, Port: uint32(r.Port), To: uint32(r.To)})
+	}
 	var answer helperv1.AttachPortResponse
 	if err := c.wire.Call(ctx, request, &answer); err != nil {
 		return hostnet.Port{}, err
@@ -151,6 +155,7 @@ func (c *Client) List(ctx context.Context) (hostnet.Found, error) {
 		}
 		found.Bridge, found.Tables = answer.GetBridge(), answer.GetTables()
 		found.Spare, found.Left = answer.GetSpare(), answer.GetLeft()
+		found.Gateway, _ = netip.AddrFromSlice(answer.GetGateway())
 		for _, p := range answer.GetPorts() {
 			found.Ports, request.After = append(found.Ports, fromWire(p)), &helperv1.Port{Vm: p.GetVm(), Slot: p.GetSlot()}
 		}

@@ -31,6 +31,7 @@ type answers struct {
 	names     hostnet.Names
 	denials   []hostnet.Denial
 	asked     chan hostnet.Rules
+	pinned    chan string
 	kept      *sync.Map // VMIDs
 }
 
@@ -44,6 +45,13 @@ func (a answers) Attach(_ context.Context, id model.VMID, slot int, want hostnet
 		ID: id, Slot: slot, Tap: "bt_x", Ruled: true, MAC: model.HardwareAddress(instance, slot), MTU: 1400,
 		Address: netip.MustParseAddr("198.18.4.9"), Gateway: netip.MustParseAddr("198.18.4.1"),
 	}, a.err
+}
+
+func (a answers) PinAddresses(_ context.Context, id model.VMID, slot int, p hostnet.Pin) error {
+	if a.pinned != nil {
+		a.pinned <- fmt.Sprint(id, slot, p)
+	}
+	return a.err
 }
 
 func (a answers) Open(context.Context, model.VMID) (*os.File, error) {
@@ -96,10 +104,10 @@ func TestWhatIsAskedForArrives(t *testing.T) {
 	a := answers{asked: make(chan hostnet.Rules, 1)}
 	c := client(t, a)
 	id := model.NewVMID()
-	for _, text := range []string{"none", "open", "public", "public,10.1.2.3:5432,group:web,192.0.2.0/24"} {
-		for _, resolver := range []netip.Addr{{}, netip.MustParseAddr("11.0.0.2")} {
+	for _, text := range []string{"none", "open", "public", "public,10.1.2.3:5432,group:web,192.0.2.0/24", "*.example.org:443,web.example"} {
+		for _, redirects := range [][]model.Redirect{nil, {{Port: 53, To: 5353}, {UDP: true, Port: 53, To: 65535}}} {
 			want := policy(t, text)
-			want.Resolver = resolver
+			want.Redirects = redirects
 			got, err := c.Attach(t.Context(), id, 9, want)
 			if err != nil {
 				t.Fatal(err)
@@ -113,6 +121,33 @@ func TestWhatIsAskedForArrives(t *testing.T) {
 	}
 	for _, slot := range []int{-1, 0, hostnet.MaxSlot + 1, 1 << 33} {
 		if _, err := c.Attach(t.Context(), id, slot, hostnet.Rules{}); !errors.Is(err, model.ErrUnsupported) {
+			t.Errorf("slot %d: %v", slot, err)
+		}
+	}
+}
+
+func TestPinsArrive(t *testing.T) {
+	t.Parallel()
+	a := answers{pinned: make(chan string, 1)}
+	id := model.NewVMID()
+	want := hostnet.Pin{Life: model.MaxPin + model.PinGrace}
+	for i := range 256 { // the longest that there can be
+		want.Entries = append(want.Entries, fmt.Sprintf("%s%d.org:65535", strings.Repeat("a", 40), i))
+		want.Addresses = append(want.Addresses, netip.AddrFrom4([4]byte{11, 0, 0, byte(i)}))
+	}
+	if err := client(t, a).PinAddresses(t.Context(), id, 9, want); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-a.pinned; got != fmt.Sprint(id, 9, want) {
+		t.Errorf("there arrived %.300s", got)
+	}
+	for _, kind := range []error{model.ErrNotFound, model.ErrUnavailable} {
+		if err := client(t, answers{err: model.Errorf(kind, "no")}).PinAddresses(t.Context(), id, 9, want); !errors.Is(err, kind) {
+			t.Errorf("got %v, want %v", err, kind)
+		}
+	}
+	for _, slot := range []int{-1, 0, hostnet.MaxSlot + 1, 1 << 33} {
+		if err := client(t, a).PinAddresses(t.Context(), id, slot, want); !errors.Is(err, model.ErrUnsupported) {
 			t.Errorf("slot %d: %v", slot, err)
 		}
 	}
@@ -136,6 +171,7 @@ func TestListsHaveNoLimit(t *testing.T) {
 		if n > 0 {
 			want.Bridge, want.Tables = "bb_x", []string{"bridge x", "ip x"}
 			want.Spare, want.Left = []string{"bt_y", "bt_z"}, []string{"bx_x"}
+			want.Gateway = netip.MustParseAddr("198.18.4.1")
 		}
 		a := answers{found: want, kept: &sync.Map{}}
 		c := client(t, a)

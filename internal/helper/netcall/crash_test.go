@@ -5,12 +5,14 @@ package netcall_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 
 	"banger/internal/crash"
+	"banger/internal/helper/hostnet"
 	"banger/internal/helper/netcall"
 	"banger/internal/helper/serve/servetest"
 	"banger/internal/model"
@@ -61,13 +63,13 @@ func TestKilledAtAnyPoint(t *testing.T) {
 }
 
 // calls is how many use makes.
-const calls = 7
+const calls = 8
 
 // use asks for each verb that changes something, in an order in which all that they do is done.
 func use(t *testing.T, c *netcall.Client, ids [2]model.VMID) error {
 	t.Helper()
 	for i, id := range ids {
-		want := policy(t, "public,group:a")
+		want := policy(t, "web.example:443,group:a")
 		want.Wire = i == 0
 		if _, err := c.Attach(t.Context(), id, i+1, want); err != nil {
 			return err
@@ -78,6 +80,10 @@ func use(t *testing.T, c *netcall.Client, ids [2]model.VMID) error {
 		if err := c.Prepare(t.Context()); err != nil {
 			return err
 		}
+	}
+	p := hostnet.Pin{Entries: []string{"web.example:443"}, Addresses: []netip.Addr{netip.MustParseAddr("11.0.0.2")}, Life: model.MinPin}
+	if err := c.PinAddresses(t.Context(), ids[1], 2, p); err != nil {
+		return err
 	}
 	tap, err := c.Open(t.Context(), ids[1])
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -38,6 +39,10 @@ func (g guarded) note(err error) error {
 func (g guarded) Attach(ctx context.Context, id model.VMID, slot int, want hostnet.Rules) (hostnet.Port, error) {
 	p, err := g.Host.Attach(ctx, id, slot, want)
 	return p, g.note(err)
+}
+
+func (g guarded) PinAddresses(ctx context.Context, id model.VMID, slot int, p hostnet.Pin) error {
+	return g.note(g.Host.PinAddresses(ctx, id, slot, p))
 }
 
 func (g guarded) Open(ctx context.Context, id model.VMID) (*os.File, error) {
@@ -120,7 +125,7 @@ func misnamed(t *testing.T) []servetest.Call {
 	}
 	for _, id := range []string{"", "..", "eth0", "../../dev/net/tun", "bbbbbbbbbbbbbbbbb", "BBBBBBBBBBBBBBBB", "bbbbbbbbbbbbbbb\x00", "bbbbbbbbbbbbbb-1", strings.Repeat("b", 50<<10)} {
 		for _, request := range []proto.Message{
-			&helperv1.AttachPortRequest{Vm: id, Slot: 1, Policy: "none"}, &helperv1.OpenTapRequest{Vm: id}, &helperv1.DetachPortRequest{Vm: id}, &helperv1.ListDenialsRequest{Vm: id},
+			&helperv1.AttachPortRequest{Vm: id, Slot: 1, Policy: "none"}, &helperv1.OpenTapRequest{Vm: id}, &helperv1.DetachPortRequest{Vm: id}, &helperv1.ListDenialsRequest{Vm: id}, somePin(func(r *helperv1.PinAddressesRequest) { r.Vm = id }),
 			&helperv1.SweepPortsRequest{Keep: []string{someVM, id}},
 		} {
 			calls = append(calls, servetest.Hostile(fmt.Sprintf("%s of the VM %.20q", request.ProtoReflect().Descriptor().Name(), id), asking(t, request), nil, model.ErrInvalid))
@@ -131,25 +136,32 @@ func misnamed(t *testing.T) []servetest.Call {
 
 // misruled are ports that no VM may have.
 func misruled(t *testing.T) []servetest.Call {
-	attach := func(slot uint32, policy string, resolver []byte) []byte {
-		return asking(t, &helperv1.AttachPortRequest{Vm: someVM, Slot: slot, Policy: policy, Resolver: resolver})
+	attach := func(slot uint32, policy string, redirects ...*helperv1.Redirect) []byte {
+		return asking(t, &helperv1.AttachPortRequest{Vm: someVM, Slot: slot, Policy: policy, Redirects: redirects})
 	}
 	var calls []servetest.Call
 	for _, slot := range []uint32{0, hostnet.MaxSlot + 1, 1024, 65537, 1 << 31, 1<<32 - 1} {
-		calls = append(calls, servetest.Hostile(fmt.Sprintf("slot %d", slot), attach(slot, "none", nil), nil, model.ErrUnsupported))
+		calls = append(calls, servetest.Hostile(fmt.Sprintf("slot %d", slot), attach(slot, "none"), nil, model.ErrUnsupported))
 	}
 	for text, kind := range map[string]error{
 		"": model.ErrInvalid, " none": model.ErrInvalid, "open,none": model.ErrInvalid, "accept": model.ErrInvalid, "127.0.0.1:22": model.ErrInvalid,
 		"10.0.0.0/8,10.0.0.0/8": model.ErrInvalid, "10.0.0.1/8": model.ErrInvalid, "::1": model.ErrInvalid, "10.0.0.1:0": model.ErrInvalid,
 		"group:../x": model.ErrInvalid, "group:a b": model.ErrInvalid, "group:" + strings.Repeat("g", 300): model.ErrInvalid, "group:a}; drop": model.ErrInvalid,
-		"public\n": model.ErrInvalid, strings.Repeat("10.0.0.1,", 5000) + "public": model.ErrInvalid, "example.org": model.ErrUnsupported,
-		"*.example.org:443,public": model.ErrUnsupported,
+		"public\n": model.ErrInvalid, strings.Repeat("10.0.0.1,", 5000) + "public": model.ErrInvalid, "Example.org": model.ErrInvalid,
+		"*.*.example.org:443,public": model.ErrInvalid,
 	} {
-		calls = append(calls, servetest.Hostile(fmt.Sprintf("the policy %.30q", text), attach(1, text, nil), nil, kind))
+		calls = append(calls, servetest.Hostile(fmt.Sprintf("the policy %.30q", text), attach(1, text), nil, kind))
 	}
-	for _, resolver := range [][]byte{{1}, {1, 2, 3, 4, 5}, {127, 0, 0, 53}, {0, 0, 0, 0}, {224, 0, 0, 1}, {255, 255, 255, 255}, net.IPv6loopback, bytes.Repeat([]byte{9}, 1000)} {
-		calls = append(calls, servetest.Hostile(fmt.Sprintf("the resolver %.20v", resolver), attach(1, "public", resolver), nil, model.ErrInvalid))
+	for _, r := range []*helperv1.Redirect{
+		{}, {Port: 53}, {To: 5353}, {Port: 53, To: 22}, {Port: 53, To: 1023}, {Port: 65536, To: 5353}, {Port: 53, To: 65536}, {Port: 53, To: 1<<32 - 1}, {Port: 1<<16 | 53, To: 1<<16 | 5353},
+	} {
+		calls = append(calls, servetest.Hostile(fmt.Sprintf("port %d for %d", r.GetTo(), r.GetPort()), attach(1, "public", r), nil, model.ErrInvalid))
 	}
+	good := &helperv1.Redirect{Port: 53, To: 5353}
+	calls = append(calls,
+		servetest.Hostile("a port for two", attach(1, "public", good, &helperv1.Redirect{Port: 53, To: 5354}), nil, model.ErrInvalid),
+		servetest.Hostile("ports for too many", attach(1, "public", slices.Repeat([]*helperv1.Redirect{good}, 1000)...), nil, model.ErrInvalid),
+	)
 	many := &helperv1.SweepPortsRequest{}
 	for range 2*hostnet.MaxSlot + 1 {
 		many.Keep = append(many.Keep, someVM)
@@ -157,12 +169,56 @@ func misruled(t *testing.T) []servetest.Call {
 	return append(calls, servetest.Hostile("too many to keep", asking(t, many), nil, model.ErrInvalid))
 }
 
+// somePin would be fair, if the VM had such rules.
+func somePin(change func(*helperv1.PinAddressesRequest)) *helperv1.PinAddressesRequest {
+	r := &helperv1.PinAddressesRequest{Vm: someVM, Slot: 1, Entries: []string{"example.org:443"}, Addresses: [][]byte{{11, 0, 0, 2}}, Seconds: 60}
+	change(r)
+	return r
+}
+
+// mispinned are addresses that no name stands for, and names that no rule has.
+func mispinned(t *testing.T) []servetest.Call {
+	var calls []servetest.Call
+	for _, c := range []struct {
+		name   string
+		kind   error
+		change func(*helperv1.PinAddressesRequest)
+	}{
+		{"a pin of no rules", model.ErrNotFound, func(*helperv1.PinAddressesRequest) {}},
+		{"a pin of slot 0", model.ErrUnsupported, func(r *helperv1.PinAddressesRequest) { r.Slot = 0 }},
+		{"a pin of a slot without address", model.ErrUnsupported, func(r *helperv1.PinAddressesRequest) { r.Slot = 1 << 31 }},
+		{"a pin of no name", model.ErrInvalid, func(r *helperv1.PinAddressesRequest) { r.Entries = nil }},
+		{"a pin of no address", model.ErrInvalid, func(r *helperv1.PinAddressesRequest) { r.Addresses = nil }},
+		{"a pin of public", model.ErrInvalid, func(r *helperv1.PinAddressesRequest) { r.Entries = []string{"public"} }},
+		{"a pin of a range", model.ErrInvalid, func(r *helperv1.PinAddressesRequest) { r.Entries = []string{"10.0.0.0/8"} }},
+		{"a pin of a group", model.ErrInvalid, func(r *helperv1.PinAddressesRequest) { r.Entries = []string{"group:a"} }},
+		{"a pin of two names in one", model.ErrInvalid, func(r *helperv1.PinAddressesRequest) { r.Entries = []string{"a.org,b.org"} }},
+		{"a pin of another spelling", model.ErrInvalid, func(r *helperv1.PinAddressesRequest) { r.Entries = []string{"example.org.:443"} }},
+		{"a pin of a name that is none", model.ErrInvalid, func(r *helperv1.PinAddressesRequest) { r.Entries = []string{"a}; drop"} }},
+		{"a pin of too many names", model.ErrInvalid, func(r *helperv1.PinAddressesRequest) { r.Entries = slices.Repeat([]string{"a.org"}, 257) }},
+		{"a pin of too many addresses", model.ErrInvalid, func(r *helperv1.PinAddressesRequest) { r.Addresses = slices.Repeat([][]byte{{11, 0, 0, 2}}, 257) }},
+		{"a pin of a moment", model.ErrInvalid, func(r *helperv1.PinAddressesRequest) { r.Seconds = 0 }},
+		{"a pin of 59 seconds", model.ErrInvalid, func(r *helperv1.PinAddressesRequest) { r.Seconds = 59 }},
+		{"a pin for ever", model.ErrInvalid, func(r *helperv1.PinAddressesRequest) { r.Seconds = 1<<32 - 1 }},
+	} {
+		calls = append(calls, servetest.Hostile(c.name, asking(t, somePin(c.change)), nil, c.kind))
+	}
+	for _, addr := range [][]byte{
+		{}, {11}, {11, 0, 0, 2, 0}, net.IPv6loopback, net.IPv4(11, 0, 0, 2), {10, 0, 0, 1}, {127, 0, 0, 1}, {169, 254, 169, 254}, {192, 168, 0, 1}, {172, 16, 0, 1},
+		{100, 64, 0, 1}, {168, 63, 129, 16}, {198, 18, 0, 1}, {198, 19, 255, 255}, {224, 0, 0, 1}, {255, 255, 255, 255}, {0, 0, 0, 0}, {192, 0, 0, 1},
+	} {
+		call := asking(t, somePin(func(r *helperv1.PinAddressesRequest) { r.Addresses = append(r.Addresses, addr) }))
+		calls = append(calls, servetest.Hostile(fmt.Sprintf("a pin of the address %v", addr), call, nil, model.ErrInvalid))
+	}
+	return calls
+}
+
 // TestHostileCallsHaveNoEffect is not parallel: it counts descriptors, and what there is of networks.
 func TestHostileCallsHaveNoEffect(t *testing.T) {
 	needNetwork(t)
 	var effects atomic.Int64
 	socket := servetest.Here(t, service(func(c serve.Caller) netcall.Host { return guarded{user(c), &effects} }))
-	calls := append(append(malformed(t), misnamed(t)...), misruled(t)...)
+	calls := slices.Concat(malformed(t), misnamed(t), misruled(t), mispinned(t))
 	calls = append(calls,
 		servetest.Hostile("an empty message", nil, nil, nil),
 		servetest.Hostile("the names of no bridge", asking(t, &helperv1.ListenNamesRequest{}), nil, model.ErrNotFound),

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -46,7 +45,6 @@ func suite(t *testing.T, socket func(t *testing.T) string) {
 		New: func(t *testing.T, host string) network.Driver {
 			d := bridge.New(bridge.Options{
 				Verbs: client(t, host), Publisher: networktest.NewPublisher(host), Log: slog.New(slog.DiscardHandler),
-				Resolver: func() netip.Addr { return netip.MustParseAddr("11.0.0.2") },
 			})
 			t.Cleanup(func() {
 				if err := d.Close(); err != nil {

@@ -18,6 +18,7 @@ import (
 type Host interface {
 	Problem() string
 	Attach(ctx context.Context, id model.VMID, slot int, want hostnet.Rules) (hostnet.Port, error)
+	PinAddresses(ctx context.Context, id model.VMID, slot int, p hostnet.Pin) error
 	Open(ctx context.Context, id model.VMID) (*os.File, error)
 	Detach(ctx context.Context, id model.VMID) error
 	Sweep(ctx context.Context, keep map[model.VMID]bool) error
@@ -50,6 +51,7 @@ func Verbs(hosts func(serve.Caller) Host) []serve.Verb {
 	return []serve.Verb{
 		serve.On(0, s.check),
 		serve.On(0, s.attach),
+		serve.On(0, s.pin),
 		serve.Handing(s.open),
 		serve.On(0, s.detach),
 		serve.On(0, s.sweep),
@@ -171,7 +173,7 @@ func (s *service) list(ctx context.Context, c serve.Caller, r *helperv1.ListPort
 	}
 	answer := &helperv1.ListPortsResponse{
 		More: len(ports) > page, Bridge: found.Bridge, Tables: found.Tables,
-		Spare: found.Spare, Left: found.Left[:min(mostLeft, len(found.Left))],
+		Spare: found.Spare, Left: found.Left[:min(mostLeft, len(found.Left))], Gateway: found.Gateway.AsSlice(),
 	}
 	for _, p := range ports[:min(page, len(ports))] {
 		answer.Ports = append(answer.Ports, toWire(p))
@@ -202,12 +204,11 @@ func rules(r *helperv1.AttachPortRequest) (hostnet.Rules, error) {
 		return hostnet.Rules{}, model.Errorf(model.ErrInvalid, "cannot take the policy %.64q: it is written otherwise", r.GetPolicy())
 	}
 	want := hostnet.Rules{Policy: policy, Wire: r.GetWire()}
-	if data := r.GetResolver(); len(data) > 0 {
-		addr, ok := netip.AddrFromSlice(data)
-		if !ok || !addr.Is4() {
-			return hostnet.Rules{}, model.Errorf(model.ErrInvalid, "cannot ask a resolver whose address has %d bytes", len(data))
+	for _, d := range r.GetRedirects() {
+		if d.GetPort() > 65535 || d.GetTo() > 65535 {
+			return hostnet.Rules{}, model.Errorf(model.ErrInvalid, "cannot have port %d lead to port %d: ports are 1 to 65535", d.GetPort(), d.GetTo())
 		}
-		want.Resolver = addr
+		want.Redirects = append(want.Redirects, model.Redirect{UDP: d.GetUdp(), Port: uint16(d.GetPort()), To: uint16(d.GetTo())})
 	}
 	return want, nil
 }

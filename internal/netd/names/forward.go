@@ -60,18 +60,38 @@ func (r *Resolver) forward(ctx context.Context, name string, qtype uint16, reply
 	for _, rr := range reply.Answer {
 		rr.Header().Ttl = min(rr.Header().Ttl, maxTTL)
 	}
-	for _, rr := range answer.Ns {
-		if rr.Header().Rrtype == dns.TypeSOA && len(reply.Answer) == 0 {
-			reply.Ns = append(reply.Ns, rr) // how long the absence lasts
-		}
+	if len(reply.Answer) == 0 {
+		reply.Ns = absence(answer)
 	}
 	if refused.Rule != "" {
 		r.deny(name, refused)
 		explain(reply, dns.ExtendedErrorCodeFiltered, refused.Rule)
 	}
-	if rules.Listed() {
-		r.Pins.Add(name, addrs, time.Duration(ttl)*time.Second, time.Now())
+	if rules.Listed() && len(addrs) > 0 && r.remember(ctx, name, addrs, time.Duration(ttl)*time.Second) != nil {
+		reply.Answer, reply.Rcode = nil, dns.RcodeServerFailure
+		explain(reply, dns.ExtendedErrorCodeNotReady, "the host's kernel was not told of it")
 	}
+}
+
+// absence is what says how long there is no such name.
+func absence(answer *dns.Msg) (soa []dns.RR) {
+	for _, rr := range answer.Ns {
+		if rr.Header().Rrtype == dns.TypeSOA {
+			soa = append(soa, rr)
+		}
+	}
+	return soa
+}
+
+// remember has it known what a listed name stands for, before the VM knows.
+func (r *Resolver) remember(ctx context.Context, name string, addrs []netip.Addr, life time.Duration) error {
+	if r.Pin != nil {
+		if err := r.Pin(ctx, name, addrs, life); err != nil {
+			return err
+		}
+	}
+	r.Pins.Add(name, addrs, life, time.Now())
+	return nil
 }
 
 // follow returns the aliases that lead from name through the records, and the name at their end: an answer may hold

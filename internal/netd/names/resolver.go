@@ -25,7 +25,7 @@ const (
 	maxTTL      = 3600             // seconds: as long as an address is remembered for a name
 )
 
-// Options are what a Resolver knows its VM by. None may be nil.
+// Options are what a Resolver knows its VM by. None may be nil but Pin.
 type Options struct {
 	Rules   func() *egress.Rules
 	Pins    *egress.Pins
@@ -33,6 +33,8 @@ type Options struct {
 	Host    *Host
 	Local   func(name string) (netip.Addr, bool) // our own names, below Zone
 	Name    func(addr netip.Addr) (string, bool) // the other way
+	// Pin has somebody else know, before the VM does, what a listed name stands for. What fails is not told.
+	Pin func(ctx context.Context, name string, addrs []netip.Addr, ttl time.Duration) error
 }
 
 // Resolver answers one VM.

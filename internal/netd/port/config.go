@@ -13,7 +13,8 @@ import (
 	"banger/internal/netd/names"
 )
 
-// Identity is what a live port cannot change: another one is another port.
+// Identity is what a live port cannot change: another one is another port. Of a VM whose packets the host's kernel carries
+// it has the addresses.
 type Identity struct {
 	Socket  string // on which the VMM listens
 	MAC     link.MAC
@@ -71,6 +72,10 @@ type Env struct {
 	Dialer *link.Dialer
 	Peers  func(self *Port, addr netip.Addr) *Port // who has an address among the VMs of the same groups
 	Named  func(self *Port, name string) *Port     // and who has a name
+	// Likewise for VMs whose packets the host's kernel carries.
+	DirectPeers func(self *Direct, addr netip.Addr) *Direct
+	DirectNamed func(self *Direct, name string) *Direct
+	Pin         func(ctx context.Context, p Pin) error
 	Limits
 	Timeouts
 	Log *slog.Logger

@@ -7,10 +7,10 @@ import (
 
 // contain runs what works on a guest's bytes in a goroutine of ours: should it panic, that is one question or connection
 // less, and not the end of the network of all VMs.
-func (p *Port) contain(do func()) {
+func (s *side) contain(do func()) {
 	defer func() {
 		if r := recover(); r != nil {
-			p.log.Error("a guest's bytes made us panic", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			s.log.Error("a guest's bytes made us panic", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 		}
 	}()
 	do()

@@ -1,6 +1,7 @@
 package port
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
@@ -10,27 +11,28 @@ import (
 	"banger/internal/model"
 )
 
-const dnsPort = 53
+// DNS is the port at which the gateway answers questions for names.
+const DNS = 53
 
 // decide says whether the guest may reach dst through the host. name is one that is known to have stood for it, or "".
-func (p *Port) decide(dst netip.AddrPort, name string) egress.Verdict {
-	if dst.Addr() == p.identity.Gateway {
-		return p.decideGateway(dst.Port())
+func (s *side) decide(dst netip.AddrPort, name string) egress.Verdict {
+	if dst.Addr() == s.identity.Gateway {
+		return s.decideGateway(dst.Port())
 	}
-	names := p.pins.Names(dst.Addr(), time.Now())
+	names := s.pins.Names(dst.Addr(), time.Now())
 	if name != "" {
 		names = append(names, name)
 	}
-	return p.rules.Load().Decide(dst, names)
+	return s.rules.Load().Decide(dst, names)
 }
 
 // decideGateway: what the user opened on the host stands beside the policy; none is none all the same.
-func (p *Port) decideGateway(port uint16) egress.Verdict {
-	c := p.config.Load()
+func (s *side) decideGateway(port uint16) egress.Verdict {
+	c := s.config.Load()
 	switch {
 	case c.Policy.Kind == model.KindNone:
 		return egress.Verdict{Rule: egress.RuleNone}
-	case port == dnsPort:
+	case port == DNS:
 		return egress.Verdict{Allowed: true, Rule: "DNS"}
 	case c.HostPorts[port]:
 		return egress.Verdict{Allowed: true, Rule: "host port " + strconv.Itoa(int(port))}
@@ -39,41 +41,40 @@ func (p *Port) decideGateway(port uint16) egress.Verdict {
 }
 
 // target is where the host connects to for the guest.
-func (p *Port) target(dst netip.AddrPort) string {
-	if dst.Addr() == p.identity.Gateway {
+func (s *side) target(dst netip.AddrPort) string {
+	if dst.Addr() == s.identity.Gateway {
 		return net.JoinHostPort("127.0.0.1", strconv.Itoa(int(dst.Port())))
 	}
 	return dst.String()
 }
 
-func (p *Port) deny(protocol string, destination string, rule string) {
-	p.denials.Add(protocol, destination, rule, time.Now())
+func (s *side) deny(protocol string, destination string, rule string) {
+	s.denials.Add(protocol, destination, rule, time.Now())
+}
+
+// full is the rule that refuses what is beyond a limit.
+func (s *side) full(what string, most int) string {
+	return fmt.Sprintf("the VM has %d %s open, the most that it may have", most, what)
 }
 
 // localName resolves names below banger.internal.
-func (p *Port) localName(name string) (netip.Addr, bool) {
+func (s *side) localName(name string) (netip.Addr, bool) {
 	switch name {
 	case "host":
-		return p.identity.Gateway, true
-	case p.Name():
-		return p.identity.Address, true
+		return s.identity.Gateway, true
+	case s.Name():
+		return s.identity.Address, true
 	}
-	if peer := p.env.Named(p, name); peer != nil {
-		return peer.identity.Address, true
-	}
-	return netip.Addr{}, false
+	return s.near.named(name)
 }
 
 // localAddr is localName the other way.
-func (p *Port) localAddr(addr netip.Addr) (string, bool) {
+func (s *side) localAddr(addr netip.Addr) (string, bool) {
 	switch addr {
-	case p.identity.Gateway:
+	case s.identity.Gateway:
 		return "host", true
-	case p.identity.Address:
-		return p.Name(), true
+	case s.identity.Address:
+		return s.Name(), true
 	}
-	if peer := p.env.Peers(p, addr); peer != nil {
-		return peer.Name(), true
-	}
-	return "", false
+	return s.near.at(addr)
 }

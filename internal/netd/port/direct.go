@@ -7,46 +7,49 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
 
-// Direct is a VM whose packets the host's kernel carries, and of which ports are published. What comes for these is
-// connected to the guest as any program of this user's would be.
+// Direct is a VM whose packets the host's kernel carries. Its ports are published: what comes for these is connected to the
+// guest as any program of this user's would be. Its questions for names come here by a Door, and what it has for ports of
+// the host's loopback.
 type Direct struct {
-	env     Env
-	address netip.Addr
-	name    atomic.Pointer[string]
-
-	tcp   limiter
-	udp   limiter
-	flows flows
-
-	ctx  context.Context
-	stop context.CancelFunc
+	side
+	pinned pinned
 }
 
 // NewDirect returns one without ports.
-func NewDirect(env Env, name string, address netip.Addr) *Direct {
-	d := &Direct{
-		env: env, address: address,
-		tcp: newLimiter(env.Limits.TCP / 2), // each takes two descriptors, where a Port's takes one
-		udp: newLimiter(env.Limits.UDP), flows: flows{open: map[*flow]bool{}},
-	}
-	d.name.Store(&name)
-	d.ctx, d.stop = context.WithCancel(context.Background())
+func NewDirect(env Env, c Config) *Direct {
+	env.Limits.TCP /= 2 // each takes two descriptors, where a Port's takes one
+	d := &Direct{}
+	d.init(env, c, neighbours{
+		at: func(addr netip.Addr) (string, bool) {
+			if peer := env.DirectPeers(d, addr); peer != nil {
+				return peer.Name(), true
+			}
+			return "", false
+		},
+		named: func(name string) (netip.Addr, bool) {
+			if peer := env.DirectNamed(d, name); peer != nil {
+				return peer.identity.Address, true
+			}
+			return netip.Addr{}, false
+		},
+	})
+	d.resolver.Pin = d.pin
 	return d
 }
 
-// Address is the guest's.
-func (d *Direct) Address() netip.Addr { return d.address }
+// SharesGroup says whether both policies name one group.
+func (d *Direct) SharesGroup(other *Direct) bool { return d.shares(&other.side) }
 
-// Name is the VM's.
-func (d *Direct) Name() string { return *d.name.Load() }
-
-// Rename gives it another one.
-func (d *Direct) Rename(name string) { d.name.Store(&name) }
+// Change gives it another name, policy and host ports, and ends what goes through here that these no longer allow.
+func (d *Direct) Change(c Config) {
+	d.store(c)
+	d.pinned.keep(c.Policy)
+	d.recheck()
+}
 
 // Close ends what is open. The listeners that lead to it are closed before.
 func (d *Direct) Close() {
@@ -55,33 +58,45 @@ func (d *Direct) Close() {
 }
 
 func (d *Direct) to(guestPort uint16) string {
-	return netip.AddrPortFrom(d.address, guestPort).String()
+	return netip.AddrPortFrom(d.identity.Address, guestPort).String()
 }
 
 // inbound implements guest.
 func (d *Direct) inbound(l *Listener, host *net.TCPConn, guestPort uint16) {
 	from, _ := host.RemoteAddr().(*net.TCPAddr)
-	f := d.flows.add(d.ctx, from.AddrPort(), l)
+	d.connection(l, host, d.flows.add(d.ctx, from.AddrPort(), l), func(f *flow) { d.connect(f, host, d.to(guestPort)) })
+}
+
+// connection does what is to be done with a connection that came through l, as one of the VM's.
+func (d *Direct) connection(l *Listener, conn *net.TCPConn, f *flow, do func(*flow)) {
 	if f == nil {
-		reset(host)
+		reset(conn)
 		return
 	}
 	defer d.flows.remove(f)
 	defer context.AfterFunc(l.ctx, f.abort)()
 	if !d.tcp.take() {
-		reset(host)
+		if f.via == nil {
+			d.deny("tcp", f.dst.String(), d.full("connections", d.env.Limits.TCP))
+		}
+		reset(conn)
 		return
 	}
 	defer d.tcp.give()
+	do(f)
+}
+
+// connect carries bytes between a connection and one that is made.
+func (d *Direct) connect(f *flow, conn *net.TCPConn, to string) {
 	ctx, cancel := context.WithTimeout(f.ctx, d.env.Timeouts.Dial)
-	conn, err := d.env.Dial(ctx, "tcp4", d.to(guestPort))
+	made, err := d.env.Dial(ctx, "tcp4", to)
 	cancel()
-	guest, ok := conn.(*net.TCPConn)
+	other, ok := made.(*net.TCPConn)
 	if err != nil || !ok {
-		reset(host)
+		reset(conn)
 		return
 	}
-	join(f, host, guest)
+	join(f, conn, other)
 }
 
 func reset(conn *net.TCPConn) {
@@ -125,7 +140,12 @@ func (d *Direct) client(l *Listener, from netip.AddrPort, guestPort uint16, gone
 		}
 		return nil
 	}
-	conn, err := d.env.Dial(f.ctx, "udp4", d.to(guestPort)) // connects a socket; no packet is sent
+	return d.datagrams(l, f, from, d.to(guestPort), gone)
+}
+
+// datagrams carries those of one client to where they are sent, and the answers. It gives back the place of the flow.
+func (d *Direct) datagrams(l *Listener, f *flow, from netip.AddrPort, to string, gone func()) *client {
+	conn, err := d.env.Dial(f.ctx, "udp4", to) // connects a socket; no packet is sent
 	if err != nil {
 		d.udp.give()
 		d.flows.remove(f)
@@ -142,7 +162,7 @@ func (d *Direct) client(l *Listener, from netip.AddrPort, guestPort uint16, gone
 		buf := make([]byte, 64<<10)
 		for {
 			n, err := conn.Read(buf)
-			if errors.Is(err, unix.ECONNREFUSED) { // the guest's word that nobody listens there, which may change
+			if errors.Is(err, unix.ECONNREFUSED) { // a word that nobody listens there, which may change
 				continue
 			}
 			if err != nil {

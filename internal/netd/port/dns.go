@@ -39,7 +39,7 @@ func (p *Port) serveDNS() error {
 		}
 		return nil
 	}
-	local := full(netip.AddrPortFrom(p.identity.Gateway, dnsPort))
+	local := full(netip.AddrPortFrom(p.identity.Gateway, DNS))
 	conn, err := gonet.DialUDP(p.stack, &local, nil, ipv4.ProtocolNumber)
 	if err != nil {
 		return err
@@ -67,25 +67,32 @@ func (p *Port) answerUDP(conn *gonet.UDPConn) {
 		if err != nil {
 			return
 		}
-		p.contain(func() { p.answerDatagram(conn, from, buf[:n]) })
+		p.contain(func() { p.answerDatagram(question{conn, from, buf[:n]}, p.tasks.Go) })
 	}
 }
 
-// answerDatagram answers one query, in a goroutine of its own as far as that takes time.
-func (p *Port) answerDatagram(conn *gonet.UDPConn, from net.Addr, datagram []byte) {
+// question is a datagram that came to the DNS port.
+type question struct {
+	conn     net.PacketConn
+	from     net.Addr
+	datagram []byte
+}
+
+// answerDatagram answers one query, by spawn as far as that takes time.
+func (s *side) answerDatagram(q question, spawn func(func())) {
 	query := new(dns.Msg)
-	if query.Unpack(datagram) != nil || query.Response {
+	if query.Unpack(q.datagram) != nil || query.Response {
 		return
 	}
-	if !p.queries.take() {
-		sendUDP(conn, from, query, new(dns.Msg).SetRcode(query, dns.RcodeServerFailure))
+	if !s.queries.take() {
+		sendUDP(q.conn, q.from, query, new(dns.Msg).SetRcode(query, dns.RcodeServerFailure))
 		return
 	}
-	p.tasks.Go(func() {
-		defer p.queries.give()
-		p.contain(func() {
-			if reply := p.resolver.Answer(p.ctx, query); reply != nil {
-				sendUDP(conn, from, query, reply)
+	spawn(func() {
+		defer s.queries.give()
+		s.contain(func() {
+			if reply := s.resolver.Answer(s.ctx, query); reply != nil {
+				sendUDP(q.conn, q.from, query, reply)
 			}
 		})
 	})
@@ -115,14 +122,15 @@ func (p *Port) answerTCP(f *flow, r *tcp.ForwarderRequest) {
 	p.contain(func() { p.answerStream(f.ctx, conn) })
 }
 
-func (p *Port) answerStream(ctx context.Context, conn *dns.Conn) {
+// answerStream answers on a connection, one question at a time.
+func (s *side) answerStream(ctx context.Context, conn *dns.Conn) {
 	for ctx.Err() == nil {
 		_ = conn.SetDeadline(time.Now().Add(queryTimeout))
 		query, err := conn.ReadMsg()
 		if err != nil {
 			return
 		}
-		reply := p.resolver.Answer(ctx, query)
+		reply := s.resolver.Answer(ctx, query)
 		if reply == nil {
 			return
 		}
@@ -131,4 +139,13 @@ func (p *Port) answerStream(ctx context.Context, conn *dns.Conn) {
 			return
 		}
 	}
+}
+
+// answerTo answers on a connection of the kernel's.
+func (d *Direct) answerTo(f *flow, conn *net.TCPConn) {
+	if hangUp := func() { reset(conn) }; !f.whenAborted(hangUp) {
+		hangUp()
+	}
+	defer conn.Close()
+	d.contain(func() { d.answerStream(f.ctx, &dns.Conn{Conn: conn}) })
 }

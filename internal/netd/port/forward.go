@@ -30,7 +30,7 @@ func (f Forward) protocol() string {
 	return "TCP"
 }
 
-// guest is where listeners lead: to a Port, or to a Direct.
+// guest is where listeners lead: to a Port, or to a Direct; of a Door, from guests to the host.
 type guest interface {
 	// inbound connects somebody on the host to a port of the guest, or hangs up.
 	inbound(l *Listener, host *net.TCPConn, guestPort uint16)
@@ -64,10 +64,16 @@ func (l *Listener) Forward() Forward {
 	return f
 }
 
+// newListener returns one that has nothing to listen on yet.
+func newListener(f Forward, bound uint16) *Listener {
+	l := &Listener{wanted: f, bound: bound}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	return l
+}
+
 // listen takes a port of the host. Nobody is answered before lead.
 func listen(f Forward) (*Listener, error) {
-	l := &Listener{wanted: f}
-	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l := newListener(f, 0)
 	at := netip.AddrPortFrom(f.HostIP, f.HostPort)
 	var err error
 	if f.UDP {

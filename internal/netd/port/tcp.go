@@ -24,7 +24,7 @@ func (p *Port) acceptTCP(r *tcp.ForwarderRequest) {
 	}
 	defer p.flows.remove(f)
 	if !p.tcp.take() {
-		p.deny("tcp", dst.String(), fmt.Sprintf("the VM has %d connections open, the most that it may have", p.env.Limits.TCP))
+		p.deny("tcp", dst.String(), p.full("connections", p.env.Limits.TCP))
 		r.Complete(true)
 		return
 	}
@@ -36,7 +36,7 @@ func (p *Port) acceptTCP(r *tcp.ForwarderRequest) {
 		p.deny("tcp", dst.String(), verdict.Rule)
 		r.Complete(true)
 		gone()
-	case dst.Addr() == p.identity.Gateway && dst.Port() == dnsPort:
+	case dst.Addr() == p.identity.Gateway && dst.Port() == DNS:
 		p.answerTCP(f, r)
 		gone()
 	default:

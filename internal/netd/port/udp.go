@@ -28,14 +28,14 @@ func (p *Port) acceptUDP(r *udp.ForwarderRequest) bool {
 	}
 	verdict := p.decide(dst, "")
 	f.allowAs(verdict.Name)
-	if !verdict.Allowed || dst.Port() == dnsPort && dst.Addr() == p.identity.Gateway {
+	if !verdict.Allowed || dst.Port() == DNS && dst.Addr() == p.identity.Gateway {
 		p.flows.remove(f)
 		p.deny("udp", dst.String(), verdict.Rule)
 		return false
 	}
 	if !p.udp.take() {
 		p.flows.remove(f)
-		p.deny("udp", dst.String(), fmt.Sprintf("the VM has %d UDP flows open, the most that it may have", p.env.Limits.UDP))
+		p.deny("udp", dst.String(), p.full("UDP flows", p.env.Limits.UDP))
 		return true
 	}
 	end := func() {

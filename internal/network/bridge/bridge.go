@@ -3,11 +3,10 @@
 //
 // What needs root is done by verbs, which are given ids, slots and policies: a daemon that is root has them itself, an
 // ordinary user's asks the privileged helper. The driver itself keeps the VMs' names, for which it answers this host's
-// programs while the daemon lives, and their rules, by which it explains what the kernel did.
+// programs while the daemon lives.
 //
-// The kernel knows no names, so this driver carries no policy with a domain in it; and it opens no ports of the host's
-// loopback, where no packet of a guest gets. Ports are published by a process of the user's, which connects to the guest as
-// the user's programs may.
+// What the kernel does not do, a process of the user's does beside it, to which the rules lead: it answers the VMs' questions
+// for names, has them reach what of the host's loopback is opened, and publishes their ports.
 package bridge
 
 import (
@@ -17,6 +16,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sync"
 
 	"banger/internal/helper/hostnet"
 	"banger/internal/model"
@@ -58,9 +58,7 @@ type Verbs interface {
 type Options struct {
 	Verbs     Verbs
 	Publisher Publisher
-	// Resolver is who answers the VMs that may ask for names; nil for the host's.
-	Resolver func() netip.Addr
-	Log      *slog.Logger
+	Log       *slog.Logger
 }
 
 // Driver implements network.Driver.
@@ -69,6 +67,13 @@ type Driver struct {
 	names *names
 	told  tellings
 	pool  *pool
+
+	setting sync.Mutex // held while a VM's port and what is done beside it are changed, so that both are of one wish
+
+	mu    sync.Mutex // over the beginning of tasks, so that none begins when they end
+	tasks sync.WaitGroup
+	ctx   context.Context // ends with the driver
+	end   context.CancelFunc
 }
 
 var (
@@ -81,14 +86,18 @@ var (
 
 // New returns a driver, to be closed. It touches nothing.
 func New(o Options) *Driver {
-	if o.Resolver == nil {
-		o.Resolver = hostResolver
-	}
-	return &Driver{o: o, names: newNames(o.Verbs, o.Log), pool: newPool(o.Verbs, o.Log)}
+	d := &Driver{o: o, names: newNames(o.Verbs, o.Log), pool: newPool(o.Verbs, o.Log)}
+	d.ctx, d.end = context.WithCancel(context.Background())
+	o.Publisher.Watch(d.renew)
+	return d
 }
 
 // Close ceases to answer for the VMs' names, and ends what goes on in the background. The VMs, and their network, go on.
 func (d *Driver) Close() error {
+	d.mu.Lock()
+	d.end()
+	d.mu.Unlock()
+	d.tasks.Wait()
 	d.names.close()
 	d.pool.close()
 	return nil
@@ -102,8 +111,8 @@ func (d *Driver) Problem() string { return d.o.Verbs.Problem() }
 
 // Carries implements network.Driver.
 func (*Driver) Carries(w network.Wants) bool {
-	p, err := model.ParsePolicy(w.Policy)
-	return err == nil && !w.HostPorts && !slices.ContainsFunc(p.Entries, func(e model.PolicyEntry) bool { return e.Domain != "" })
+	_, err := model.ParsePolicy(w.Policy)
+	return err == nil
 }
 
 // Links implements network.Driver.
@@ -120,25 +129,19 @@ func (d *Driver) Set(ctx context.Context, id model.VMID, s network.Spec) (networ
 	if err != nil {
 		return network.Link{}, err
 	}
-	switch {
-	case !slices.Contains(d.Links(), s.Kind):
+	if !slices.Contains(d.Links(), s.Kind) {
 		return network.Link{}, model.Errorf(model.ErrInvalid, "cannot make a link of kind %d", s.Kind)
-	case len(s.HostPorts) > 0:
-		return network.Link{}, model.Errorf(model.ErrUnsupported, "cannot open ports of the host's loopback to a VM on the bridge: make it with --network-driver user")
-	case !d.Carries(network.Wants{Policy: s.Policy}):
-		return network.Link{}, model.Errorf(model.ErrUnsupported, "cannot put a VM with the network policy %q on the bridge: the kernel's rules know no domains; name addresses, or use the network driver user", s.Policy)
-	}
-	want := hostnet.Rules{Policy: policy, Wire: s.Kind == network.LinkWire}
-	if asks(policy) {
-		want.Resolver = d.o.Resolver()
 	}
 	defer d.pool.tend()
-	port, ports, err := d.attach(ctx, id, s, want)
+	d.setting.Lock()
+	defer d.setting.Unlock()
+	t, ports, err := d.attach(ctx, id, s, policy)
 	if err != nil {
 		return network.Link{}, err
 	}
+	port := t.port
 	d.names.set(ctx, id, s.Name, port.Address)
-	d.told.set(id, told{want, port.Address, port.Gateway})
+	d.told.set(id, t)
 	link := network.Link{
 		Kind: s.Kind, Tap: port.Tap, MAC: port.MAC, MTU: port.MTU,
 		// The guest is alone in its network, so that whatever it sends goes to the gateway.
@@ -146,34 +149,10 @@ func (d *Driver) Set(ctx context.Context, id model.VMID, s network.Spec) (networ
 		Ports:   ports,
 		Handles: model.NetHandles{Tap: port.Tap},
 	}
-	if want.Resolver.IsValid() {
+	if policy.Kind != model.KindNone {
 		link.Search = resolvconf.Search()
 	}
 	return link, nil
-}
-
-// asks says whether a policy lets a VM ask for any name.
-func asks(p model.Policy) bool {
-	return p.Kind == model.KindOpen || slices.ContainsFunc(p.Entries, func(e model.PolicyEntry) bool { return e.Public })
-}
-
-// hostResolver is the first of the host's resolvers that a packet can be sent on to: not one on the loopback, such as
-// systemd-resolved's, whose own resolvers are in another file. Without one there are no names.
-func hostResolver() netip.Addr {
-	for _, path := range []string{resolvconf.Path, "/run/systemd/resolve/resolv.conf"} {
-		for _, addr := range resolvconf.Servers(path) {
-			if forwards(addr) {
-				return addr
-			}
-		}
-	}
-	return netip.Addr{}
-}
-
-// forwards says whether a question of a VM's can be sent on to the resolver with that address. One of the VMs' range is a
-// bridge's own, of which systemd-resolved was told.
-func forwards(addr netip.Addr) bool {
-	return !addr.IsLoopback() && !addr.IsUnspecified() && !addr.IsMulticast() && !model.GuestRange().Contains(addr)
 }
 
 // HostName implements network.Namer.
@@ -190,8 +169,10 @@ func (*Driver) Up(context.Context, model.VMID, model.Process) error { return nil
 // Clear implements network.Driver. The port is found by the VM's id, whatever the hint says.
 func (d *Driver) Clear(ctx context.Context, id model.VMID, _ model.NetHandles) error {
 	d.names.remove(id)
-	d.told.keep(func(other model.VMID) bool { return other != id })
 	defer d.pool.tend()
+	d.setting.Lock()
+	defer d.setting.Unlock()
+	d.told.keep(func(other model.VMID) bool { return other != id })
 	// What is published goes first: the address may be another VM's then.
 	return errors.Join(d.o.Publisher.Withdraw(ctx, id), d.unlessNothing(ctx, d.o.Verbs.Detach(ctx, id)))
 }
@@ -199,8 +180,10 @@ func (d *Driver) Clear(ctx context.Context, id model.VMID, _ model.NetHandles) e
 // Sweep implements network.Driver.
 func (d *Driver) Sweep(ctx context.Context, keep map[model.VMID]bool) error {
 	d.names.keep(keep)
-	d.told.keep(func(id model.VMID) bool { return keep[id] })
 	defer d.pool.tend()
+	d.setting.Lock()
+	defer d.setting.Unlock()
+	d.told.keep(func(id model.VMID) bool { return keep[id] })
 	return d.unlessNothing(ctx, d.o.Verbs.Sweep(ctx, keep))
 }
 

@@ -3,28 +3,26 @@ package bridge
 import (
 	"cmp"
 	"context"
-	"net"
 	"net/netip"
-	"slices"
 	"strconv"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
-	"banger/internal/egress"
 	"banger/internal/helper/hostnet"
 	"banger/internal/model"
+	"banger/internal/network"
 )
 
-// told is what the driver was told of a VM and what it has.
+// told is what the driver was told of a VM last, and what came of it.
 type told struct {
-	rules   hostnet.Rules
-	address netip.Addr
-	gateway netip.Addr
+	spec   network.Spec
+	rules  hostnet.Rules
+	direct network.Direct
+	port   hostnet.Port
 }
 
-// tellings are those of all VMs. What the kernel decided by its rules is explained by the code that decides for the user
-// network.
+// tellings are those of all VMs.
 type tellings struct {
 	mu  sync.Mutex
 	vms map[model.VMID]told
@@ -49,92 +47,58 @@ func (t *tellings) keep(keeps func(model.VMID) bool) {
 	}
 }
 
-// of returns what was told of a VM, and the addresses of those that are in a group with it.
-func (t *tellings) of(id model.VMID) (told, []netip.Addr, error) {
+func (t *tellings) get(id model.VMID) (told, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	own, there := t.vms[id]
-	if !there {
-		return told{}, nil, model.Errorf(model.ErrNotFound, "cannot explain the network of %s: it has none", id)
-	}
-	var peers []netip.Addr
-	for other, o := range t.vms {
-		shared := func(group string) bool { return slices.Contains(o.rules.Policy.Groups(), group) }
-		if other != id && slices.ContainsFunc(own.rules.Policy.Groups(), shared) {
-			peers = append(peers, o.address)
-		}
-	}
-	return own, peers, nil
+	what, known := t.vms[id]
+	return what, known
 }
 
-// viewpoint is a VM's.
-func (d *Driver) viewpoint(id model.VMID) (egress.Viewpoint, error) {
-	own, peers, err := d.told.of(id)
-	if err != nil {
-		return egress.Viewpoint{}, err
+// gateway is that of a VM that has one, which is that of all.
+func (t *tellings) gateway() netip.Addr {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, what := range t.vms {
+		return what.port.Gateway
 	}
-	rules := egress.New(own.rules.Policy, egress.IsOwnAddress)
-	return egress.Viewpoint{
-		Rules: rules,
-		Address: func(dst netip.AddrPort, name string) egress.Verdict {
-			switch {
-			case slices.Contains(peers, dst.Addr()):
-				return egress.Verdict{Allowed: true, Rule: egress.RulePeers}
-			case dst.Addr() == own.gateway && dst.Port() == dnsPort && own.rules.Resolver.IsValid():
-				return egress.Verdict{Allowed: true, Rule: "DNS"}
-			}
-			return rules.Decide(dst, nil)
-		},
-		Local: func(string) (netip.Addr, bool) { return netip.Addr{}, false },
-		Resolve: func(ctx context.Context, name string) ([]netip.Addr, error) {
-			return net.DefaultResolver.LookupNetIP(ctx, "ip4", name)
-		},
-	}, nil
+	return netip.Addr{}
 }
 
-const dnsPort = 53
+// known is for who asks of a VM that may have no network.
+func (d *Driver) known(id model.VMID) error {
+	if _, known := d.told.get(id); !known {
+		return model.Errorf(model.ErrNotFound, "cannot explain the network of %s: it has none", id)
+	}
+	return nil
+}
 
-// Check implements network.Explainer.
-func (d *Driver) Check(ctx context.Context, id model.VMID, destination string, _ bool) (model.Verdict, error) {
-	v, err := d.viewpoint(id)
-	if err != nil {
+// Check implements network.Explainer. The process that answers the VM's questions for names has its policy, too, and the
+// code that decides for the user network.
+func (d *Driver) Check(ctx context.Context, id model.VMID, destination string, udp bool) (model.Verdict, error) {
+	if err := d.known(id); err != nil {
 		return model.Verdict{}, err
 	}
-	verdict, addrs, err := v.Check(ctx, destination)
-	if err != nil {
-		return model.Verdict{}, err
-	}
-	answer := model.Verdict{Allowed: verdict.Allowed, Rule: verdict.Rule}
-	for _, a := range addrs {
-		answer.Addresses = append(answer.Addresses, a.String())
-	}
-	return answer, nil
+	return d.o.Publisher.Check(ctx, id, destination, udp)
 }
 
-// Denied implements network.Explainer. What is told is the rule that says no now; one that would not any more is named so.
+// Denied implements network.Explainer. What the kernel refused is explained by that code; it tells the rule that says no now.
 func (d *Driver) Denied(ctx context.Context, id model.VMID) ([]model.Denial, error) {
-	v, err := d.viewpoint(id)
-	if err != nil {
+	if err := d.known(id); err != nil {
 		return nil, err
 	}
 	found, err := d.o.Verbs.Denials(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	var all []model.Denial
+	var refused []model.Denial
 	for _, f := range found {
 		denial := model.Denial{Protocol: protocolName(f.Protocol), Destination: f.To.String(), Count: f.Packets, Last: f.Last}
 		if f.To.Port() == 0 {
 			denial.Destination = f.To.Addr().String()
 		}
-		verdict := v.Address(f.To, "")
-		denial.Rule = verdict.Rule
-		if verdict.Allowed {
-			denial.Rule = "the policy that was; now it is allowed: " + verdict.Rule
-		}
-		all = append(all, denial)
+		refused = append(refused, denial)
 	}
-	return all, nil
+	return d.o.Publisher.Explain(ctx, id, refused)
 }
 
 func protocolName(number uint8) string {

@@ -11,7 +11,7 @@ import (
 // TestCheck asks of VMs what their rules let through, and of one that has none.
 func TestCheck(t *testing.T) {
 	t.Parallel()
-	d := newDriver(t, t.TempDir())
+	d := withNetd(t, t.TempDir())
 	set := func(id model.VMID, slot int, policy string) network.Link {
 		t.Helper()
 		l, err := d.Set(t.Context(), id, network.Spec{Slot: slot, Kind: network.LinkTap, Name: "box", Policy: policy})
@@ -39,7 +39,7 @@ func TestCheck(t *testing.T) {
 		{a, peer.Address.Addr().String() + ":80", true, "both VMs are in one group"},
 		{b, link.Address.Addr().String() + ":80", true, "both VMs are in one group"},
 		{b, "93.184.216.34:443", false, "no entry of the policy allows it"},
-		{b, gateway + ":53", false, ""},
+		{b, gateway + ":53", true, "DNS"},
 		{b, "example.org:443", false, "no entry of the policy names it"},
 		{a, "[2606:2800::1]:443", false, "guests have no IPv6"},
 	} {

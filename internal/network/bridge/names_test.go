@@ -64,7 +64,7 @@ func (w *world) verbs() *hostnet.Host {
 
 // daemon is the driver of a daemon that begins.
 func (w *world) daemon() *Driver {
-	d := New(Options{Verbs: w.verbs(), Publisher: publishes{}, Log: slog.New(slog.NewTextHandler(w.t.Output(), nil)), Resolver: func() netip.Addr { return netip.Addr{} }})
+	d := New(Options{Verbs: w.verbs(), Publisher: publishes{}, Log: slog.New(slog.NewTextHandler(w.t.Output(), nil))})
 	w.t.Cleanup(func() { _ = d.Close() }) // again
 	return d
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
 	"strings"
 	"testing"
 
@@ -87,17 +86,21 @@ func (s slow) Recycle(ctx context.Context) error {
 }
 
 // publishes is a publisher of nothing.
-type publishes struct{}
+type publishes struct{ Publisher }
 
-func (publishes) Publish(context.Context, model.VMID, string, netip.Addr, []model.PortForward) ([]model.PortForward, error) {
-	return nil, nil
+func (publishes) Publish(context.Context, model.VMID, network.Direct) (network.Published, error) {
+	return network.Published{}, nil
 }
+
+func (publishes) Watch(func(model.VMID)) {}
 
 func (publishes) Withdraw(context.Context, model.VMID) error { return nil }
 
 func (slow) Attach(context.Context, model.VMID, int, hostnet.Rules) (hostnet.Port, error) {
 	return hostnet.Port{}, nil
 }
+
+func (slow) List(context.Context) (hostnet.Found, error) { return hostnet.Found{}, nil }
 
 func (slow) Detach(context.Context, model.VMID) error { return nil }
 

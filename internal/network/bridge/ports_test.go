@@ -32,6 +32,7 @@ func (n notes) Detach(_ context.Context, id model.VMID) error {
 func (n notes) List(context.Context) (found hostnet.Found, err error) {
 	for id := range n.attached {
 		found.Ports = append(found.Ports, hostnet.Port{ID: id, Tap: "bt", Ruled: true})
+		found.Gateway = netip.MustParseAddr("198.18.4.1")
 	}
 	return found, nil
 }
@@ -50,7 +51,7 @@ func TestPortsThatCannotBeLeaveAllAsItWas(t *testing.T) {
 	n := notes{attached: map[model.VMID]hostnet.Rules{}}
 	publisher := networktest.NewPublisher(t.TempDir())
 	daemon := func() *Driver {
-		d := New(Options{Verbs: n, Publisher: publisher, Log: slog.New(slog.DiscardHandler), Resolver: func() netip.Addr { return netip.Addr{} }})
+		d := New(Options{Verbs: n, Publisher: publisher, Log: slog.New(slog.DiscardHandler)})
 		t.Cleanup(func() {
 			if err := d.Close(); err != nil {
 				t.Error(err)
@@ -99,5 +100,9 @@ func TestPortsThatCannotBeLeaveAllAsItWas(t *testing.T) {
 	}
 	if _, err := next.Set(t.Context(), id, spec("public", taken...)); err != nil {
 		t.Error(err)
+	}
+	// Its rules lead to where the process is, which may be elsewhere later.
+	if got := n.attached[id].Redirects; len(got) != 2 || got[0].Port != 53 || got[0].To != got[1].To || got[0].UDP == got[1].UDP {
+		t.Errorf("the redirects are %+v", got)
 	}
 }

@@ -3,6 +3,7 @@ package networktest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"testing"
 
@@ -19,6 +20,8 @@ type Harness struct {
 	Policy string
 	// Ports says that it publishes ports.
 	Ports bool
+	// Explains says that it tells what a policy does, by a process that really decides.
+	Explains bool
 	// Has says whether the host holds the VM's link; nil for a driver that makes nothing.
 	Has func(t *testing.T, host string, id model.VMID) bool
 }
@@ -35,6 +38,9 @@ func Run(t *testing.T, h Harness) {
 		{"BadPolicyKeepsTheOld", badPolicy},
 		{"PortsComeAndGo", ports},
 		{"ATakenPortChangesNothing", takenPort},
+		{"NamesInAPolicy", domains},
+		{"HostPortsOpenAndClose", hostPorts},
+		{"GroupsKnowEachOther", groups},
 		{"UpTwice", upTwice},
 		{"ClearTwiceAndOfNothing", clearTwice},
 		{"ClearDisbelievesTheHint", lyingHint},
@@ -59,7 +65,7 @@ type world struct {
 func (w *world) restart(t *testing.T) { w.Driver = w.h.New(t, w.host) }
 
 func (w *world) spec(slot int) network.Spec {
-	return network.Spec{Slot: slot, Kind: w.Links()[0], Policy: w.h.Policy, Dir: w.host}
+	return network.Spec{Slot: slot, Kind: w.Links()[0], Name: fmt.Sprintf("vm-%d", slot), Policy: w.h.Policy, Dir: w.host}
 }
 
 func (w *world) set(t *testing.T, id model.VMID, slot int) network.Link {

@@ -2,6 +2,7 @@ package user
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -17,17 +18,40 @@ import (
 	netdv1 "banger/api/netd/v1"
 	"banger/api/netd/v1/netdv1connect"
 	"banger/internal/apierror"
+	"banger/internal/dirs"
 	"banger/internal/model"
+	netdprogram "banger/internal/netd"
 	"banger/internal/procs"
 	"banger/internal/unixsocket"
 )
 
 // TestMain runs the tests, or, as fake-netd, a netd that carries nothing: it keeps what it was told, in its memory alone.
 func TestMain(m *testing.M) {
-	if filepath.Base(os.Args[0]) == "fake-netd" {
-		os.Exit(fakeNetd(filepath.Dir(os.Args[0])))
+	switch state := filepath.Dir(os.Args[0]); filepath.Base(os.Args[0]) {
+	case "fake-netd":
+		os.Exit(fakeNetd(state))
+	case "real-netd":
+		os.Exit(realNetd(state))
 	}
 	os.Exit(m.Run())
+}
+
+func realNetd(state string) int {
+	announce := procs.Starter()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	err := os.Chmod(state, 0o700)
+	if err == nil {
+		err = netdprogram.Run(ctx, dirs.Dirs{State: state}, func() { announce("ready") })
+	}
+	switch {
+	case errors.Is(err, netdprogram.ErrRunning):
+		announce("running")
+	case err != nil:
+		announce("error: " + err.Error())
+		return 1
+	}
+	return 0
 }
 
 type fake struct {
@@ -129,7 +153,13 @@ func (f *fake) Set(_ context.Context, r *netdv1.SetRequest) (*netdv1.SetResponse
 		taken[w.GetHostPort()] = true
 	}
 	f.ports[p.GetVmId()] = p
-	return &netdv1.SetResponse{Forwards: p.GetForwards()}, nil
+	answer := &netdv1.SetResponse{Forwards: p.GetForwards()}
+	if p.GetDirect() { // its doors are where they were, and new ones by its process
+		if answer.Doors = p.GetDoors(); len(answer.Doors) == 0 {
+			answer.Doors = []*netdv1.Door{{Port: 53, At: 1024 + uint32(os.Getpid())%60000}}
+		}
+	}
+	return answer, nil
 }
 
 func (f *fake) Clear(_ context.Context, r *netdv1.ClearRequest) (*netdv1.ClearResponse, error) {
@@ -170,7 +200,8 @@ func (f *fake) Denied(_ context.Context, r *netdv1.DeniedRequest) (*netdv1.Denie
 	if p == nil {
 		return nil, apierror.ToRPC(model.Errorf(model.ErrNotFound, "there is no such port"))
 	}
-	return &netdv1.DeniedResponse{Denials: []*netdv1.Denial{{Protocol: "tcp", Destination: p.GetName(), Rule: p.GetPolicy()}}}, nil
+	all := []*netdv1.Denial{{Protocol: "tcp", Destination: p.GetName(), Rule: p.GetPolicy()}}
+	return &netdv1.DeniedResponse{Denials: append(all, r.GetRefused()...)}, nil
 }
 
 // Check says of tap:PID whether that is the process of the port's tap.

@@ -33,7 +33,7 @@ func (d *Driver) Leaks(ctx context.Context, vms []model.VM) ([]model.Leak, error
 	}
 	needed := daemon != 0
 	for _, v := range vms {
-		needed = needed || (d.serves(v) || publishes(v)) && v.State.Lives()
+		needed = needed || (d.serves(v) || d.serveBeside(v)) && v.State.Lives()
 	}
 	var hidden, stale []model.Leak
 	for _, socket := range []string{dirs.NetdSocket(), dirs.NetdTaps()} {
@@ -62,8 +62,11 @@ func (d *Driver) Leaks(ctx context.Context, vms []model.VM) ([]model.Leak, error
 // serves says whether a VM's network is this driver's.
 func (d *Driver) serves(v model.VM) bool { return v.Network == d.Name() }
 
-// publishes says whether a VM of another driver's has ports that netd publishes.
-func publishes(v model.VM) bool { return len(v.Spec.Ports) > 0 }
+// serveBeside says whether netd does for a VM of another driver's what the kernel does not: each that reaches anything may ask
+// for names.
+func (d *Driver) serveBeside(v model.VM) bool {
+	return !d.serves(v) && (len(v.Spec.Ports) > 0 || v.Spec.Network != model.PolicyNone)
+}
 
 // attachments asks the netd that runs what it has.
 func (d *Driver) attachments(ctx context.Context) ([]*netdv1.Attachment, error) {
@@ -81,7 +84,8 @@ func (d *Driver) attachments(ctx context.Context) ([]*netdv1.Attachment, error) 
 	return answer.GetAttachments(), err
 }
 
-// unknown are the VMs that run and of which netd does not know, though it carries their packets or publishes their ports.
+// unknown are the VMs that run and of which netd does not know, though it carries their packets, or answers their questions
+// and publishes their ports.
 func (d *Driver) unknown(vms []model.VM, has []*netdv1.Attachment) []model.Leak {
 	known := map[string]bool{}
 	for _, a := range has {
@@ -96,8 +100,8 @@ func (d *Driver) unknown(vms []model.VM, has []*netdv1.Attachment) []model.Leak 
 		switch {
 		case d.serves(v):
 			without = "network"
-		case publishes(v):
-			without = "ports"
+		case d.serveBeside(v):
+			without = "names and ports"
 		default:
 			continue
 		}

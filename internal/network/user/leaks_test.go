@@ -68,9 +68,14 @@ func TestLeaksOfWhatNetdHas(t *testing.T) {
 	}
 	lost := model.VM{ID: model.NewVMID(), Name: "lost", Network: "user", State: model.StateRunning}
 	others := model.VM{ID: model.NewVMID(), Name: "others", Network: "none", State: model.StateRunning}
+	others.Spec.Network = model.PolicyNone
 	starting := model.VM{ID: model.NewVMID(), Name: "starting", Network: "user", State: model.StateStarting}
 	if got := leaks(t, d, on, lost, others, starting); !strings.HasPrefix(got, "row "+string(lost.ID)+"\nname ") {
 		t.Errorf("of a VM that netd does not know:\n%s", got)
+	}
+	others.Network, others.Spec.Network = "bridge", model.PolicyPublic
+	if got := leaks(t, d, on, others); !strings.Contains(got, "row "+string(others.ID)) {
+		t.Errorf("of a VM whose packets others carry and whose questions nobody answers:\n%s", got)
 	}
 }
 

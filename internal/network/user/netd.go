@@ -19,7 +19,7 @@ import (
 )
 
 // protocol is the number of the API that this driver speaks with netd.
-const protocol = 3
+const protocol = 4
 
 // maxMessage caps one answer of netd; the longest is a list of 256 denials.
 const maxMessage = 1 << 20

@@ -193,6 +193,9 @@ func (d *Driver) retell(ctx context.Context, n *netd) {
 			bare.Forwards = nil
 			answer, err = n.rpc.Set(ctx, &netdv1.SetRequest{Port: bare})
 		}
+		if err == nil {
+			d.remember(p, answer)
+		}
 		if err == nil && answer.GetWantsTap() && p.GetTap() != nil {
 			err = d.attach(ctx, p)
 		}

@@ -3,7 +3,7 @@
 //
 // The driver tells netd what each VM's port shall be, and remembers that, for as long as this process lives, only to tell
 // it again: netd outlives the daemon, and a netd that died is started again with all that it was told. For another driver,
-// whose packets the kernel carries, it has netd publish ports.
+// whose packets the kernel carries, it has netd publish ports, answer questions for names and open ports of the host.
 package user
 
 import (
@@ -53,6 +53,7 @@ type Driver struct {
 	ports  map[model.VMID]*netdv1.Port
 	kinds  map[model.VMID]network.LinkKind // of the links whose ports these are
 	netd   *netd                           // that answered last; nil for none
+	moved  func(id model.VMID)             // see Watch; nil for nobody
 	closed bool
 
 	dialing chan struct{} // held while netd is looked for or started
@@ -264,17 +265,7 @@ func (d *Driver) Sweep(ctx context.Context, keep map[model.VMID]bool) error {
 
 // Denied implements network.Explainer.
 func (d *Driver) Denied(ctx context.Context, id model.VMID) ([]model.Denial, error) {
-	var all []model.Denial
-	err := d.ask(ctx, "cannot ask what was refused", func(ctx context.Context, n *netd) error {
-		answer, err := n.rpc.Denied(ctx, &netdv1.DeniedRequest{VmId: string(id)})
-		for _, m := range answer.GetDenials() {
-			all = append(all, model.Denial{
-				Protocol: m.GetProtocol(), Destination: m.GetDestination(), Rule: m.GetRule(), Count: m.GetCount(), Last: m.GetLast().AsTime(),
-			})
-		}
-		return err
-	})
-	return all, err
+	return d.denied(ctx, &netdv1.DeniedRequest{VmId: string(id)})
 }
 
 // Check implements network.Explainer.

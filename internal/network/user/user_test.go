@@ -21,7 +21,12 @@ import (
 // newDriver is a driver over the installation in host, whose netd is the test program run again.
 func newDriver(t *testing.T, host string) *Driver {
 	t.Helper()
-	program := filepath.Join(host, "fake-netd")
+	return driverOf(t, host, "fake-netd")
+}
+
+func driverOf(t *testing.T, host, netd string) *Driver {
+	t.Helper()
+	program := filepath.Join(host, netd)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -79,6 +84,15 @@ func TestSuite(t *testing.T) {
 		Policy: "public",
 		Ports:  true,
 		Has:    func(t *testing.T, host string, id model.VMID) bool { return has(t, newDriver(t, host), id) },
+	})
+}
+
+// TestConformanceOfWhatDecides has netd itself.
+func TestConformanceOfWhatDecides(t *testing.T) {
+	networktest.Run(t, networktest.Harness{
+		New:    func(t *testing.T, host string) network.Driver { return driverOf(t, host, "real-netd") },
+		Policy: "public", Ports: true, Explains: true,
+		Has: func(t *testing.T, host string, id model.VMID) bool { return has(t, driverOf(t, host, "real-netd"), id) },
 	})
 }
 

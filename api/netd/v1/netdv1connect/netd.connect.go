@@ -119,6 +119,7 @@ type NetdServiceClient interface {
 	// List tells which VMs have a port, in the order of their ids.
 	List(context.Context, *v1.ListRequest) (*v1.ListResponse, error)
 	// Denied lists the destinations that were refused, each once with its count, newest first; at most 256 are kept per VM.
+	// Those of the host's kernel are given, for a VM whose packets it carries.
 	Denied(context.Context, *v1.DeniedRequest) (*v1.DeniedResponse, error)
 	// Check asks the policy of a port about one destination, by the code that decides on packets.
 	Check(context.Context, *v1.CheckRequest) (*v1.CheckResponse, error)
@@ -166,6 +167,7 @@ type NetdServiceHandler interface {
 	// List tells which VMs have a port, in the order of their ids.
 	List(context.Context, *v1.ListRequest) (*v1.ListResponse, error)
 	// Denied lists the destinations that were refused, each once with its count, newest first; at most 256 are kept per VM.
+	// Those of the host's kernel are given, for a VM whose packets it carries.
 	Denied(context.Context, *v1.DeniedRequest) (*v1.DeniedResponse, error)
 	// Check asks the policy of a port about one destination, by the code that decides on packets.
 	Check(context.Context, *v1.CheckRequest) (*v1.CheckResponse, error)
