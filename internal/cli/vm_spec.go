@@ -45,7 +45,7 @@ func addSpec(a *app, cmd *cobra.Command, f *specFlags) {
 	fs.StringVar(&f.kernel, "kernel", "", "kernel to boot (default "+model.DefaultKernel+")")
 	fs.StringVar(&f.vmm, "vmm", "", "what runs it (default: the best this host has)")
 	fs.StringVar(&f.root, "root-disk", "", "how its root disk is made (default: the configured way, or the best that goes with what runs it)")
-	fs.StringVar(&f.carrier, "network-driver", "", "what carries its packets (default: the configured driver where it carries the policy, or the best that goes with what runs it)")
+	fs.StringVar(&f.carrier, "network-driver", "", "what carries its packets (default: the configured driver, or the best that goes with what runs it)")
 	fs.Var(&f.vcpus, "vcpu", "virtual processors")
 	fs.Var(&f.vcpus, "cpus", "the same as --vcpu")
 	cmd.MarkFlagsMutuallyExclusive("vcpu", "cpus")

@@ -100,10 +100,6 @@ func (s *Service) change(ctx context.Context, id model.VMID, edit func(v *model.
 	if err != nil {
 		return err
 	}
-	if !d.Carries(wants(changed.Spec)) && e.currentLink().MAC != nil {
-		return model.Errorf(model.ErrState, "cannot give %s that network while it runs: its network driver, %s, does not carry it; run: banger vm stop %s; "+
-			"then this command again; then: banger vm start %s", v.Name, d.Name(), v.Name, v.Name)
-	}
 	if !d.Carries(wants(changed.Spec)) {
 		return model.Errorf(model.ErrState, "cannot give %s a network while it runs: it was started without an interface; run: banger vm stop %s; "+
 			"then this command again; then: banger vm start %s", v.Name, v.Name, v.Name)

@@ -5,7 +5,7 @@ import (
 	"banger/internal/network"
 )
 
-// Direct is a Fake whose VMs the pretended host reaches as they are, by name, and which opens no ports of the host to them.
+// Direct is a Fake whose VMs the pretended host reaches as they are, by name.
 type Direct struct{ *Fake }
 
 var (
@@ -15,9 +15,6 @@ var (
 
 // Name implements network.Driver.
 func (Direct) Name() string { return "direct" }
-
-// Carries implements network.Driver.
-func (Direct) Carries(w network.Wants) bool { return !w.HostPorts }
 
 // HostName implements network.Namer.
 func (d Direct) HostName(id model.VMID) string {
