@@ -164,6 +164,7 @@ func frameProbes(guestGateway, otherGuest, nobody string) []frameProbe {
 		to("reserved", "240.0.0.1"),
 		one("from another guest", packet{src: otherGuest, dst: "11.0.0.2"}),
 		one("from the gateway", packet{src: guestGateway, dst: "11.0.0.2"}),
+		one("from another guest to the gateway", packet{src: otherGuest, dst: guestGateway}),
 		one("from a stranger", packet{src: "11.0.0.9", dst: "11.0.0.2"}),
 		one("from loopback", packet{src: "127.0.0.1", dst: "11.0.0.2"}),
 		one("from nobody", packet{src: "0.0.0.0", dst: "11.0.0.2"}),

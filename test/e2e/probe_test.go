@@ -21,7 +21,7 @@ import (
 
 // sendProbes sends, from the guest that it runs in, a packet for each probe, and writes for each that was answered
 // "answered PHASE/NAME". What arrived elsewhere is written down there.
-func sendProbes(out io.Writer, phase string) error {
+func sendProbes(out io.Writer, phase string, doors []string) error {
 	s, err := newSender()
 	if err != nil {
 		return err
@@ -38,7 +38,7 @@ func sendProbes(out io.Writer, phase string) error {
 		fmt.Fprintf(out, "sent %s/%s\n", phase, p.name)
 	}
 	var wg sync.WaitGroup
-	for _, p := range socketProbes(s.near(1), s.near(3)) {
+	for _, p := range append(socketProbes(s.near(1), s.near(3)), doorProbes(s.near(1), doors)...) {
 		wg.Go(func() {
 			if p.try(phase + "/" + p.name) {
 				answered <- phase + "/" + p.name
@@ -192,6 +192,34 @@ func ctxFor(d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	time.AfterFunc(d, cancel)
 	return ctx
+}
+
+// doorProbes are to ports where the host listens for what its rules lead there.
+func doorProbes(guestGateway string, doors []string) []socketProbe {
+	var all []socketProbe
+	for _, port := range doors {
+		at := net.JoinHostPort(guestGateway, port)
+		all = append(all, socketProbe{"tcp to the door " + port, connects(at)}, socketProbe{"udp to the door " + port, asks(at)})
+	}
+	return all
+}
+
+// asks sends a question for a name, with the probe's text after it.
+func asks(address string) func(string) bool {
+	return func(text string) bool {
+		c, err := net.Dial("udp4", address)
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(probeTimeout / 3))
+		question := "\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03web\x07example\x00\x00\x01\x00\x01"
+		if _, err := io.WriteString(c, question); err != nil {
+			return false
+		}
+		_, err = c.Read(make([]byte, 512))
+		return err == nil
+	}
 }
 
 func socketProbes(guestGateway, otherGuest string) []socketProbe {

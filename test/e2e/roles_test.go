@@ -42,8 +42,8 @@ func runRole(args []string) (code int, found bool) {
 		err = servePages(rest)
 	case "proxy": // ADDRESS:PORT: an HTTP proxy, for ever
 		err = serveProxy(rest[0])
-	case "probe": // PHASE ADDRESS: send every probe from this guest
-		err = sendProbes(os.Stdout, rest[0])
+	case "probe": // PHASE PORT...: send every probe from this guest, also to those ports of its gateway
+		err = sendProbes(os.Stdout, rest[0], rest[1:])
 	case "verdict": // FILE...: compare what was seen with what may be
 		err = verdict(os.Stdout, rest)
 	default:
