@@ -8,6 +8,7 @@ REPEAT    ?= 20
 E2E_RUN   ?= .
 LAB_RUN   ?=
 LAB_CMD   ?=
+COMMA     := ,
 
 # The sbin directories hold mke2fs and its kin and are not in an ordinary Debian user's PATH.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
@@ -62,7 +63,7 @@ test-lab: test-deps build ## run the scenarios that need root and KVM, in a VM t
 lab: test-deps build ## a root shell in that VM; LAB_CMD="dmsetup targets" runs one command instead
 	@$(if $(LAB_CMD),scripts/lab.sh exec -- '$(subst ','\'',$(value LAB_CMD))',scripts/lab.sh shell)
 
-bench: deps build ## measure the product against its floors
+bench: deps $(if $(filter lab firecracker jailed snapshot,$(subst $(COMMA), ,$(BENCH))),test-deps) build ## measure the product against its floors; BENCH=name picks some
 	CGO_ENABLED=0 go run ./test/bench
 
 lint: ## check style, layers, generated code, documents and known vulnerabilities

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds what the lab is given and runs its host: test, exec or shell (see test/lab/host). The programs of bin/ are taken as
-# they are.
+# Builds what the lab is given and runs its host: test, exec or shell (see test/lab/host), or bench, which is exec with the
+# benchmark's program in the lab. The programs of bin/ are taken as they are.
 #
 #   LAB_BUILD       flags with which the programs are built anew for the lab, such as "-cover" or "-tags crash"
 #   LAB_COVER       directory to which it is added what was run of them, in the form of go tool covdata
@@ -42,6 +42,11 @@ elif [ -e bin/banger ]; then
 	cp bin/* "$payload/bin/"
 fi
 
+if [ "$verb" = bench ]; then
+	verb=exec
+	set -- -limit 50m -- "$@"
+	go build -trimpath -ldflags '-s -w' -o "$payload/bin/bench" ./test/bench
+fi
 firecracker=${FIRECRACKER:-$(command -v firecracker || true)}
 if [ -n "$firecracker" ]; then
 	cp -L "$firecracker" "$payload/bin/firecracker"

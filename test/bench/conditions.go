@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// conditions says what the numbers depend on.
-func (h *host) conditions(ctx context.Context) ([]string, error) {
+// conditions says what the numbers of a group depend on.
+func (h *host) conditions(ctx context.Context, g group) ([]string, error) {
 	fmt.Fprintln(os.Stderr, "bench: a first VM; without a built image and kernel in", h.shared, "this takes minutes")
 	m, err := h.newHome(ctx)
 	if err != nil {
@@ -31,17 +31,26 @@ func (h *host) conditions(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	qemu, err := exec.CommandContext(ctx, "qemu-system-x86_64", "--version").Output()
+	vmm, where, shape := "qemu-system-x86_64", "host", "VMs of the default shape"
+	if g.lab {
+		vmm, where, shape = "firecracker", "lab", "VMs of one processor and else the default shape"
+	}
+	version, err := exec.CommandContext(ctx, vmm, "--version").Output()
 	if err != nil {
 		return nil, err
 	}
-	version, _, _ := strings.Cut(strings.TrimSpace(string(qemu)), "\n")
-	load, _, _ := strings.Cut(firstLine("/proc/loadavg"), " ")
+	first, _, _ := strings.Cut(strings.TrimSpace(string(version)), "\n")
 	return []string{
 		time.Now().UTC().Format("2006-01-02") + ", banger " + status.Version,
-		fmt.Sprintf("host: %d cores of %s, Linux %s; load average %s when the run began", runtime.NumCPU(), processor(), firstLine("/proc/sys/kernel/osrelease"), load),
-		fmt.Sprintf("VMM: %s, accelerated by %s; guest kernel %s; VMs of the default shape", version, status.Accel, guest),
+		where + ": " + machine(),
+		fmt.Sprintf("VMM: %s, accelerated by %s; guest kernel %s; %s", first, status.Accel, guest, shape),
 	}, nil
+}
+
+// machine describes the one that this runs on.
+func machine() string {
+	load, _, _ := strings.Cut(firstLine("/proc/loadavg"), " ")
+	return fmt.Sprintf("%d cores of %s, Linux %s; load average %s when the run began", runtime.NumCPU(), processor(), firstLine("/proc/sys/kernel/osrelease"), load)
 }
 
 func processor() string {

@@ -12,6 +12,7 @@ type group struct {
 	name  string // in BENCH and in the document's marks
 	rows  []row
 	whole bool // none of its rows was left out
+	lab   bool // it needs root and KVM, and is measured in the lab, if it is asked for
 }
 
 // row is what is measured at a time: one line of the table, or some that share their VMs.
@@ -48,7 +49,20 @@ func groups() []group {
 		{name: "host", rows: []row{
 			{"bridge", benchBridge},
 		}},
+		{name: "lab", lab: true, rows: []row{
+			{"firecracker", line(benchFirecracker)},
+			{"jailed", line(benchJailed)},
+			{"snapshot", benchSnapshot},
+		}},
 	}
+}
+
+// pairs is how many are measured when nothing is said.
+func (g group) pairs() int {
+	if g.lab {
+		return labPairs
+	}
+	return defaultPairs
 }
 
 // line is a row of one line.
@@ -59,7 +73,7 @@ func line(run func(context.Context, *session) (result, error)) func(context.Cont
 	}
 }
 
-// choose returns the groups with what BENCH names of them, rows or whole groups; "" is all.
+// choose returns the groups with what BENCH names of them, rows or whole groups; "" is all but what takes the lab.
 func choose(names string) ([]group, error) {
 	var chosen []group
 	wanted := map[string]bool{}
@@ -69,10 +83,10 @@ func choose(names string) ([]group, error) {
 		}
 	}
 	for _, g := range groups() {
-		all := len(wanted) == 0 || known(wanted, g.name)
+		all := len(wanted) == 0 && !g.lab || known(wanted, g.name)
 		rows := slices.DeleteFunc(slices.Clone(g.rows), func(r row) bool { return !known(wanted, r.name) && !all })
 		if len(rows) > 0 {
-			chosen = append(chosen, group{name: g.name, rows: rows, whole: len(rows) == len(g.rows)})
+			chosen = append(chosen, group{name: g.name, rows: rows, whole: len(rows) == len(g.rows), lab: g.lab})
 		}
 	}
 	for name, found := range wanted {

@@ -28,6 +28,8 @@ func TestChoose(t *testing.T) {
 		"":                        "vm run exec list delete idle memory hog whole; work copy copysmall network latency watching convert pullagain whole; disk overlay overlayread overlaycache whole; host bridge whole",
 		"work":                    "work copy copysmall network latency watching convert pullagain whole",
 		"bridge":                  "host bridge whole",
+		"lab":                     "lab firecracker jailed snapshot whole",
+		"snapshot,exec":           "vm exec; lab snapshot",
 		"latency,run,network":     "vm run; work network latency",
 		"vm,copy":                 "vm run exec list delete idle memory hog whole; work copy",
 		"run,exec,list,delete":    "vm run exec list delete",

@@ -21,6 +21,7 @@ import (
 // host is what all rows share: the programs under test and built images.
 type host struct {
 	dir    string // everything that the bench makes, gone at its end
+	bin    string // where the programs under test came from
 	shared string // data and cache homes
 }
 
@@ -44,9 +45,12 @@ func newHost() (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &host{dir: dir, shared: shared}
+	h := &host{dir: dir, bin: os.Getenv("BANGER_E2E_BIN"), shared: shared}
+	if h.bin == "" {
+		h.bin = "bin"
+	}
 	for _, program := range []string{"banger", "bangerd", "banger-agent", "banger-netd"} {
-		if err := copyProgram(filepath.Join("bin", program), filepath.Join(dir, program)); err != nil {
+		if err := copyProgram(filepath.Join(h.bin, program), filepath.Join(dir, program)); err != nil {
 			h.close()
 			return nil, fmt.Errorf("%w; run make build", err)
 		}
@@ -133,6 +137,16 @@ func (h *host) emptyHome(data, cache string) (*home, error) {
 	}
 	m.dirs, err = dirs.Find(func(name string) string { return vars[name] })
 	return m, err
+}
+
+// configure gives the home's daemon a config.toml, and starts it.
+func (m *home) configure(ctx context.Context, text string) error {
+	path := m.dirs.ConfigFile()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+		return err
+	}
+	_, err := m.banger(ctx, "daemon", "restart")
+	return err
 }
 
 // command is one banger, not yet started.

@@ -6,9 +6,10 @@
 //
 // It is built without cgo, since it runs itself in guests.
 //
-//	make bench                       all rows
+//	make bench                       all rows that this host can have
 //	make bench BENCH=run,exec        some
 //	make bench BENCH=work            those of a group
+//	make bench BENCH=lab             those that need root and KVM: in the lab, which is booted for them
 //	make bench BENCH_PAIRS=30        more pairs than 15
 //	CGO_ENABLED=0 go run ./test/bench -write docs/performance.md
 //
@@ -26,9 +27,10 @@ import (
 	"time"
 )
 
-// Defaults: pairs of floor and product, and boots beside hogs.
+// Defaults: pairs of floor and product, the same in the lab, where all takes longer, and boots beside hogs.
 const (
 	defaultPairs = 15
+	labPairs     = 7
 	defaultBoots = 50
 )
 
@@ -39,16 +41,17 @@ func main() {
 		}
 	}
 	write := flag.String("write", "", "a document in which the tables of whole groups are replaced by this run's")
+	here := flag.Bool("here", false, "this is the lab, or as good as one: measure what else would be measured there")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, *write)
+	err := run(ctx, *write, *here)
 	stop()
 	end(err)
 }
 
 // roles are what this program is when it runs beside itself or in a guest.
 func roles() map[string]func(args []string) error {
-	return map[string]func(args []string) error{hogArgument: hog, peerArgument: peer, wireArgument: wire, bridgeArgument: attachAndDetach}
+	return map[string]func(args []string) error{hogArgument: hog, peerArgument: peer, wireArgument: wire, bridgeArgument: attachAndDetach, snapshotArgument: attachAsTold}
 }
 
 func end(err error) {
@@ -59,7 +62,7 @@ func end(err error) {
 	os.Exit(0)
 }
 
-func run(ctx context.Context, document string) error {
+func run(ctx context.Context, document string, here bool) error {
 	groups, err := choose(os.Getenv("BENCH"))
 	if err != nil {
 		return err
@@ -69,22 +72,17 @@ func run(ctx context.Context, document string) error {
 			return err
 		}
 	}
-	h, err := newHost()
-	if err != nil {
-		return err
-	}
-	defer h.close()
-	s := &session{host: h, pairs: number("BENCH_PAIRS", defaultPairs), boots: number("BENCH_BOOTS", defaultBoots)}
-	conditions, err := h.conditions(ctx)
-	if err != nil {
-		return err
-	}
+	var on onHost
+	defer on.close()
 	for _, g := range groups {
-		results, err := g.measure(ctx, s)
+		measure := on.table
+		if g.lab && !here {
+			measure = inLab
+		}
+		text, err := measure(ctx, g)
 		if err != nil {
 			return err
 		}
-		text := report(conditions, results)
 		fmt.Printf("%s\n%s\n%s\n", g.beginMark(), text, g.endMark())
 		if document != "" && g.whole {
 			if err := publish(document, g, text); err != nil {
@@ -93,6 +91,33 @@ func run(ctx context.Context, document string) error {
 		}
 	}
 	return nil
+}
+
+// onHost measures groups where it runs.
+type onHost struct {
+	session    *session // nil before the first group
+	conditions []string
+}
+
+func (o *onHost) table(ctx context.Context, g group) (text string, err error) {
+	if o.session == nil {
+		h, err := newHost()
+		if err != nil {
+			return "", err
+		}
+		o.session = &session{host: h, pairs: number("BENCH_PAIRS", g.pairs()), boots: number("BENCH_BOOTS", defaultBoots)}
+		if o.conditions, err = h.conditions(ctx, g); err != nil {
+			return "", err
+		}
+	}
+	results, err := g.measure(ctx, o.session)
+	return report(o.conditions, results), err
+}
+
+func (o *onHost) close() {
+	if o.session != nil {
+		o.session.close()
+	}
 }
 
 func (g group) measure(ctx context.Context, s *session) ([]result, error) {

@@ -36,6 +36,23 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(user+system) * tick, err
 }
 
+// busy is how long all processors of the host together have not been idle since its boot.
+func busy() (time.Duration, error) {
+	const idle, wait = 4, 5 // proc(5): fields of the line cpu
+	fields := strings.Fields(firstLine("/proc/stat"))
+	var sum int64
+	for i, text := range fields[1:min(len(fields), 9)] { // a guest's time is in user's, too
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("cannot read /proc/stat: %w", err)
+		}
+		if i+1 != idle && i+1 != wait {
+			sum += n
+		}
+	}
+	return time.Duration(sum) * tick, nil
+}
+
 // memory returns one line of a process's accounts in bytes: "Pss" of smaps_rollup, "RssAnon" of status.
 func memory(pid int, file, name string) (int64, error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
@@ -57,14 +74,19 @@ func argvOf(pid int) ([]string, error) {
 	return strings.Split(strings.TrimSuffix(string(raw), "\x00"), "\x00"), err
 }
 
-// vmmPID returns the process that runs the VM in dir.
-func vmmPID(dir string) (int, error) {
+// handlesIn returns what banger knows of the host's part of the VM in dir.
+func handlesIn(dir string) (h model.Handles, err error) {
 	raw, err := os.ReadFile(filepath.Join(dir, "handles.json"))
 	if err != nil {
-		return 0, err
+		return h, err
 	}
-	var h model.Handles
-	if err := json.Unmarshal(raw, &h); err != nil {
+	return h, json.Unmarshal(raw, &h)
+}
+
+// vmmPID returns the process that runs the VM in dir.
+func vmmPID(dir string) (int, error) {
+	h, err := handlesIn(dir)
+	if err != nil {
 		return 0, err
 	}
 	if h.VMM.PID == 0 {

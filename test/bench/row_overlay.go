@@ -33,8 +33,11 @@ func benchOverlay(ctx context.Context, s *session) (result, error) {
 	for i := range s.pairs {
 		var floor, product booted
 		err := inTurn(i,
-			func() (err error) { floor, err = bootProduct(ctx, m, "--root-disk", qcow2Disk); return },
-			func() (err error) { product, err = bootProduct(ctx, m, "--root-disk", overlayDisk); return })
+			func() (err error) { floor, err = bootProduct(ctx, m, qemuCourse(), "--root-disk", qcow2Disk); return },
+			func() (err error) {
+				product, err = bootProduct(ctx, m, qemuCourse(), "--root-disk", overlayDisk)
+				return
+			})
 		if err != nil {
 			return result{}, err
 		}

@@ -22,16 +22,25 @@ const (
 // booted is one boot, up to its first byte.
 type booted struct {
 	took, init, cpu time.Duration
-	spans           []time.Duration // as named by runSpans
+	busy            time.Duration   // of all that ran on the host meanwhile
+	spans           []time.Duration // as named by the course
 }
 
-// runSpans are the parts of a run from the CLI's start to the first byte, without gaps.
-var runSpans = [...]string{
-	"CLI starts, until the daemon begins the operation",
-	"row, directory and disks, until the VMM's sockets are made",
-	"QEMU starts, until its monitor answers",
-	"the guest boots, until it is configured",
-	"the command starts, until its first byte",
+// course is how a VMM's run is told from outside: by files of the VM's directory that its driver makes before it starts the
+// VMM, and once that is there. They part a run, from the CLI's start to the first byte, without gaps.
+type course struct {
+	before, after string
+	spans         [5]string
+}
+
+func qemuCourse() course {
+	return course{before: "qmp", after: "console.log", spans: [...]string{
+		"CLI starts, until the daemon begins the operation",
+		"row, directory and disks, until the VMM's sockets are made",
+		"QEMU starts, until its monitor answers",
+		"the guest boots, until it is configured",
+		"the command starts, until its first byte",
+	}}
 }
 
 func benchRun(ctx context.Context, s *session) (result, error) {
@@ -50,7 +59,7 @@ func benchRun(ctx context.Context, s *session) (result, error) {
 		var floor, product booted
 		err := inTurn(i,
 			func() (err error) { floor, err = bootBare(ctx, s.host, bare); return },
-			func() (err error) { product, err = bootProduct(ctx, m); return })
+			func() (err error) { product, err = bootProduct(ctx, m, qemuCourse()); return })
 		if err != nil {
 			return result{}, err
 		}
@@ -58,7 +67,7 @@ func benchRun(ctx context.Context, s *session) (result, error) {
 		pairs = append(pairs, pair{floor.took, product.took, floor.took * 115 / 100})
 	}
 	r := paired("`vm run -- echo x`, CLI start to first byte", "F: bare QEMU to the same echo", "1.15 F", pairs)
-	r.notes = runNotes(floors, products)
+	r.notes = runNotes(qemuCourse(), floors, products)
 	return r, nil
 }
 
@@ -91,7 +100,7 @@ func bootBare(ctx context.Context, h *host, bare bareVMM) (booted, error) {
 }
 
 // bootProduct times a run with more flags.
-func bootProduct(ctx context.Context, m *home, flags ...string) (booted, error) {
+func bootProduct(ctx context.Context, m *home, c course, flags ...string) (booted, error) {
 	before, err := entries(m.dirs.VMs())
 	if err != nil {
 		return booted{}, err
@@ -108,6 +117,7 @@ func bootProduct(ctx context.Context, m *home, flags ...string) (booted, error) 
 	if err != nil {
 		return booted{}, err
 	}
+	idle, busyErr := busy()
 	begun := time.Now()
 	if err := cmd.Start(); err != nil {
 		return booted{}, err
@@ -116,7 +126,10 @@ func bootProduct(ctx context.Context, m *home, flags ...string) (booted, error) 
 	_, readErr := io.ReadFull(out, first)
 	ended := time.Now()
 	b := booted{took: ended.Sub(begun)}
-	marks, markErr := vmmMarks(m.dirs.VMs(), before, &b)
+	b.busy, err = busy()
+	b.busy -= idle
+	marks, markErr := vmmMarks(m.dirs.VMs(), before, c, &b)
+	markErr = firstError(busyErr, err, markErr)
 	_, _ = io.Copy(io.Discard, out)
 	if err := cmd.Wait(); err != nil || readErr != nil {
 		return b, fmt.Errorf("banger vm run: %w: %s", firstError(readErr, err), strings.TrimSpace(stderr.String()))
@@ -128,8 +141,8 @@ func bootProduct(ctx context.Context, m *home, flags ...string) (booted, error) 
 	if err != nil {
 		return b, err
 	}
-	at := []time.Time{begun, events.operation, marks.sockets, marks.monitor, events.running, ended}
-	for i := range runSpans {
+	at := []time.Time{begun, events.operation, marks.before, marks.after, events.running, ended}
+	for i := range c.spans {
 		b.spans = append(b.spans, at[i+1].Sub(at[i]))
 	}
 	return b, nil
@@ -145,10 +158,10 @@ func firstError(errs ...error) error {
 }
 
 // marks are when the driver made things in a VM's directory.
-type marks struct{ sockets, monitor time.Time }
+type marks struct{ before, after time.Time }
 
 // vmmMarks looks at the VM that was not there before, as long as it lives.
-func vmmMarks(dir string, before map[string]bool, b *booted) (m marks, err error) {
+func vmmMarks(dir string, before map[string]bool, c course, b *booted) (m marks, err error) {
 	now, err := entries(dir)
 	for name := range now {
 		if before[name] {
@@ -162,10 +175,10 @@ func vmmMarks(dir string, before map[string]bool, b *booted) (m marks, err error
 		if b.cpu, err = cpuTime(pid); err != nil {
 			return m, err
 		}
-		if m.sockets, err = born(filepath.Join(vmDir, "qmp")); err != nil {
+		if m.before, err = born(filepath.Join(vmDir, c.before)); err != nil {
 			return m, err
 		}
-		m.monitor, err = born(filepath.Join(vmDir, "console.log"))
+		m.after, err = born(filepath.Join(vmDir, c.after))
 		return m, err
 	}
 	return m, firstError(err, fmt.Errorf("cannot find the VM that said the first byte"))
@@ -189,14 +202,14 @@ func entries(dir string) (map[string]bool, error) {
 	return names, err
 }
 
-func runNotes(floors, products []booted) []string {
+func runNotes(c course, floors, products []booted) []string {
 	cpu := func(b booted) float64 { return b.cpu.Seconds() }
 	notes := []string{
 		fmt.Sprintf("The first line of process 1 in the floor's boots: after %s.", milliseconds(median(each(floors, func(b booted) time.Duration { return b.init })))),
 		fmt.Sprintf("CPU time of the VMM at the first byte: floor %.2f s, banger %.2f s.", median(each(floors, cpu)), median(each(products, cpu))),
 		"", "| part of banger's time | median | share |", "|---|---|---|",
 	}
-	for i, name := range runSpans {
+	for i, name := range c.spans {
 		took := median(each(products, func(b booted) time.Duration { return b.spans[i] }))
 		share := median(each(products, func(b booted) float64 { return float64(b.spans[i]) / float64(b.took) }))
 		notes = append(notes, fmt.Sprintf("| %s | %s | %.0f %% |", name, milliseconds(took), 100*share))
