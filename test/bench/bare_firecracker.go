@@ -86,6 +86,7 @@ type bareBoot struct {
 	calls   []apiCall
 	cmd     *exec.Cmd
 	console *os.File
+	dead    chan struct{} // closed when it has ended; nil before it was started
 	undo    []func() error
 }
 
@@ -187,12 +188,22 @@ func (v *bareBoot) boot(ctx context.Context) (b booted, err error) {
 	if err := v.cmd.Start(); err != nil {
 		return b, err
 	}
+	v.dead = make(chan struct{})
+	go func() {
+		defer close(v.dead)
+		_ = v.cmd.Wait() // it is killed at the end, or says why it ended
+		v.console.Close()
+	}()
 	if err := v.instruct(ctx, watcher); err != nil {
-		return b, fmt.Errorf("cannot start a bare Firecracker: %w; it says %q", errors.Join(err, v.end()), said.String())
+		v.end()
+		return b, fmt.Errorf("cannot start a bare Firecracker: %w; it says %q", err, said.String())
 	}
+	var seen []string
 	lines := bufio.NewScanner(v.console)
 	for lines.Scan() {
-		switch strings.TrimSpace(lines.Text()) {
+		line := strings.TrimSpace(lines.Text())
+		seen = append(seen, line)
+		switch line {
 		case bareLine:
 			b.init = time.Since(begun)
 		case "x":
@@ -204,7 +215,8 @@ func (v *bareBoot) boot(ctx context.Context) (b booted, err error) {
 			return b, errors.Join(err, cerr)
 		}
 	}
-	return b, fmt.Errorf("a bare Firecracker's console ended without its command's output: %w; it says %q", errors.Join(lines.Err(), context.Cause(ctx), v.end()), said.String())
+	v.end()
+	return b, fmt.Errorf("cannot find the output of a bare Firecracker's command on its console: %w after %q; it says %q", errors.Join(lines.Err(), context.Cause(ctx)), seen, said.String())
 }
 
 // instruct tells Firecracker what to run.
@@ -219,6 +231,8 @@ func (v *bareBoot) instruct(ctx context.Context, watcher *fsnotify.Watcher) erro
 		case <-watcher.Events:
 		case err := <-watcher.Errors:
 			return err
+		case <-v.dead:
+			return errors.New("it has ended")
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -231,19 +245,17 @@ func (v *bareBoot) instruct(ctx context.Context, watcher *fsnotify.Watcher) erro
 	return nil
 }
 
-// end ends it.
-func (v *bareBoot) end() error {
-	if v.cmd == nil || v.cmd.Process == nil || v.cmd.ProcessState != nil {
-		return nil
+// end ends it, if it was started.
+func (v *bareBoot) end() {
+	if v.dead != nil {
+		_ = v.cmd.Process.Kill() // unless it has ended
+		<-v.dead
 	}
-	_ = v.cmd.Process.Kill()
-	_ = v.cmd.Wait() // it was killed: its end is no news
-	return nil
 }
 
 // close ends it and takes away what it had.
-func (v *bareBoot) close() error {
-	err := v.end()
+func (v *bareBoot) close() (err error) {
+	v.end()
 	if v.console != nil {
 		v.console.Close()
 	}

@@ -13,7 +13,7 @@ import (
 type daemonLog struct{ *os.File }
 
 // events are what the daemon did for one run, by its own clock.
-type events struct{ operation, running time.Time }
+type events struct{ operation, made, running time.Time }
 
 func openLog(path string) (daemonLog, error) {
 	f, err := os.Open(path)
@@ -35,6 +35,8 @@ func (l daemonLog) events() (e events, err error) {
 		switch {
 		case strings.Contains(line, `msg="operation begins"`):
 			e.operation, err = stamp(line)
+		case strings.Contains(line, " state=stopped"):
+			e.made, err = stamp(line)
 		case strings.Contains(line, " state=running"):
 			e.running, err = stamp(line)
 		}
@@ -42,7 +44,7 @@ func (l daemonLog) events() (e events, err error) {
 			return e, err
 		}
 	}
-	if e.operation.IsZero() || e.running.IsZero() {
+	if e.operation.IsZero() || e.made.IsZero() || e.running.IsZero() {
 		return e, fmt.Errorf("cannot find the run in the daemon's log %s", l.Name())
 	}
 	return e, lines.Err()

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 
 	"banger/internal/unixsocket"
 )
@@ -77,6 +79,10 @@ func readCalls(ctx context.Context, socket string) ([]apiCall, error) {
 		{"/entropy", map[string]any{}},
 		{"/vsock", config.Vsock},
 	}
+	// They are told in no order; the guest has them in that of their making, which banger's names give.
+	slices.SortFunc(config.Drives, func(a, b map[string]any) int {
+		return strings.Compare(fmt.Sprint(a["drive_id"]), fmt.Sprint(b["drive_id"]))
+	})
 	for _, d := range config.Drives {
 		calls = append(calls, apiCall{fmt.Sprint("/drives/", d["drive_id"]), d})
 	}

@@ -18,6 +18,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -80,10 +81,12 @@ func run(ctx context.Context, document string, here bool) error {
 			measure = inLab
 		}
 		text, err := measure(ctx, g)
+		if text != "" { // what was measured, whatever was not
+			fmt.Printf("%s\n%s\n%s\n", g.beginMark(), text, g.endMark())
+		}
 		if err != nil {
 			return err
 		}
-		fmt.Printf("%s\n%s\n%s\n", g.beginMark(), text, g.endMark())
 		if document != "" && g.whole {
 			if err := publish(document, g, text); err != nil {
 				return err
@@ -111,6 +114,9 @@ func (o *onHost) table(ctx context.Context, g group) (text string, err error) {
 		}
 	}
 	results, err := g.measure(ctx, o.session)
+	if len(results) == 0 {
+		return "", err
+	}
 	return report(o.conditions, results), err
 }
 
@@ -120,22 +126,23 @@ func (o *onHost) close() {
 	}
 }
 
-func (g group) measure(ctx context.Context, s *session) ([]result, error) {
-	var results []result
+// measure measures the group's rows, those after one that cannot be measured, too.
+func (g group) measure(ctx context.Context, s *session) (results []result, err error) {
 	for _, r := range g.rows {
 		fmt.Fprintf(os.Stderr, "bench: %s\n", r.name)
 		begun := time.Now()
-		made, err := r.run(ctx, s)
+		made, rowErr := r.run(ctx, s)
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			return results, errors.Join(err, context.Cause(ctx))
 		}
-		if err != nil {
-			return nil, fmt.Errorf("cannot measure %s: %w", r.name, err)
+		if rowErr != nil {
+			err = errors.Join(err, fmt.Errorf("cannot measure %s: %w", r.name, rowErr))
+			continue
 		}
 		fmt.Fprintf(os.Stderr, "bench: %s took %s\n", r.name, time.Since(begun).Round(time.Second))
 		results = append(results, made...)
 	}
-	return results, nil
+	return results, err
 }
 
 // number reads a positive number from the environment.

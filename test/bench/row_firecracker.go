@@ -20,7 +20,8 @@ func firecrackerFlags() []string {
 func firecrackerCourse(how string) course {
 	return course{before: "firecracker.log", after: "console.log", spans: [...]string{
 		"CLI starts, until the daemon begins the operation",
-		"row, directory and disks, until Firecracker can be started",
+		"row, directory and disks are made",
+		"what a boot takes is found and attached, until Firecracker can be started",
 		"Firecracker starts" + how + ", until it has been told what to run",
 		"the guest boots, until it is configured",
 		"the command starts, until its first byte",

@@ -30,13 +30,14 @@ type booted struct {
 // VMM, and once that is there. They part a run, from the CLI's start to the first byte, without gaps.
 type course struct {
 	before, after string
-	spans         [5]string
+	spans         [6]string
 }
 
 func qemuCourse() course {
 	return course{before: "qmp", after: "console.log", spans: [...]string{
 		"CLI starts, until the daemon begins the operation",
-		"row, directory and disks, until the VMM's sockets are made",
+		"row, directory and disks are made",
+		"what a boot takes is found and attached, until the VMM's sockets are made",
 		"QEMU starts, until its monitor answers",
 		"the guest boots, until it is configured",
 		"the command starts, until its first byte",
@@ -141,7 +142,7 @@ func bootProduct(ctx context.Context, m *home, c course, flags ...string) (boote
 	if err != nil {
 		return b, err
 	}
-	at := []time.Time{begun, events.operation, marks.before, marks.after, events.running, ended}
+	at := []time.Time{begun, events.operation, events.made, marks.before, marks.after, events.running, ended}
 	for i := range c.spans {
 		b.spans = append(b.spans, at[i+1].Sub(at[i]))
 	}
