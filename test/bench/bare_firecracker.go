@@ -19,6 +19,7 @@ import (
 
 	"banger/internal/helper/storage"
 	"banger/internal/model"
+	"banger/internal/unixsocket"
 )
 
 // The files by which Firecracker is reached, as banger calls them.
@@ -221,28 +222,41 @@ func (v *bareBoot) boot(ctx context.Context) (b booted, err error) {
 
 // instruct tells Firecracker what to run.
 func (v *bareBoot) instruct(ctx context.Context, watcher *fsnotify.Watcher) error {
+	if err := v.listens(ctx, watcher); err != nil {
+		return err
+	}
 	a := newFirecrackerAPI(filepath.Join(v.sockets, apiSocket))
 	defer a.close()
-	for {
-		if _, err := os.Lstat(filepath.Join(v.sockets, apiSocket)); err == nil {
-			break
-		}
-		select {
-		case <-watcher.Events:
-		case err := <-watcher.Errors:
-			return err
-		case <-v.dead:
-			return errors.New("it has ended")
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
 	for _, c := range v.calls {
 		if _, err := a.call(ctx, http.MethodPut, c.path, c.body); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// listens returns when the API can be called.
+func (v *bareBoot) listens(ctx context.Context, watcher *fsnotify.Watcher) error {
+	for {
+		conn, err := unixsocket.Dial(ctx, filepath.Join(v.sockets, apiSocket))
+		if err == nil {
+			return conn.Close()
+		}
+		soon := make(<-chan time.Time)
+		if errors.Is(err, unix.ECONNREFUSED) { // that it listens is no event, unlike that its socket is there
+			soon = time.After(time.Millisecond)
+		}
+		select {
+		case <-watcher.Events:
+		case err := <-watcher.Errors:
+			return err
+		case <-soon:
+		case <-v.dead:
+			return errors.New("it has ended")
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // end ends it, if it was started.

@@ -33,12 +33,15 @@ func each[S, T any](values []S, of func(S) T) []T {
 func paired(what, floor, target string, pairs []pair) result {
 	r := beside(what, floor, pairs)
 	over := each(pairs, pair.over)
-	r.target, r.met = target, "no, by "+milliseconds(median(over))
-	if median(over) <= 0 {
-		r.met = "yes"
-		if slices.Max(over) > 0 {
-			r.met = fmt.Sprintf("yes; %d of %d pairs did not", count(over, func(d time.Duration) bool { return d > 0 }), len(over))
-		}
+	missed := count(over, func(d time.Duration) bool { return d > 0 })
+	r.target = target
+	switch {
+	case median(over) > 0:
+		r.met = fmt.Sprintf("no, by %s; %d of %d pairs did", milliseconds(median(over)), len(over)-missed, len(over))
+	case missed > 0:
+		r.met = fmt.Sprintf("yes; %d of %d pairs did not", missed, len(over))
+	default:
+		r.met = fmt.Sprintf("yes, in all of %d pairs", len(over))
 	}
 	return r
 }
