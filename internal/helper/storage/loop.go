@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -59,14 +59,20 @@ func newLoop(file *os.File, label string, flags uint32) (_ *os.File, err error) 
 
 // loops lists the loop devices of this installation that stand for such parts.
 func (h *Host) loops(of func(part string) bool) ([]loop, error) {
-	// The directory loop is there for those that stand for something.
-	bound, err := filepath.Glob("/sys/block/loop*/loop")
+	devices, err := os.ReadDir("/sys/block")
 	if err != nil {
 		return nil, err
 	}
 	var found []loop
-	for _, dir := range bound {
-		l, err := h.readLoop("/dev/" + filepath.Base(filepath.Dir(dir)))
+	for _, d := range devices {
+		if !strings.HasPrefix(d.Name(), "loop") {
+			continue
+		}
+		// The directory loop is there for those that stand for something. A pattern would have the directory above read, too.
+		if _, err := os.Lstat("/sys/block/" + d.Name() + "/loop"); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		l, err := h.readLoop("/dev/" + d.Name())
 		if err != nil {
 			return nil, err
 		}
