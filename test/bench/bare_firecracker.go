@@ -199,6 +199,7 @@ func (v *bareBoot) boot(ctx context.Context) (b booted, err error) {
 		v.end()
 		return b, fmt.Errorf("cannot start a bare Firecracker: %w; it says %q", err, said.String())
 	}
+	b.told = time.Since(begun)
 	var seen []string
 	lines := bufio.NewScanner(v.console)
 	for lines.Scan() {

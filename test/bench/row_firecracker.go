@@ -95,6 +95,7 @@ func busyNotes(floors, products []booted) []string {
 	for i := range floors {
 		ratios = append(ratios, float64(products[i].busy)/float64(floors[i].busy))
 	}
-	return []string{fmt.Sprintf("Time of the processor, of all that ran until then: floor %s, banger %s, ratio %.2f (medians). The target is held to the clock's.",
-		milliseconds(median(each(floors, of))), milliseconds(median(each(products, of))), median(ratios)), ""}
+	told := median(each(floors, func(b booted) time.Duration { return b.told }))
+	return []string{fmt.Sprintf("The floor has been told what to run after %s.", milliseconds(told)), fmt.Sprintf("Time of the processor, of all that ran until then: floor %s, banger %s, ratio %.2f (medians). The target is held to the clock's.",
+		milliseconds(median(each(floors, of))), milliseconds(median(each(products, of))), median(ratios))}
 }

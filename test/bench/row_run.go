@@ -22,6 +22,7 @@ const (
 // booted is one boot, up to its first byte.
 type booted struct {
 	took, init, cpu time.Duration
+	told            time.Duration   // of a floor in Firecracker: when it knew what to run
 	busy            time.Duration   // of all that ran on the host meanwhile
 	spans           []time.Duration // as named by the course
 }
