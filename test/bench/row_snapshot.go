@@ -21,7 +21,7 @@ const (
 	ordinaryUser    = 1000 // who is in the lab for that
 )
 
-// snapshotTimes are those of one pair: of new changes, and of the same ones again.
+// attached is how long a snapshot took with new changes, and with the same ones again.
 type attached struct{ first, again time.Duration }
 
 // benchSnapshot measures the making of a snapshot in process, as a daemon of root's does it, and by the helper.
@@ -31,7 +31,7 @@ func benchSnapshot(ctx context.Context, s *session) (all []result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	if err := errors.Join(os.Chmod(dir, 0o711), copyProgram(filepath.Join(s.bin, "bench"), filepath.Join(dir, "bench"))); err != nil {
 		return nil, err
 	}
@@ -42,7 +42,9 @@ func benchSnapshot(ctx context.Context, s *session) (all []result, err error) {
 	defer bare.close()
 	floor := bareOnce{bare, model.NewVMID()}
 	own := inProcess{storage.New(storage.Options{Instance: model.NewInstanceID()}), model.NewVMID()}
-	results, err := compareSnapshots(ctx, s, dir, 0, floor, own, "in process")
+	base := filepath.Join(dir, "base")
+	times := s.pairs * snapshotTimes
+	results, err := ground{base, 0}.compare(ctx, times, floor, own, "in process")
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +57,7 @@ func benchSnapshot(ctx context.Context, s *session) (all []result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, user.close()) }()
-	more, err := compareSnapshots(ctx, s, dir, ordinaryUser, floor, user, "by the helper")
+	more, err := ground{base, ordinaryUser}.compare(ctx, times, floor, user, "by the helper")
 	return append(results, more...), err
 }
 
@@ -68,49 +70,52 @@ func (h *host) system(ctx context.Context, args ...string) error {
 	return nil
 }
 
-func compareSnapshots(ctx context.Context, s *session, dir string, uid int, floor, product attacher, how string) ([]result, error) {
-	base := filepath.Join(dir, "base")
-	if err := ownedFile(base, uid, snapshotBase); err != nil {
+// ground is the file below snapshots, and the user whose files all are.
+type ground struct {
+	base string
+	uid  int
+}
+
+func (g ground) compare(ctx context.Context, times int, floor, product attacher, how string) ([]result, error) {
+	if err := ownedFile(g.base, g.uid, snapshotBase); err != nil {
 		return nil, err
 	}
-	defer os.Remove(base)
-	var firsts, agains []pair
-	for i := range s.pairs*snapshotTimes + 1 {
+	var first, again []pair
+	for i := range times + 1 {
 		var f, p attached
 		err := inTurn(i,
-			func() (err error) { f, err = attachTwice(ctx, floor, base, uid); return },
-			func() (err error) { p, err = attachTwice(ctx, product, base, uid); return })
+			func() (err error) { f, err = g.attachTwice(ctx, floor); return },
+			func() (err error) { p, err = g.attachTwice(ctx, product); return })
 		if err != nil {
 			return nil, err
 		}
 		if i > 0 { // the first starts the helper, and makes loop devices that stay
-			firsts = append(firsts, pair{f.first, p.first, f.first * snapshotPercent / 100})
-			agains = append(agains, pair{f.again, p.again, f.again * snapshotPercent / 100})
+			first = append(first, pair{f.first, p.first, f.first * snapshotPercent / 100})
+			again = append(again, pair{f.again, p.again, f.again * snapshotPercent / 100})
 		}
 	}
 	const calls = "S: the kernel's calls alone"
 	return []result{
-		paired("a new snapshot, made "+how, calls, snapshotTarget, firsts),
-		paired("one with changes, made again "+how, calls, snapshotTarget, agains),
+		paired("a new snapshot, made "+how, calls, snapshotTarget, first),
+		paired("one with changes, made again "+how, calls, snapshotTarget, again),
 	}, nil
 }
 
 // attachTwice makes a snapshot with a new file for the changes, takes it away, makes it again and takes it away.
-func attachTwice(ctx context.Context, a attacher, base string, uid int) (t attached, err error) {
-	cow := base + ".cow"
-	if err := ownedFile(cow, uid, storage.COWBytes(snapshotBase)); err != nil {
+func (g ground) attachTwice(ctx context.Context, a attacher) (t attached, err error) {
+	cow := g.base + ".cow"
+	if err := ownedFile(cow, g.uid, storage.COWBytes(snapshotBase)); err != nil {
 		return t, err
 	}
-	defer os.Remove(cow)
 	for _, into := range []*time.Duration{&t.first, &t.again} {
-		if *into, err = a.attach(ctx, base, cow); err == nil {
+		if *into, err = a.attach(ctx, g.base, cow); err == nil {
 			err = quiet(ctx)
 		}
 		if err = errors.Join(err, a.detach(ctx), quiet(ctx)); err != nil {
 			return t, err
 		}
 	}
-	return t, nil
+	return t, os.Remove(cow)
 }
 
 // quiet returns when udev has looked at what came and went.
