@@ -23,6 +23,7 @@ import (
 	netdprogram "banger/internal/netd"
 	"banger/internal/procs"
 	"banger/internal/unixsocket"
+	"banger/internal/version"
 )
 
 // TestMain runs the tests, or, as fake-netd, a netd that carries nothing: it keeps what it was told, in its memory alone.
@@ -57,6 +58,7 @@ func realNetd(state string) int {
 type fake struct {
 	netdv1connect.UnimplementedNetdServiceHandler
 	protocol uint32
+	version  string
 	end      func()
 
 	mu    sync.Mutex
@@ -86,10 +88,12 @@ func fakeNetd(state string) int {
 	defer os.Remove(taps)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	f := &fake{ports: map[string]*netdv1.Port{}, end: stop, protocol: protocol}
-	if _, err := os.Stat(filepath.Join(state, "other-protocol")); err == nil {
+	f := &fake{ports: map[string]*netdv1.Port{}, end: stop, protocol: protocol, version: version.Version}
+	if os.Remove(filepath.Join(state, "other-protocol")) == nil {
 		f.protocol = protocol + 1
-		os.Remove(filepath.Join(state, "other-protocol"))
+	}
+	if os.Remove(filepath.Join(state, "other-version")) == nil {
+		f.version = "another"
 	}
 	rpc := connect.NewServer()
 	netdv1connect.RegisterNetdServiceHandler(rpc, f)
@@ -106,7 +110,7 @@ func fakeNetd(state string) int {
 }
 
 func (f *fake) Hello(context.Context, *netdv1.HelloRequest) (*netdv1.HelloResponse, error) {
-	return &netdv1.HelloResponse{Protocol: f.protocol, Pid: int32(os.Getpid())}, nil
+	return &netdv1.HelloResponse{Protocol: f.protocol, Version: f.version, Pid: int32(os.Getpid())}, nil
 }
 
 func (f *fake) Hold(ctx context.Context, _ *netdv1.HoldRequest, stream netdv1connect.NetdServiceHoldServerStream) error {

@@ -18,6 +18,7 @@ import (
 	"banger/internal/companion"
 	"banger/internal/model"
 	"banger/internal/procs"
+	"banger/internal/version"
 )
 
 // startLimit is how long netd may take until it listens, on a host whose every core is busy.
@@ -73,18 +74,22 @@ func (d *Driver) current() *netd {
 	}
 }
 
-// find connects to a netd of our version that answers. Another one is ended: its VMs lose their open connections and
-// nothing else.
+// find connects to a netd of our version that answers. Another one, which a former daemon has left, is ended: its VMs lose
+// their open connections and nothing else, and are carried by what was upgraded.
 func (d *Driver) find(ctx context.Context, start bool) (*netd, error) {
-	for {
+	for started := false; ; {
 		var n *netd
 		err := within(ctx, answerTime, func(ctx context.Context) (err error) {
 			n, err = dialNetd(ctx, d.options.Dirs.NetdSocket())
 			return err
 		})
 		switch {
-		case err == nil && n.hello.GetProtocol() == protocol:
+		case err == nil && n.hello.GetProtocol() == protocol && (started || n.hello.GetVersion() == version.Version):
 			return n, nil
+		case err == nil && started: // that of our own is no better
+			n.close()
+			return nil, model.Errorf(model.ErrUnsupported, "cannot use banger-netd: it is of version %s, and the daemon of %s; install banger again",
+				n.hello.GetVersion(), version.Version)
 		case err == nil:
 			d.options.Log.Warn("replacing a banger-netd of another version", "pid", n.pid, "version", n.hello.GetVersion())
 			n.close()
@@ -95,6 +100,7 @@ func (d *Driver) find(ctx context.Context, start bool) (*netd, error) {
 		case notRunning(err) && !start:
 			return nil, nil
 		case notRunning(err):
+			started = true
 			err = d.start(ctx)
 		}
 		if err != nil {

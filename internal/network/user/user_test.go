@@ -1,12 +1,15 @@
 package user
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -225,20 +228,68 @@ func TestNetdOutlivesTheDaemonForItsVMs(t *testing.T) {
 	}
 }
 
+// TestOtherVersionIsReplaced whether it speaks what we do or not; one that is no better than what is there is used, if it can be.
 func TestOtherVersionIsReplaced(t *testing.T) {
 	t.Parallel()
+	for _, other := range []string{"other-protocol", "other-version"} {
+		host := t.TempDir()
+		d := newDriver(t, host)
+		old := leave(t, host, other)
+		id := model.NewVMID()
+		if _, err := d.Set(t.Context(), id, spec(host, 1)); err != nil {
+			t.Fatal(other, err)
+		}
+		if err := old.Wait(); err != nil {
+			t.Errorf("%s: it ended with %v", other, err)
+		}
+		if !has(t, d, id) {
+			t.Errorf("%s: it has no port", other)
+		}
+	}
+}
+
+// TestOnlyAnotherVersionIsThere: half of an upgrade replaces nothing for ever.
+func TestOnlyAnotherVersionIsThere(t *testing.T) {
+	t.Parallel()
 	host := t.TempDir()
+	d := newDriver(t, host)
+	if err := os.WriteFile(filepath.Join(host, "other-version"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Set(t.Context(), model.NewVMID(), spec(host, 1)); err != nil {
+		t.Error(err)
+	}
+	host = t.TempDir()
+	d = newDriver(t, host)
 	if err := os.WriteFile(filepath.Join(host, "other-protocol"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d := newDriver(t, host)
-	id := model.NewVMID()
-	if _, err := d.Set(t.Context(), id, spec(host, 1)); err != nil {
+	if _, err := d.Set(t.Context(), model.NewVMID(), spec(host, 1)); !errors.Is(err, model.ErrUnsupported) || !strings.Contains(err.Error(), "install banger again") {
+		t.Errorf("%v", err)
+	}
+}
+
+// leave starts a netd as a former daemon has, which is other than ours.
+func leave(t *testing.T, host, other string) *exec.Cmd {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(host, other), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if !has(t, d, id) {
-		t.Error("it has no port")
+	says, theirs, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer says.Close()
+	defer theirs.Close()
+	cmd := exec.Command(filepath.Join(host, "fake-netd"))
+	cmd.ExtraFiles = []*os.File{theirs}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(says).ReadString('\n'); line != "ready\n" {
+		t.Fatal(line, err)
+	}
+	return cmd
 }
 
 func TestNoNetd(t *testing.T) {
