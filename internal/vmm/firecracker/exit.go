@@ -73,7 +73,8 @@ func lastWords(text string) string {
 			strings.HasPrefix(line, "The API server received"), strings.HasPrefix(line, "The request was executed"),
 			strings.HasPrefix(line, "API server started"), strings.HasPrefix(line, "Successfully started microvm"),
 			strings.HasPrefix(line, "Vmm is stopping"), strings.HasPrefix(line, "Firecracker exiting"),
-			strings.HasPrefix(line, "Killing vCPU threads"),
+			strings.HasPrefix(line, "Killing vCPU threads"), strings.HasPrefix(line, "Artificially kick devices"),
+			strings.HasPrefix(line, "Received a VcpuEvent::Resume message with immediate_exit enabled"),
 			// The guest's own doing: it looks for devices that are not there.
 			strings.HasPrefix(line, "vcpu: IO"), strings.HasPrefix(line, "Invalid MMIO"), strings.HasPrefix(line, "vsock:"):
 			continue

@@ -68,6 +68,8 @@ func TestLastWords(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"": "", "Error: plain\nsecond\n": "Error: plain; second",
+		// It lets its vCPUs run.
+		"2026-11-26T13:38:14.1 [box:main] Artificially kick devices\n2026-11-26T13:38:14.2 [box:fc_vcpu 0] Received a VcpuEvent::Resume message with immediate_exit enabled. immediate_exit was disabled before proceeding\n": "",
 		"2026-01-01T00:00:00.1 [x:main] a\x1b[31m\n": "a [31m",
 	} {
 		if got := lastWords(text); got != want {

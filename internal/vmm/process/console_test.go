@@ -115,6 +115,17 @@ func TestTail(t *testing.T) {
 		t.Errorf("%d bytes are kept", len(got))
 	}
 	tail.Close()
+	line := strings.Repeat("l", maxTail/4-1) + "\n"
+	for kept, said := range map[string]string{
+		strings.Repeat(line, 3) + "end": strings.Repeat(line, 4) + "end", // half a line is not among what is kept
+		strings.Repeat(line, 4):         "lost\n" + strings.Repeat(line, 4),
+	} {
+		tail := NewTail(io.NopCloser(strings.NewReader(said)))
+		<-tail.Ended()
+		if got := tail.Text(); got != kept {
+			t.Errorf("of %d bytes %d are kept: %.10q…", len(said), len(got), got)
+		}
+	}
 	if got := (*Tail)(nil).Text(); got != "" {
 		t.Errorf("nothing heard: %q", got)
 	}

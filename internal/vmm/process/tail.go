@@ -1,11 +1,12 @@
 package process
 
 import (
+	"bytes"
 	"io"
 	"sync"
 )
 
-// maxTail is how much of what a VMM says is kept, the last of it.
+// maxTail is how much of what a VMM says is kept at most, the last of it, in whole lines.
 const maxTail = 4 << 10
 
 // Tail keeps the last words of a VMM.
@@ -33,7 +34,11 @@ func (t *Tail) read() {
 		t.mu.Lock()
 		t.tail = append(t.tail, chunk[:n]...)
 		if over := len(t.tail) - maxTail; over > 0 {
-			t.tail = append([]byte(nil), t.tail[over:]...)
+			_, whole, found := bytes.Cut(t.tail[over-1:], []byte("\n")) // half a line cannot be told from a complaint
+			if !found {
+				whole = t.tail[over:]
+			}
+			t.tail = bytes.Clone(whole)
 		}
 		t.mu.Unlock()
 		if err != nil {
