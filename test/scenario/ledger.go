@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,31 +25,75 @@ func cleanUp(tb testing.TB, h Host, env *testscript.Env, dir string) {
 	for _, bg := range env.Values[backgroundKey{}].(backgrounds) {
 		bg.stop()
 	}
-	if exists(env.Getenv("STATE")) {
-		if err := deleteAll(h, env.Getenv("STATE"), env.Vars); err != nil {
-			tb.Errorf("cannot clean up: %v\n%s", err, lastLines(filepath.Join(env.Getenv("STATE"), "bangerd.log")))
+	found := installations(dir)
+	for _, state := range found {
+		b := bangerOf(h, dir, state, env.Vars)
+		if state != env.Getenv("STATE") && b.owner == nil {
+			continue // the script's own doing
+		}
+		if err := b.deleteAll(state); err != nil {
+			tb.Errorf("cannot clean up: %v\n%s", err, lastLines(filepath.Join(state, "bangerd.log")))
 		}
 	}
-	vars := env.Vars
-	for variable, name := range map[string]string{"XDG_DATA_HOME": "data", "XDG_CACHE_HOME": "cache"} {
-		// By convention these are the homes of a script that has its own.
+	for _, state := range found {
+		if err := settle(tb, bangerOf(h, dir, state, append(env.Vars, ownHomes(dir)...))); err != nil {
+			tb.Errorf("cannot tell what is left of %s: %v", state, err)
+		}
+	}
+}
+
+// banger runs commands on what is in one state directory, as its owner.
+type banger struct {
+	program string
+	vars    []string
+	owner   *syscall.Credential // nil for this process's user
+}
+
+// bangerOf is that of a state directory below dir. One of another user's has that user's other homes beside it, by
+// convention, and in dir's bin, where there is one, programs that everybody can run.
+func bangerOf(h Host, dir, state string, vars []string) banger {
+	home := filepath.Dir(state)
+	b := banger{program: filepath.Join(h.Bin, "banger"), vars: append(slices.Clone(vars), "XDG_STATE_HOME="+home)}
+	info, err := os.Stat(state)
+	if err != nil {
+		return b
+	}
+	if stat := info.Sys().(*syscall.Stat_t); int(stat.Uid) != os.Geteuid() {
+		b.owner = &syscall.Credential{Uid: stat.Uid, Gid: stat.Gid}
+		b.vars = append(append(b.vars, "HOME="+filepath.Dir(home)), ownHomes(filepath.Dir(home))...)
+		if own := filepath.Join(dir, "bin", "banger"); exists(own) {
+			b.program = own
+		}
+	}
+	return b
+}
+
+// ownHomes are the variables for homes that are in dir, if they are.
+func ownHomes(dir string) (vars []string) {
+	for variable, name := range map[string]string{"XDG_DATA_HOME": "data", "XDG_CACHE_HOME": "cache", "XDG_CONFIG_HOME": "config"} {
 		if own := filepath.Join(dir, name); exists(filepath.Join(own, "banger")) {
 			vars = append(vars, variable+"="+own)
 		}
 	}
-	for _, state := range installations(dir) {
-		if err := settle(tb, h, append(vars, "XDG_STATE_HOME="+filepath.Dir(state))); err != nil {
-			tb.Errorf("cannot tell what is left of %s: %v", state, err)
-		}
+	return vars
+}
+
+func (b banger) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, b.program, args...)
+	cmd.Env = b.vars
+	if b.owner != nil {
+		cmd.Dir = "/" // ours may be closed to that user
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: b.owner}
 	}
+	return cmd
 }
 
 // exitLimit is how long a process may take that is about to end: netd, without a VM and a daemon, or a VMM.
 const exitLimit = 30 * time.Second
 
 // settle has an installation's leaks told. A process among them may be about to end; what is left after that is a failure.
-func settle(tb testing.TB, h Host, vars []string) error {
-	found, err := leaks(h, vars)
+func settle(tb testing.TB, b banger) error {
+	found, err := b.leaks()
 	for _, l := range found {
 		pid, _ := strconv.Atoi(l.What)
 		if l.Kind != "process" || pid <= 1 {
@@ -60,7 +105,7 @@ func settle(tb testing.TB, h Host, vars []string) error {
 		}
 	}
 	if err == nil && len(found) > 0 {
-		found, err = leaks(h, vars)
+		found, err = b.leaks()
 	}
 	for _, l := range found {
 		tb.Errorf("left behind: %+v", l)
@@ -72,12 +117,10 @@ func settle(tb testing.TB, h Host, vars []string) error {
 type leak struct{ Kind, What, Why string }
 
 // leaks asks the command.
-func leaks(h Host, vars []string) ([]leak, error) {
+func (b banger) leaks() ([]leak, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout())
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(h.Bin, "banger"), "doctor", "--leaks", "--format", "json")
-	cmd.Env = vars
-	out, err := cmd.Output()
+	out, err := b.command(ctx, "doctor", "--leaks", "--format", "json").Output()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		return nil, err
@@ -121,12 +164,11 @@ func installations(dir string) []string {
 	return found
 }
 
-func deleteAll(h Host, state string, vars []string) error {
+func (b banger) deleteAll(state string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patient(3*time.Minute))
 	defer cancel()
 	banger := func(args ...string) ([]byte, error) {
-		cmd := exec.CommandContext(ctx, filepath.Join(h.Bin, "banger"), args...)
-		cmd.Env = vars
+		cmd := b.command(ctx, args...)
 		var out, complaint bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &complaint
 		if err := cmd.Run(); err != nil {
