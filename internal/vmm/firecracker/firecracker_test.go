@@ -16,7 +16,15 @@ import (
 
 // TestSuite holds the driver to its contract with real guests.
 func TestSuite(t *testing.T) {
-	binary := testenv.NeedTool(t, program)
+	h := guests(t)
+	h.Rounds = 3
+	suite(t, Options{Binary: testenv.NeedTool(t, program), Cache: t.TempDir()}, h)
+}
+
+// guests is a harness with real guests, or skips.
+func guests(t *testing.T) vmmtest.Harness {
+	t.Helper()
+	testenv.NeedTool(t, program)
 	kernel, initrd, modules := os.Getenv("BANGER_TEST_KERNEL"), os.Getenv("BANGER_TEST_INITRD"), os.Getenv("BANGER_TEST_MODULES")
 	if kernel == "" || initrd == "" || modules == "" {
 		t.Skip("not run: needs a guest: BANGER_TEST_KERNEL, BANGER_TEST_INITRD and BANGER_TEST_MODULES, which the lab sets")
@@ -24,15 +32,15 @@ func TestSuite(t *testing.T) {
 	if problem := kvm.New(kvm.Options{}).Verdict().Problem; problem != "" {
 		t.Skipf("not run: needs KVM: %s", problem)
 	}
-	suite(t, Options{Binary: binary, Cache: t.TempDir()}, vmmtest.Harness{
+	return vmmtest.Harness{
 		Config: func(*testing.T) vmm.Config {
 			return vmm.Config{
 				VCPUs: 1, MemoryBytes: 256 * model.MiB, Kernel: kernel, Initrd: initrd,
 				Drives: []model.Drive{{Path: modules, Format: "raw", ReadOnly: true, Serial: model.SerialModules}},
 			}
 		},
-		Boot: 5 * time.Minute, Rounds: 3,
-	})
+		Boot: 5 * time.Minute,
+	}
 }
 
 // TestStandIn holds the driver to its contract where there is no Firecracker: the stand-in behaves as the recordings of a
