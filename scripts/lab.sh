@@ -20,6 +20,7 @@ mkdir -p "$payload/bin" "$payload/tests"
 go build -o "$stage/host" ./test/lab/host
 go build -trimpath -ldflags '-s -w' -o "$payload/inside" ./test/lab/inside
 if [ "$verb" = test ]; then
+	mkdir "$payload/next"
 	go test -c -trimpath -ldflags '-s -w' -tags lab -o "$payload/lab.test" ./test/lab
 	cp -r test/lab/testdata "$payload/testdata"
 	# Scenarios of the end-to-end tier that say so run here, too.
@@ -35,12 +36,18 @@ if [ -n "${LAB_COVER:-}" ]; then
 	LAB_BUILD="-cover ${LAB_BUILD:-}"
 	[ "$verb" != test ] || set -- -cover "$LAB_COVER" "$@"
 fi
-if [ -n "${LAB_BUILD:-}" ]; then
+version=$(scripts/version.sh)
+programs() { # directory, version
 	# shellcheck disable=SC2086 # one argument each
-	go build -trimpath $LAB_BUILD -ldflags "-s -w -X banger/internal/version.Version=$(scripts/version.sh)" -o "$payload/bin/" ./cmd/...
+	go build -trimpath ${LAB_BUILD:-} -ldflags "-s -w -X banger/internal/version.Version=$2" -o "$1/" ./cmd/...
+}
+if [ -n "${LAB_BUILD:-}" ]; then
+	programs "$payload/bin" "$version"
 elif [ -e bin/banger ]; then
 	cp bin/* "$payload/bin/"
 fi
+# What the scenario of an upgrade puts in their place.
+[ "$verb" != test ] || programs "$payload/next" "$version.next"
 
 if [ "$verb" = bench ]; then
 	verb=exec

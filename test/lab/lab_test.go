@@ -12,6 +12,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"banger/test/lab/wire"
 	"banger/test/scenario"
 )
 
@@ -32,6 +33,8 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Setenv("LAB_RESULTS", os.Getenv("LAB_RESULTS"))
+			env.Setenv("LIB", filepath.Join(wire.Payload, "testdata", "lib"))
+			env.Setenv("NEXT", filepath.Join(wire.Payload, "next"))
 			env.Setenv("UPLOADS", "2") // each takes half a minute here
 			return oneProcessor(env.Getenv("XDG_CONFIG_HOME"))
 		},

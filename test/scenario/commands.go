@@ -44,7 +44,7 @@ func Environment(ts *testscript.TestScript) []string {
 	var env []string
 	for _, name := range []string{
 		"HOME", "PATH", "LANG", "TERM", "TMPDIR", "WORK", "STATE", "BIN", "XDG_STATE_HOME", "XDG_DATA_HOME",
-		"XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "NO_COLOR", "FROM_HOST", "E2E", "http_proxy", "https_proxy", "REGISTRY", "GOCOVERDIR", "UPLOADS", "LAB_RESULTS", "KEPT",
+		"XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "NO_COLOR", "FROM_HOST", "E2E", "http_proxy", "https_proxy", "REGISTRY", "GOCOVERDIR", "UPLOADS", "LAB_RESULTS", "KEPT", "LIB", "NEXT",
 	} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}

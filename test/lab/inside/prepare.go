@@ -30,6 +30,7 @@ func prepare() error {
 		os.MkdirAll(wire.Results, 0o755),
 		os.Chmod(wire.Results, os.ModeSticky|0o777), // the ordinary user's scenarios leave something there, too
 		os.MkdirAll(wire.Kept, 0o755),
+		os.Chmod(wire.Kept, os.ModeSticky|0o777),
 		os.WriteFile("/etc/profile.d/lab.sh", []byte(profile), 0o644),
 	)
 }
