@@ -34,7 +34,7 @@ func (h *Host) Remove(ctx context.Context, id model.VMID) error {
 	return nil
 }
 
-// removeDir removes the directory that the VMM shared with its owner, and that of all when it was the last. It is taken from
+// removeDir removes the directory that the VMM shared with its owner, and those of all when it was the last. It is taken from
 // the owner first, who could go on to fill it.
 func (h *Host) removeDir(id model.VMID) error {
 	path := h.Path(id)
@@ -45,7 +45,10 @@ func (h *Host) removeDir(id model.VMID) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot take %s back: %w", path, err)
 	}
-	return removeEmpty(h.o.Dir)
+	if err := removeEmpty(h.o.Dir); err != nil || h.o.UID != 0 {
+		return err
+	}
+	return removeEmpty(filepath.Dir(h.o.Dir)) // root made it, too, where no helper is installed
 }
 
 // removeEmpty removes directories, in that order, as far as nothing is in them.
