@@ -112,16 +112,20 @@ func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
 	pattern := regexp.MustCompile("(?m)" + rest[0])
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
+	last := "it has not ended once"
 	for {
 		out, err := command(ctx, ts, rest[1:]).Output()
 		if err == nil && pattern.Match(out) {
 			_, _ = ts.Stdout().Write(out)
 			return
 		}
+		if ctx.Err() == nil { // else it was ended, in the middle of what it would have said
+			last = fmt.Sprintf("%v: %s", err, out)
+		}
 		select {
 		case <-time.After(200 * time.Millisecond):
 		case <-ctx.Done():
-			ts.Fatalf("after %s still %v: %s", limit, err, out)
+			ts.Fatalf("after %s still %s", limit, last)
 		}
 	}
 }
