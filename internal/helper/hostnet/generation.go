@@ -2,7 +2,6 @@ package hostnet
 
 import (
 	"encoding/binary"
-	"time"
 
 	"github.com/google/nftables"
 	mdnetlink "github.com/mdlayher/netlink"
@@ -26,8 +25,7 @@ func (r *rules) open() error {
 // settled reads the tables until nobody changed any rules meanwhile: a list that is changed while it is read, by whomever, may
 // have something twice, or lack it.
 func (r *rules) settled(read func() (tables, error)) (tables, error) {
-	for try := range dumpTries {
-		time.Sleep(time.Duration(try) * time.Millisecond) // who changes much is let finish
+	for range 10 * dumpTries { // a read is several lists
 		before, err := r.generation()
 		if err != nil {
 			return tables{}, err
