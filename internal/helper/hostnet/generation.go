@@ -25,7 +25,7 @@ func (r *rules) open() error {
 // settled reads the tables until nobody changed any rules meanwhile: a list that is changed while it is read, by whomever, may
 // have something twice, or lack it.
 func (r *rules) settled(read func() (tables, error)) (tables, error) {
-	for range 10 * dumpTries { // a read is several lists
+	for range 2 * dumpTries { // a read is several lists
 		before, err := r.generation()
 		if err != nil {
 			return tables{}, err

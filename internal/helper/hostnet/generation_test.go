@@ -52,11 +52,11 @@ func TestRulesThatOthersChangeMeanwhile(t *testing.T) {
 			if err := errors.Join(change(other.DelChain, 0, 40), change(add, 0, 40)); err != nil {
 				return err
 			}
-			time.Sleep(5 * time.Millisecond)
+			time.Sleep(60 * time.Millisecond)
 		}
 		return nil
 	})
-	for range 200 {
+	for range 400 {
 		got := map[string]bool{}
 		all := n.tables(t, h).chains
 		for _, c := range all {
