@@ -15,6 +15,7 @@ import (
 	"banger/internal/egress"
 	"banger/internal/model"
 	"banger/internal/netd/port"
+	"banger/internal/testenv"
 )
 
 // Guests whose packets the kernel carries have addresses of the loopback here, and so does their gateway: what the kernel's
@@ -186,7 +187,7 @@ func TestDoorsAreWhereTheyWere(t *testing.T) {
 func TestHostPortsByDoors(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	l := listen(t)
+	l, u := testenv.ListenBoth(t)
 	go func() {
 		for {
 			conn, err := l.Accept()
@@ -197,11 +198,6 @@ func TestHostPortsByDoors(t *testing.T) {
 		}
 	}()
 	number := uint16(l.Addr().(*net.TCPAddr).Port)
-	u, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(number)})
-	if err != nil {
-		t.Skipf("not run: the port is another's for UDP: %v", err)
-	}
-	defer u.Close()
 	go func() {
 		buf := make([]byte, 2000)
 		for {

@@ -16,6 +16,9 @@ const actVariable = "BANGER_TEST_JAIL"
 
 // TestMain has the tests work in a network of their own, as far as they run at all.
 func TestMain(m *testing.M) {
+	if os.Getenv(actVariable) == actThread {
+		os.Exit(spareFirstThread())
+	}
 	if what := os.Getenv(actVariable); what != "" {
 		os.Exit(act(strings.Split(what, " ")))
 	}

@@ -3,63 +3,61 @@ package jail
 import (
 	"errors"
 	"os"
-	"runtime"
-	"sync"
+	"os/exec"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
-// TestTheFirstThreadIsSpared also when it is the one that asks, whose goroutines are the next to run on it.
+// What a program says that tries: see spareFirstThread.
+const (
+	actThread    = "thread"
+	exitSpared   = 30
+	exitTaken    = 31
+	exitNotFirst = 32
+)
+
+// TestTheFirstThreadIsSpared also when it is the one that asks, whose goroutines are the next to run on it. Only a program
+// that has just begun is nearly always on it.
 func TestTheFirstThreadIsSpared(t *testing.T) {
 	t.Parallel()
-	for range 10 {
-		onFirstThread(t, func() {
-			want := errors.New("its own")
-			err := onThread(func() error {
-				if unix.Gettid() == os.Getpid() {
-					t.Error("it is on the process's first thread")
-				}
-				return want
-			})
-			if !errors.Is(err, want) {
-				t.Errorf("got %v", err)
-			}
-		})
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
 	}
+	const wanted, most = 10, 100
+	spared := 0
+	for range most {
+		cmd := exec.Command(self)
+		cmd.Env = append(os.Environ(), actVariable+"="+actThread)
+		out, err := cmd.CombinedOutput()
+		switch code := cmd.ProcessState.ExitCode(); code {
+		case exitSpared:
+			spared++
+		case exitNotFirst:
+		default:
+			t.Fatalf("code %d, %v: %s", code, err, out)
+		}
+		if spared == wanted {
+			return
+		}
+	}
+	t.Errorf("%d of %d programs asked on their first thread, want %d", spared, most, wanted)
 }
 
-// onFirstThread calls do on it: goroutines take all threads there are, until one has that.
-func onFirstThread(t *testing.T, do func()) {
-	t.Helper()
-	const most = 1000
-	var all sync.WaitGroup
-	found, release := make(chan struct{}), make(chan struct{})
-	for i := 0; ; i++ {
-		first := make(chan bool)
-		all.Go(func() {
-			runtime.LockOSThread()
-			is := unix.Gettid() == os.Getpid()
-			first <- is
-			if !is {
-				<-release
-				runtime.UnlockOSThread()
-				return
-			}
-			runtime.UnlockOSThread()
-			do()
-			close(found)
-		})
-		if <-first {
-			break
-		}
-		if i == most {
-			close(release)
-			all.Wait()
-			t.Skip("not run: the process's first thread is busy")
-		}
+// spareFirstThread asks on the thread that it is called on, which should be the process's first one.
+func spareFirstThread() int {
+	if unix.Gettid() != os.Getpid() {
+		return exitNotFirst
 	}
-	<-found
-	close(release)
-	all.Wait()
+	want := errors.New("its own")
+	taken := false
+	err := onThread(func() error {
+		taken = unix.Gettid() == os.Getpid()
+		return want
+	})
+	if taken || !errors.Is(err, want) {
+		return exitTaken
+	}
+	return exitSpared
 }

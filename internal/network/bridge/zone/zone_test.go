@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"banger/internal/model"
+	"banger/internal/testenv"
 )
 
 const patience = 5 * time.Second
@@ -24,15 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // serve answers on the loopback, at an address that is returned.
 func serve(t *testing.T, s *Server) string {
 	t.Helper()
-	tcp, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	udp, err := net.ListenPacket("udp4", tcp.Addr().String())
-	if err != nil {
-		tcp.Close()
-		t.Skipf("not run: the port is another's for UDP: %v", err)
-	}
+	tcp, udp := testenv.ListenBoth(t)
 	s.Serve(udp, tcp)
 	t.Cleanup(s.Close)
 	return tcp.Addr().String()
