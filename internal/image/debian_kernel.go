@@ -124,7 +124,11 @@ func (p *kernelPackage) readKernel(content io.Reader) error {
 	if err != nil {
 		return err
 	}
-	p.vmlinux, err = vmlinux.Extract(packed)
+	kernel, err := vmlinux.Extract(packed)
+	if err != nil {
+		return err
+	}
+	p.vmlinux, err = vmlinux.Trim(kernel)
 	return err
 }
 

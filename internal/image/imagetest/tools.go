@@ -50,7 +50,7 @@ while [ "${1#--}" != "$1" ]; do shift; done
 // kernelPackage is a Debian package (deb(5)) with a kernel and one module.
 func kernelPackage() []byte {
 	data := Tar(
-		File{Name: "./boot/vmlinuz-" + release, Content: elf.ELFMAG + " a kernel"},
+		File{Name: "./boot/vmlinuz-" + release, Content: string(kernel())},
 		File{Name: "./lib/modules/" + release + "/kernel/virtio_net.ko", Content: string(module("alias=virtio:d00000001v*"))},
 	)
 	var out bytes.Buffer
@@ -59,14 +59,32 @@ func kernelPackage() []byte {
 	return out.Bytes()
 }
 
+// kernel is one that loads a few bytes.
+func kernel() []byte {
+	const content = "a kernel"
+	header := header(elf.ET_EXEC)
+	header.Phoff, header.Phentsize, header.Phnum = 64, 56, 1
+	segment := elf.Prog64{Type: uint32(elf.PT_LOAD), Off: 64 + 56, Filesz: uint64(len(content)), Memsz: uint64(len(content))}
+	var out bytes.Buffer
+	must(binary.Write(&out, binary.LittleEndian, header))
+	must(binary.Write(&out, binary.LittleEndian, segment))
+	out.WriteString(content)
+	return out.Bytes()
+}
+
+// header begins an ELF file, which has neither segments nor sections yet.
+func header(kind elf.Type) elf.Header64 {
+	return elf.Header64{
+		Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
+		Type:  uint16(kind), Machine: uint16(elf.EM_X86_64), Version: uint32(elf.EV_CURRENT), Ehsize: 64,
+	}
+}
+
 // module is a kernel module that says something about itself and is otherwise empty.
 func module(info string) []byte {
 	const names = "\x00.modinfo\x00.shstrtab\x00"
-	header := elf.Header64{
-		Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
-		Type:  uint16(elf.ET_REL), Machine: uint16(elf.EM_X86_64), Version: uint32(elf.EV_CURRENT),
-		Ehsize: 64, Shentsize: 64, Shnum: 3, Shstrndx: 2,
-	}
+	header := header(elf.ET_REL)
+	header.Shentsize, header.Shnum, header.Shstrndx = 64, 3, 2
 	header.Shoff = uint64(header.Ehsize) + uint64(len(info)+1+len(names))
 	sections := []elf.Section64{
 		{},
