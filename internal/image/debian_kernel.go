@@ -27,7 +27,8 @@ func earlyModules() []string {
 		"virtio_mmio", "virtio_blk", "virtio_console", // QEMU's microvm machine: the bus, the disks, the agent's channel
 		"virtio_net", "virtio-rng",
 		"ext4", "crc32c_generic", // the root; ext4 asks for the checksum by name
-		"overlay", // a root of two layers
+		"overlay",                    // a root of two layers
+		"vmw_vsock_virtio_transport", // the agent's channel in other machines than QEMU's
 	}
 }
 

@@ -12,11 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// networkModules are what a guest with a network interface needs, and no other.
-var networkModules = [...]string{"failover.ko", "net_failover.ko", "virtio_net.ko"}
-
-// overlayModule is what a root of two layers needs, and no other.
-const overlayModule = "overlay.ko"
+// Modules that only some guests need; the others do without the time that loading them takes.
+var (
+	networkModules = []string{"failover.ko", "net_failover.ko", "virtio_net.ko"}
+	portModules    = []string{"virtio_console.ko"}
+	overlayModules = []string{"overlay.ko"}
+	// vsockModules are the socket family and, after it, the driver of its device.
+	vsockModules = []string{"vsock.ko", "vmw_vsock_virtio_transport_common.ko", "vmw_vsock_virtio_transport.ko"}
+)
 
 // earlyModules are the paths of the modules in the initramfs, in the order of loading.
 func earlyModules() ([]string, error) {
@@ -36,21 +39,27 @@ func earlyModules() ([]string, error) {
 	return paths, nil
 }
 
-// loadModules loads the early modules but for overlayfs. Those of the network come last, beside whatever follows (the
-// agent mounts the root meanwhile), and only where there is an interface; wait returns once they are loaded, too.
+// loadModules loads the early modules but for those of overlayfs and vsock, whose users load them, and of a channel that this
+// machine does not have. Those of the network come last, beside whatever follows (the agent mounts the root meanwhile), and
+// only where there is an interface; wait returns once they are loaded, too.
 func loadModules() (wait func(), err error) {
 	paths, err := earlyModules()
 	if err != nil {
 		return nil, err
 	}
+	others := slices.Concat(overlayModules, vsockModules)
+	if told(channelParameter) {
+		others = append(others, portModules...)
+	}
 	var late []*os.File
-	for _, name := range paths {
-		if filepath.Base(name) == overlayModule {
+	for _, path := range paths {
+		name := filepath.Base(path)
+		if slices.Contains(others, name) {
 			continue
 		}
 		// The files are opened now: by the time of the late ones this root may be gone.
-		file, err := os.Open(name)
-		if err == nil && slices.Contains(networkModules[:], filepath.Base(name)) {
+		file, err := os.Open(path)
+		if err == nil && slices.Contains(networkModules, name) {
 			late = append(late, file)
 			continue
 		}
@@ -58,7 +67,7 @@ func loadModules() (wait func(), err error) {
 			err = loadModule(file)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("cannot load the kernel module %s: %w", name, err)
+			return nil, fmt.Errorf("cannot load the kernel module %s: %w", path, err)
 		}
 	}
 	if !hasInterface() {
@@ -80,25 +89,41 @@ func loadModules() (wait func(), err error) {
 	return func() { <-loaded }, nil
 }
 
-// loadOverlay loads overlayfs, unless it is built into this kernel. All that it needs is there: it is the last of the list.
+// loadOverlay loads overlayfs, unless it is built into this kernel. All that it needs is there.
 func loadOverlay() error {
-	paths, err := earlyModules()
+	files, err := openEarly(overlayModules)
 	if err != nil {
 		return err
 	}
-	for _, name := range paths {
-		if filepath.Base(name) != overlayModule {
-			continue
-		}
-		file, err := os.Open(name)
-		if err == nil {
-			err = loadModule(file)
-		}
-		if err != nil {
-			return fmt.Errorf("cannot load the kernel module %s: %w", name, err)
+	return loadAll(files)
+}
+
+func loadAll(files []*os.File) error {
+	for _, file := range files {
+		if err := loadModule(file); err != nil {
+			return fmt.Errorf("cannot load the kernel module %s: %w", file.Name(), err)
 		}
 	}
 	return nil
+}
+
+// openEarly opens those of the early modules that the initramfs has.
+func openEarly(names []string) (files []*os.File, err error) {
+	paths, err := earlyModules()
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range paths {
+		if !slices.Contains(names, filepath.Base(path)) {
+			continue
+		}
+		file, err := os.Open(path)
+		if err != nil {
+			return files, fmt.Errorf("cannot read a kernel module: %w", err)
+		}
+		files = append(files, file)
+	}
+	return files, nil
 }
 
 // hasInterface says whether a network interface is on the virtio bus, whose devices are all there once its driver is.

@@ -11,55 +11,53 @@ import (
 	"banger/internal/model"
 )
 
-// vsockModules are the socket family and, after it, the driver of its device.
-var vsockModules = [...]string{"vsock.ko", "vmw_vsock_virtio_transport_common.ko", "vmw_vsock_virtio_transport.ko"}
-
-// openVsock makes the agent's vsock channel and gives its listening socket to the agent. The modules come from the drive
-// that has all of this kernel's, so that the initramfs need not carry what only some machines use. The driver is loaded
-// last: whoever calls from the moment it is there finds the socket.
+// openVsock makes the agent's vsock channel and gives its listening socket to the agent. The driver is loaded last: whoever
+// calls from the moment it is there finds the socket.
 func openVsock(agent int) error {
-	modules, err := vsockFiles()
+	modules, err := openEarly(vsockModules)
+	if err == nil && len(modules) == 0 {
+		modules, err = vsockOnDrive()
+	}
 	if err != nil {
 		return err
 	}
-	listener := -1
-	defer func() { unix.Close(listener) }()
-	for i, m := range modules {
-		if m != nil {
-			if err := loadModule(m); err != nil {
-				return fmt.Errorf("cannot load the kernel module %s: %w", vsockModules[i], err)
-			}
-		}
-		if i > 0 {
-			continue
-		}
-		if listener, err = listenVsock(); err != nil {
+	if len(modules) > 0 && filepath.Base(modules[0].Name()) == vsockModules[0] {
+		if err := loadAll(modules[:1]); err != nil {
 			return err
 		}
-		if err := unix.Sendmsg(agent, []byte{0}, unix.UnixRights(listener), nil, 0); err != nil {
-			return fmt.Errorf("cannot give the agent its channel: %w", err)
-		}
+		modules = modules[1:]
 	}
-	return nil
+	listener, err := listenVsock()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(listener)
+	if err := unix.Sendmsg(agent, []byte{0}, unix.UnixRights(listener), nil, 0); err != nil {
+		return fmt.Errorf("cannot give the agent its channel: %w", err)
+	}
+	return loadAll(modules)
 }
 
-// vsockFiles opens the modules; one that this kernel has built in is nil.
-func vsockFiles() (files [len(vsockModules)]*os.File, err error) {
+// vsockOnDrive opens the modules on the drive with all of this kernel's: initramfses of earlier versions have none of them.
+// Those that the kernel has built in are not there.
+func vsockOnDrive() (files []*os.File, err error) {
 	const at = "/modules.drive"
 	if err := mountDrive(model.SerialModules, at, unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC); err != nil {
-		return files, err
+		return nil, err
 	}
 	defer func() { _ = unix.Unmount(at, unix.MNT_DETACH) }() // the open files outlive it
-	for i, name := range vsockModules {
+	for _, name := range vsockModules {
 		// As mountModules has it: the drive's lib/modules, or its top directory; below it, the kernel's release.
 		for _, pattern := range []string{at + "/*/kernel/net/vmw_vsock/" + name, at + "/lib/modules/*/kernel/net/vmw_vsock/" + name} {
 			found, err := filepath.Glob(pattern)
 			if err != nil || len(found) == 0 {
 				continue
 			}
-			if files[i], err = os.Open(found[0]); err != nil {
+			file, err := os.Open(found[0])
+			if err != nil {
 				return files, fmt.Errorf("cannot read a kernel module: %w", err)
 			}
+			files = append(files, file)
 		}
 	}
 	return files, nil
