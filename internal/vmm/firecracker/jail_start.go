@@ -143,6 +143,24 @@ func copyFile(from, to string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(target, source)
-	return errors.Join(err, target.Chmod(0o644), target.Close())
+	return errors.Join(sendFile(target, source), target.Chmod(0o644), target.Close())
+}
+
+// sendFile copies in the kernel, which moves each byte once; io.Copy would have it moved into this process and out again,
+// between file systems. What has nothing for the kernel to send is copied so.
+func sendFile(target, source *os.File) error {
+	const most = 1 << 30 // of a call; what it does is less
+	for {
+		n, err := unix.Sendfile(int(target.Fd()), int(source.Fd()), nil, most)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EINVAL):
+			_, err = io.Copy(target, source)
+			return err
+		case err != nil:
+			return &os.PathError{Op: "sendfile", Path: target.Name(), Err: err}
+		case n == 0:
+			return nil
+		}
+	}
 }
