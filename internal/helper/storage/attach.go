@@ -52,17 +52,11 @@ func (h *Host) Attach(ctx context.Context, id model.VMID, base, cow *os.File) (S
 	return s, nil
 }
 
-// restart takes away what there is of the VM's snapshot, if anything. mapped says that there is a mapped device.
+// restart takes away what there is of the VM's snapshot, if anything. mapped says that there is a mapped device. Loop
+// devices that a crash left without one end by themselves: the kernel frees each at its last close.
 func (h *Host) restart(ctx context.Context, id model.VMID, mapped bool) error {
-	if !mapped {
-		loops, err := h.loops(isSnapshot)
-		if err != nil {
-			return err
-		}
-		_, err = os.Lstat(h.node(id))
-		if err != nil && !slices.ContainsFunc(loops, func(l loop) bool { return l.id == id }) {
-			return nil
-		}
+	if _, err := os.Lstat(h.node(id)); err != nil && !mapped {
+		return nil
 	}
 	return h.Detach(ctx, id)
 }
@@ -127,12 +121,16 @@ func (h *Host) whole(dm *control, id model.VMID, base, cow *os.File) (s Snapshot
 	if err != nil {
 		return Snapshot{}, true, err
 	}
+	over := strings.Fields(state.params) // it begins with the numbers of the devices below
+	if len(over) < 2 {
+		return Snapshot{}, true, nil
+	}
 	var found [2]loop
 	for i, want := range []struct {
 		part string
 		file *os.File
 	}{{partBase, base}, {partCOW, cow}} {
-		at := slices.IndexFunc(loops, func(l loop) bool { return l.id == id && l.part == want.part })
+		at := slices.IndexFunc(loops, func(l loop) bool { return l.id == id && l.part == want.part && l.dev == over[i] })
 		if at < 0 {
 			return Snapshot{}, true, nil
 		}
@@ -140,9 +138,6 @@ func (h *Host) whole(dm *control, id model.VMID, base, cow *os.File) (s Snapshot
 		if same, err := found[i].over(want.file); err != nil || !same {
 			return Snapshot{}, true, err
 		}
-	}
-	if !strings.HasPrefix(state.params, found[0].dev+" "+found[1].dev+" ") {
-		return Snapshot{}, true, nil
 	}
 	return Snapshot{ID: id, Name: state.name, BaseLoop: found[0].path, COWLoop: found[1].path}, true, nil
 }

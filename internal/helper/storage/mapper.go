@@ -61,7 +61,7 @@ type request struct {
 
 // answerBytes is how much an answer may take at first, and answerMost ever: 10,000 devices fit in a tenth of that.
 const (
-	answerBytes = 16 << 10
+	answerBytes = 4 << 10
 	answerMost  = 16 << 20
 )
 
