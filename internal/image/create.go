@@ -14,7 +14,13 @@ import (
 )
 
 // maker makes an image's root file in an empty directory and says what it is and, in Name, what it is called.
-type maker func(ctx context.Context, dir string, work scratch) (model.Image, error)
+type maker func(ctx context.Context, dir string, work scratch) (fresh, error)
+
+// fresh is an image that was just made. It has no digest yet.
+type fresh struct {
+	model.Image
+	content model.Digest // of the root file, by sparse.Seal; "" when that was not called yet
+}
 
 // create has an image made and gives it its row and its name. A failure leaves nothing of it.
 func (s *Service) create(ctx context.Context, produce maker, report model.Report) (model.Image, error) {
@@ -56,14 +62,15 @@ func (s *Service) fill(ctx context.Context, d *draft, produce maker, report mode
 	if err != nil {
 		return model.Image{}, err
 	}
-	made, err := produce(ctx, d.dir, work)
+	f, err := produce(ctx, d.dir, work)
 	if err := errors.Join(err, work.close()); err != nil {
 		return model.Image{}, err
 	}
 	crash.At("image.build.before-digest")
-	report(model.Progress{Stage: "verify the image"})
+	report(model.Progress{Stage: "store the image"})
+	made := f.Image
 	made.Tags = []string{made.Name}
-	content, size, disk, err := measure(ctx, filepath.Join(d.dir, rootFile))
+	content, size, disk, err := measure(ctx, filepath.Join(d.dir, rootFile), f.content)
 	if err != nil {
 		return model.Image{}, err
 	}

@@ -43,29 +43,30 @@ func imageLimits() tarfilter.Limits {
 
 // image bootstraps Debian to a tar stream, which goes through the filter into the ext4 writer without being unpacked by
 // us.
-func (r debian) image(ctx context.Context, dir string, work scratch, report model.Report) (model.Image, error) {
-	if err := r.bootstrapDisk(ctx, filepath.Join(dir, rootFile), System{Packages: debianPackages(), Bytes: rootBytes}, work, report); err != nil {
-		return model.Image{}, err
+func (r debian) image(ctx context.Context, dir string, work scratch, report model.Report) (fresh, error) {
+	content, err := r.bootstrapDisk(ctx, filepath.Join(dir, rootFile), System{Packages: debianPackages(), Bytes: rootBytes}, work, report)
+	if err != nil {
+		return fresh{}, err
 	}
-	return model.Image{
+	return fresh{content: content, Image: model.Image{
 		Arch: "amd64", Platform: "linux/amd64", Source: "debian " + debianSuite + ", mmdebstrap",
 		Init: model.InitSystemd, InitPath: "/usr/lib/systemd/systemd",
 		Env:  []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 		User: "root",
-	}, nil
+	}}, nil
 }
 
-// bootstrapDisk makes the root file system of s in file.
-func (r debian) bootstrapDisk(ctx context.Context, file string, s System, work scratch, report model.Report) error {
+// bootstrapDisk makes the root file system of s in file, and returns its digest.
+func (r debian) bootstrapDisk(ctx context.Context, file string, s System, work scratch, report model.Report) (model.Digest, error) {
 	c, err := r.bootstrap(ctx, s.Packages, work, report)
 	if err != nil {
-		return err
+		return "", err
 	}
 	rules := debianRules()
 	rules.Replace = append(rules.Replace, s.Files...)
 	written, err := convert(ctx, file, c, rules, report)
 	if err != nil {
-		return err
+		return "", err
 	}
 	crash.At("image.build.before-finish")
 	report(model.Progress{Stage: "finish the file system"})

@@ -37,9 +37,9 @@ func (r fakeRecipe) make(ctx context.Context, dir string, work scratch, files ..
 	return nil
 }
 
-func (r fakeRecipe) image(ctx context.Context, dir string, work scratch, report model.Report) (model.Image, error) {
+func (r fakeRecipe) image(ctx context.Context, dir string, work scratch, report model.Report) (fresh, error) {
 	report(model.Progress{Stage: "fake"})
-	return model.Image{Arch: "amd64", Init: model.InitAgent}, r.make(ctx, dir, work, rootFile)
+	return fresh{Image: model.Image{Arch: "amd64", Init: model.InitAgent}}, r.make(ctx, dir, work, rootFile)
 }
 
 func (r fakeRecipe) kernel(ctx context.Context, dir string, work scratch, report model.Report) (model.Kernel, error) {

@@ -16,7 +16,7 @@ import (
 )
 
 // flatten makes the root file of an image from its layers, lowest first, as docker would run it.
-func (s *Service) flatten(ctx context.Context, dir string, work scratch, ls []layers.Layer, c oci.Config, report model.Report) (model.Image, error) {
+func (s *Service) flatten(ctx context.Context, dir string, work scratch, ls []layers.Layer, c oci.Config, report model.Report) (fresh, error) {
 	file := filepath.Join(dir, rootFile)
 	var total int64
 	for _, l := range ls {
@@ -30,12 +30,12 @@ func (s *Service) flatten(ctx context.Context, dir string, work scratch, ls []la
 	if errors.Is(err, layers.ErrTwice) {
 		options.Once = false
 		if err := os.Remove(file); err != nil {
-			return model.Image{}, err
+			return fresh{}, err
 		}
 		written, sum, err = flattenTo(ctx, file, ls, options)
 	}
 	if err != nil {
-		return model.Image{}, err
+		return fresh{}, err
 	}
 	made := model.Image{
 		Arch: c.Platform.Arch, Platform: c.Platform.String(), Init: model.InitAgent,
@@ -44,15 +44,16 @@ func (s *Service) flatten(ctx context.Context, dir string, work scratch, ls []la
 	made.Init, made.InitPath = initOf(c, sum)
 	salt, err := json.Marshal(imageToManifest(made))
 	if err != nil {
-		return model.Image{}, err
+		return fresh{}, err
 	}
 	size, err := rootSize(file, s.rootBytes)
 	if err != nil {
-		return model.Image{}, err
+		return fresh{}, err
 	}
 	crash.At("image.flatten.before-finish")
 	report(model.Progress{Stage: "finish the file system"})
-	return made, written.Salted(salt).Finish(ctx, file, size)
+	content, err := written.Salted(salt).Finish(ctx, file, size)
+	return fresh{made, content}, err
 }
 
 // flattenTo runs the merger and the writer at once; they end together, and the first failure is what is told.

@@ -54,7 +54,7 @@ func (s *Service) BuildImage(ctx context.Context, name string, force bool, repor
 	case err != nil && !errors.Is(err, model.ErrNotFound):
 		return model.Image{}, err
 	}
-	build := func(ctx context.Context, dir string, work scratch) (model.Image, error) {
+	build := func(ctx context.Context, dir string, work scratch) (fresh, error) {
 		made, err := s.recipe.image(ctx, dir, work, report)
 		made.Name = name
 		return made, err
@@ -97,15 +97,17 @@ func (s *Service) DeleteImage(ctx context.Context, ref string) (model.Image, err
 	return i, s.remove(ctx, kindImage, i.Digest, func() error { return s.catalog.DeleteImage(ctx, i.Digest) })
 }
 
-// measure gives back a file's empty blocks and returns its digest and its sizes.
-func measure(ctx context.Context, path string) (d model.Digest, size, disk int64, err error) {
+// measure returns a file's digest and sizes. Unless that is known, it makes the digest, and gives back the file's empty blocks.
+func measure(ctx context.Context, path string, known model.Digest) (d model.Digest, size, disk int64, err error) {
 	file, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return "", 0, 0, err
 	}
 	defer file.Close()
-	if d, err = sparse.Seal(ctx, file); err != nil {
-		return "", 0, 0, err
+	if d = known; d == "" {
+		if d, err = sparse.Seal(ctx, file, nil); err != nil {
+			return "", 0, 0, err
+		}
 	}
 	info, err := file.Stat()
 	if err != nil {

@@ -34,7 +34,7 @@ func (s *Service) Import(ctx context.Context, r ImportRequest, report model.Repo
 	if err != nil {
 		return model.Image{}, err
 	}
-	made, err := s.create(ctx, func(ctx context.Context, dir string, work scratch) (made model.Image, err error) {
+	made, err := s.create(ctx, func(ctx context.Context, dir string, work scratch) (made fresh, err error) {
 		a, err := s.openArchive(ctx, r, work, report)
 		if err != nil {
 			return made, err

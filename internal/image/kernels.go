@@ -86,7 +86,7 @@ func (s *Service) fillKernel(ctx context.Context, d *draft, name string, report 
 	m := manifest{Format: manifestFormat, Files: map[string]fileInfo{}}
 	made.Name, made.SizeBytes, made.CreatedAt = name, 0, time.Now().UTC()
 	for _, name := range kernelFiles {
-		digest, size, _, err := measure(ctx, filepath.Join(d.dir, name))
+		digest, size, _, err := measure(ctx, filepath.Join(d.dir, name), "")
 		if err != nil {
 			return model.Kernel{}, err
 		}

@@ -79,7 +79,7 @@ func (p *pull) run(ctx context.Context) (model.Image, error) {
 	if there, ok, err := p.known(ctx, func(i model.Image) bool { return i.Manifest == found.digest && i.Reference != "" }); ok || err != nil {
 		return there, err
 	}
-	return p.create(ctx, func(ctx context.Context, dir string, work scratch) (model.Image, error) {
+	return p.create(ctx, func(ctx context.Context, dir string, work scratch) (fresh, error) {
 		return p.assemble(ctx, dir, work, found)
 	}, p.report)
 }
@@ -148,20 +148,20 @@ func (p *pull) resolve(ctx context.Context) (resolved, error) {
 }
 
 // assemble downloads what is missing and makes the root file. Nobody clears the cache meanwhile.
-func (p *pull) assemble(ctx context.Context, dir string, work scratch, found resolved) (model.Image, error) {
+func (p *pull) assemble(ctx context.Context, dir string, work scratch, found resolved) (fresh, error) {
 	lock, err := p.lock(ctx, p.layersDir(), buildsLock, unix.LOCK_SH)
 	if err != nil {
-		return model.Image{}, err
+		return fresh{}, err
 	}
 	defer lock.Close()
 	config, err := p.config(ctx, found.manifest.Config)
 	if err != nil {
-		return model.Image{}, err
+		return fresh{}, err
 	}
 	crash.At("image.pull.before-layers")
 	ls, err := p.layers(ctx, found.manifest.Layers)
 	if err != nil {
-		return model.Image{}, err
+		return fresh{}, err
 	}
 	crash.At("image.pull.after-layers")
 	made, err := p.flatten(ctx, dir, work, ls, config, p.report)

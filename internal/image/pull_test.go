@@ -287,7 +287,7 @@ func TestManyAskersOneDownload(t *testing.T) {
 func TestCancelPull(t *testing.T) {
 	t.Parallel()
 	needFinishing(t)
-	for _, stage := range []string{"ask the registry", "download the layers", "read the layers", "finish the file system", "verify the image"} {
+	for _, stage := range []string{"ask the registry", "download the layers", "read the layers", "finish the file system", "store the image"} {
 		t.Run(stage, func(t *testing.T) {
 			t.Parallel()
 			r := newRegistry(t)

@@ -34,17 +34,17 @@ func (s *Service) Register(ctx context.Context, r RegisterRequest, report model.
 	if r.InitPath != "" && (!path.IsAbs(r.InitPath) || len(r.InitPath) > 4000) {
 		return model.Image{}, model.Errorf(model.ErrInvalid, "%.80q cannot be the init program: write its absolute path in the image", r.InitPath)
 	}
-	made, err := s.create(ctx, func(ctx context.Context, dir string, _ scratch) (model.Image, error) {
+	made, err := s.create(ctx, func(ctx context.Context, dir string, _ scratch) (fresh, error) {
 		report(model.Progress{Stage: "copy the file system"})
 		if err := copyFileSystem(ctx, r.Path, filepath.Join(dir, rootFile)); err != nil {
-			return model.Image{}, err
+			return fresh{}, err
 		}
 		crash.At("image.register.copied")
 		made := model.Image{Name: n.String(), Arch: "amd64", Platform: "linux/amd64", Source: sourceRegister + filepath.Base(r.Path), Init: model.InitAgent}
 		if r.InitPath != "" {
 			made.Init, made.InitPath = model.InitSystemd, r.InitPath
 		}
-		return made, nil
+		return fresh{Image: made}, nil
 	}, report)
 	return made, s.explain(ctx, err, "register "+r.Path)
 }

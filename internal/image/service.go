@@ -86,7 +86,7 @@ func New(o Options) *Service {
 // recipe makes the content of an image or a kernel in an empty directory. It is a seam for the tests of all that
 // surrounds it.
 type recipe interface {
-	image(ctx context.Context, dir string, work scratch, report model.Report) (model.Image, error)
+	image(ctx context.Context, dir string, work scratch, report model.Report) (fresh, error)
 	kernel(ctx context.Context, dir string, work scratch, report model.Report) (model.Kernel, error)
 }
 

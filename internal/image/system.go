@@ -42,5 +42,6 @@ func BuildSystem(ctx context.Context, dir string, s System, report model.Report)
 	if _, err := r.makeKernel(ctx, dir, s.Modules, work, report); err != nil {
 		return err
 	}
-	return r.bootstrapDisk(ctx, filepath.Join(dir, SystemRoot), s, work, report)
+	_, err = r.bootstrapDisk(ctx, filepath.Join(dir, SystemRoot), s, work, report)
+	return err
 }

@@ -15,7 +15,6 @@ import (
 
 	"banger/internal/image/ext4"
 	"banger/internal/image/layers"
-	"banger/internal/image/sparse"
 	"banger/internal/model"
 )
 
@@ -115,9 +114,9 @@ var convertStages = []struct {
 }{
 	{"gunzip, one layer after the other", (*conversion).gunzip},
 	{"merging plain layers to one tar", (*conversion).merge},
-	{"a file system from that tar", (*conversion).write},
-	{"its finishing by e2fsprogs", (*conversion).finish},
-	{"the digest of the file system, and making it durable", (*conversion).seal},
+	{"a file system from that tar, its files' digests made behind it", (*conversion).write},
+	{"its finishing by e2fsprogs, and its digest", (*conversion).finish},
+	{"making it durable", (*conversion).sync},
 }
 
 // conversion is one archive, and what each of the stages starts from.
@@ -205,7 +204,7 @@ func (c *conversion) flatten(ctx context.Context, out io.Writer) error {
 
 func (c *conversion) root() string { return filepath.Join(c.dir, "root.ext4") }
 
-// write leaves the file system for finish, and that for seal.
+// write leaves the file system for finish, and that for sync.
 func (c *conversion) write(ctx context.Context) (time.Duration, error) {
 	if err := os.RemoveAll(c.root()); err != nil {
 		return 0, err
@@ -222,20 +221,17 @@ func (c *conversion) write(ctx context.Context) (time.Duration, error) {
 
 func (c *conversion) finish(ctx context.Context) (time.Duration, error) {
 	begun := time.Now()
-	err := c.made.Finish(ctx, c.root(), convertRoot)
+	_, err := c.made.Finish(ctx, c.root(), convertRoot)
 	return time.Since(begun), err
 }
 
-func (c *conversion) seal(ctx context.Context) (time.Duration, error) {
+func (c *conversion) sync(context.Context) (time.Duration, error) {
 	file, err := os.OpenFile(c.root(), os.O_RDWR, 0)
 	if err != nil {
 		return 0, err
 	}
 	defer file.Close()
 	begun := time.Now()
-	if _, err := sparse.Seal(ctx, file); err != nil {
-		return 0, err
-	}
 	err = file.Sync()
 	return time.Since(begun), err
 }

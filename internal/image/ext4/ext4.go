@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"os/exec"
@@ -19,11 +20,13 @@ import (
 	"syscall"
 
 	"github.com/Microsoft/hcsshim/ext4/tar2ext4"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"banger/internal/crash"
 	"banger/internal/hosttool"
 	"banger/internal/image/ahead"
+	"banger/internal/image/sparse"
 	"banger/internal/model"
 )
 
@@ -38,7 +41,10 @@ const maxWriter = 64 << 30
 
 // Written is a file system as the writer leaves it: it still needs Finish or Seal.
 type Written struct {
-	UUID string // of the file system: derived from the tar's bytes
+	// UUID is the file system's. The same tar gives the same one, and so the same file. Two tars may share one: their files
+	// differ all the same.
+	UUID string
+	sums *sparse.Sums
 }
 
 // Write converts a tar stream, as package tarfilter leaves it, to a compact ext4 file at path, which must not exist. After
@@ -48,21 +54,20 @@ func Write(ctx context.Context, path string, stream io.Reader) (Written, error) 
 	if err != nil {
 		return Written{}, err
 	}
-	sum := sha256.New()
+	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli)) // which processors have an instruction for
 	source := ahead.New(io.TeeReader(reader{ctx, stream}, sum))
 	out := newHoles(file)
 	err = tar2ext4.ConvertTarToExt4(source, out, tar2ext4.MaximumDiskSize(maxWriter))
-	if err == nil {
-		err = out.fill()
-	}
-	if err == nil {
+	sums, ferr := out.finish()
+	if err = errors.Join(err, ferr); err == nil {
 		_, err = io.Copy(io.Discard, source) // the end marker belongs to the sum
 	}
 	if err := errors.Join(err, file.Close()); err != nil {
 		go source.Stop()
 		return Written{}, err
 	}
-	return Written{UUID: uuid(sum.Sum(nil))}, nil
+	of := sha256.Sum256(sum.Sum(nil))
+	return Written{uuid(of[:]), sums}, nil
 }
 
 // Salted returns w with a UUID that also depends on salt: images of the same files that are used differently must not be
@@ -71,11 +76,12 @@ func (w Written) Salted(salt []byte) Written {
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%s\n", w.UUID)
 	sum.Write(salt)
-	return Written{UUID: uuid(sum.Sum(nil))}
+	return Written{uuid(sum.Sum(nil)), w.sums}
 }
 
 // Finish makes the file at path an ordinary writable file system of size bytes, sparse, with a journal, with as many inodes
-// as mke2fs would make, and ready for online growth.
+// as mke2fs would make, and ready for online growth. It returns the file's
+// digest (sparse.SegmentDigest), and has given back its empty blocks.
 //
 // The order is load-bearing. The directory index needs the hash seed. What has a checksum (uninit_bg) says which inode
 // tables are empty, so that from then on nobody reads those; it comes before the growth, which makes most of them. The
@@ -83,13 +89,13 @@ func (w Written) Salted(salt []byte) Written {
 // superblock copies where the writer knew of none: e2fsprogs writes them over whatever file has its data there. So those
 // blocks are emptied first, in the free space that resize2fs brings: declared bad, e2fsck moves their content away. The
 // inode that lists bad blocks is cleared with the swap, which gives them their use.
-func (w Written) Finish(ctx context.Context, path string, size int64) (err error) {
+func (w Written) Finish(ctx context.Context, path string, size int64) (d model.Digest, err error) {
 	if ctx.Err() != nil {
-		return canceled(ctx)
+		return "", canceled(ctx)
 	}
 	dir, err := os.MkdirTemp(filepath.Dir(path), "finish-")
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	copies := backupBlocks(size)
@@ -101,9 +107,9 @@ func (w Written) Finish(ctx context.Context, path string, size int64) (err error
 		writeLines(swap, "clri <1>", "feature -sparse_super2 sparse_super"),
 		addInodes(path, size, copies),
 	); err != nil {
-		return err
+		return "", err
 	}
-	return run(ctx, path, []step{
+	err = run(ctx, path, []step{
 		{tool: "debugfs", args: []string{"-w", "-f", begin}},
 		{tool: "e2fsck", args: []string{"-fyD"}, fixes: true},
 		{tool: "tune2fs", args: []string{"-O", "uninit_bg"}},
@@ -112,8 +118,31 @@ func (w Written) Finish(ctx context.Context, path string, size int64) (err error
 		{tool: "debugfs", args: []string{"-w", "-f", swap}},
 		{tool: "e2fsck", args: []string{"-fy"}, fixes: true},
 		{tool: "tune2fs", args: []string{"-J", "size=" + journalMiB}},
-		{tool: "e2fsck", args: []string{"-fn"}},
 	})
+	if err != nil {
+		return "", err
+	}
+	return w.check(ctx, path)
+}
+
+// check has e2fsck look at the file system, which changes nothing, while its digest is made.
+func (w Written) check(ctx context.Context, path string) (d model.Digest, err error) {
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	group, both := errgroup.WithContext(ctx)
+	group.Go(func() error { return run(both, path, []step{lastLook()}) })
+	group.Go(func() (err error) { d, err = sparse.Seal(both, file, w.sums); return })
+	err = group.Wait()
+	if ctx.Err() != nil {
+		err = canceled(ctx)
+	}
+	if err != nil {
+		return "", err
+	}
+	return d, nil
 }
 
 // Seal leaves the file system read-only and as small as it is, and only mends what the writer left.
@@ -121,7 +150,7 @@ func (w Written) Seal(ctx context.Context, path string) error {
 	return run(ctx, path, []step{
 		{tool: "tune2fs", args: []string{"-O", "^read-only", "-U", w.UUID}},
 		{tool: "e2fsck", args: []string{"-fy"}, fixes: true},
-		{tool: "e2fsck", args: []string{"-fn"}},
+		lastLook(),
 	})
 }
 
@@ -134,6 +163,9 @@ func CheckTools() error {
 	}
 	return nil
 }
+
+// lastLook finds nothing to mend, or fails.
+func lastLook() step { return step{tool: "e2fsck", args: []string{"-fn"}} }
 
 // step is one program of e2fsprogs run on the image: tool args… image after….
 type step struct {

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"banger/internal/hosttool"
+	"banger/internal/image/sparse"
 	"banger/internal/model"
 )
 
@@ -62,8 +63,20 @@ func finished(t *testing.T, path string, in io.Reader, size int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := written.Finish(t.Context(), path, size); err != nil {
+	if salted := written.Salted([]byte("x")); salted.sums == nil || salted.sums != written.sums || salted.UUID == written.UUID {
+		t.Errorf("%+v salted is %+v", written, salted)
+	}
+	digest, err := written.Finish(t.Context(), path, size)
+	if err != nil {
 		t.Fatal(err)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if read, err := sparse.SegmentDigest(t.Context(), file); err != nil || read != digest {
+		t.Errorf("its digest is %s, %v, and it was said to be %s", read, err, digest)
 	}
 }
 
@@ -183,7 +196,16 @@ func TestWriteEndsWithItsContext(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	needTool(t, "tune2fs")
-	if err := (Written{UUID: "x"}).Finish(ctx, filepath.Join(t.TempDir(), "x"), 1<<20); !errors.Is(err, model.ErrCanceled) {
+	if _, err := (Written{UUID: "x"}).Finish(ctx, filepath.Join(t.TempDir(), "x"), 1<<20); !errors.Is(err, model.ErrCanceled) {
 		t.Errorf("got %v", err)
+	}
+	written := filepath.Join(t.TempDir(), "x")
+	in, _ = stream(t, []int64{10})
+	w, err := Write(t.Context(), written, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, err := w.check(ctx, written); !errors.Is(err, model.ErrCanceled) || d != "" {
+		t.Errorf("got %q, %v", d, err)
 	}
 }

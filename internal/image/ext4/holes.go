@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"io"
 	"os"
+
+	"banger/internal/image/sparse"
 )
 
 // holes leaves out the zeros that a writer appends, so that the holes of files cost neither time nor space. Zeros over
@@ -12,11 +14,14 @@ type holes struct {
 	file    *os.File
 	at, end int64
 	zeros   []byte
+	sums    *sparse.Sums
 }
 
 const holeSize = 64 << 10
 
-func newHoles(file *os.File) *holes { return &holes{file: file, zeros: make([]byte, holeSize)} }
+func newHoles(file *os.File) *holes {
+	return &holes{file: file, zeros: make([]byte, holeSize), sums: sparse.Follow(file)}
+}
 
 func (h *holes) Read(p []byte) (int, error) {
 	n, err := h.file.ReadAt(p, h.at)
@@ -48,8 +53,12 @@ func (h *holes) Write(p []byte) (int, error) {
 		h.at += int64(len(part))
 		h.end = max(h.end, h.at)
 	}
+	h.sums.Written(h.end)
 	return done, nil
 }
 
-// fill makes the file as long as what was written to it.
-func (h *holes) fill() error { return h.file.Truncate(h.end) }
+// finish makes the file as long as what was written to it, and returns its sums.
+func (h *holes) finish() (*sparse.Sums, error) {
+	h.sums.Stop()
+	return h.sums, h.file.Truncate(h.end)
+}

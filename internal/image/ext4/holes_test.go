@@ -38,7 +38,7 @@ func TestHolesWriteWhatAFileWould(t *testing.T) {
 			}
 			copy(want[min(int(at), len(want)):], part)
 		}
-		if err := h.fill(); err != nil {
+		if _, err := h.finish(); err != nil {
 			t.Fatal(err)
 		}
 		got, err := os.ReadFile(file.Name())
@@ -61,7 +61,7 @@ func TestHolesTakeNoSpace(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := h.fill(); err != nil {
+	if _, err := h.finish(); err != nil {
 		t.Fatal(err)
 	}
 	info, err := file.Stat()

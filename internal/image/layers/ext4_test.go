@@ -123,7 +123,7 @@ func TestThroughTheFileSystem(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "root.ext4")
 	o := Options{Limits: DefaultLimits()}
 	written, sum := convert(t, path, blobs(tars...), o)
-	if err := written.Finish(t.Context(), path, 2<<30); err != nil {
+	if _, err := written.Finish(t.Context(), path, 2<<30); err != nil {
 		t.Fatal(err) // it ends with e2fsck -fn
 	}
 	want, err := layerstest.Merge(tars...)

@@ -18,7 +18,7 @@ import (
 const (
 	maxNames   = 65_000 // of one file, and directories in one: the ext4 writer's limit
 	lostFound  = "lost+found"
-	bufferSize = 1 << 20
+	bufferSize = 64 << 10
 )
 
 // writer writes a merged tree. First everything without a content, from the root down; then the contents in the order in

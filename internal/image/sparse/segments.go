@@ -21,12 +21,13 @@ const segment = 4 << 20
 // SHA-256 of what DataDigest looks at in it. It tells the same files apart as DataDigest does, and is made on all
 // processors.
 func SegmentDigest(ctx context.Context, file *os.File) (model.Digest, error) {
-	return segmentDigest(ctx, file, keep)
+	return segmentDigest(ctx, file, nil, keep)
 }
 
-// Seal is SegmentDigest, and gives back the blocks of a file that hold only zeros. The content stays the same.
-func Seal(ctx context.Context, file *os.File) (model.Digest, error) {
-	return segmentDigest(ctx, file, punch)
+// Seal is SegmentDigest, and gives back the blocks of a file that hold only zeros. The content stays the same. known are the
+// sums that were made while it was written and were stopped then, or nil.
+func Seal(ctx context.Context, file *os.File, known *Sums) (model.Digest, error) {
+	return segmentDigest(ctx, file, known, punch)
 }
 
 // punch does nothing on a file system that cannot do it.
@@ -38,20 +39,27 @@ func punch(file *os.File, at, end int64) error {
 	return err
 }
 
-func segmentDigest(ctx context.Context, file *os.File, empty func(file *os.File, at, end int64) error) (model.Digest, error) {
+func segmentDigest(ctx context.Context, file *os.File, known *Sums, empty emptied) (model.Digest, error) {
 	size, err := file.Seek(0, io.SeekEnd)
 	if err != nil {
 		return "", err
 	}
-	sums := make([][]byte, (size+segment-1)/segment)
+	digests := make([][]byte, (size+segment-1)/segment)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i := range sums {
+	for i := range digests {
 		group.Go(func() error {
-			sum, from := sha256.New(), int64(i)*segment
-			found, err := addData(ctx, sum, file, from, min(from+segment, size), empty)
+			from := int64(i) * segment
+			to := min(from+segment, size)
+			digest, same, err := known.still(ctx, file, from, to, empty)
+			if err != nil || same {
+				digests[i] = digest
+				return err
+			}
+			sum := sha256.New()
+			found, err := addData(ctx, sum, file, from, to, empty)
 			if found {
-				sums[i] = sum.Sum(nil)
+				digests[i] = sum.Sum(nil)
 			}
 			return err
 		})
@@ -60,14 +68,14 @@ func segmentDigest(ctx context.Context, file *os.File, empty func(file *os.File,
 		return "", err
 	}
 	all := sha256.New()
-	for i, sum := range sums {
-		if sum == nil {
+	for i, digest := range digests {
+		if digest == nil {
 			continue
 		}
 		if err := binary.Write(all, binary.BigEndian, int64(i)*segment); err != nil {
 			return "", err
 		}
-		all.Write(sum)
+		all.Write(digest)
 	}
 	if err := binary.Write(all, binary.BigEndian, size); err != nil {
 		return "", err

@@ -69,22 +69,36 @@ func DataDigest(ctx context.Context, file *os.File) (model.Digest, error) {
 
 // addData adds a part of a file to what DataDigest is the SHA-256 of, and says whether there was anything to add. Chunks
 // that are not holes but zeros are handed to empty.
-func addData(ctx context.Context, sum hash.Hash, file *os.File, from, to int64, empty func(file *os.File, at, end int64) error) (found bool, err error) {
-	err = walk(ctx, file, from, to, func(at, end int64, data []byte) error {
+func addData(ctx context.Context, sum hash.Hash, file *os.File, from, to int64, empty emptied) (found bool, err error) {
+	err = eachData(ctx, file, from, to, empty, func(at int64, data []byte) error {
+		found = true
+		return addChunk(sum, at, data)
+	})
+	return found, err
+}
+
+func addChunk(sum hash.Hash, at int64, data []byte) error {
+	if err := binary.Write(sum, binary.BigEndian, [2]int64{at, int64(len(data))}); err != nil {
+		return err
+	}
+	_, err := sum.Write(data)
+	return err
+}
+
+// emptied is told of a chunk that holds only zeros.
+type emptied func(file *os.File, at, end int64) error
+
+// eachData visits the chunks with data, and tells empty of those that are zeros and no hole.
+func eachData(ctx context.Context, file *os.File, from, to int64, empty emptied, visit func(at int64, data []byte) error) error {
+	return walk(ctx, file, from, to, func(at, end int64, data []byte) error {
 		if data == nil {
 			return nil
 		}
 		if bytes.Equal(data, zeros[:len(data)]) {
 			return empty(file, at, end)
 		}
-		found = true
-		if err := binary.Write(sum, binary.BigEndian, [2]int64{at, end - at}); err != nil {
-			return err
-		}
-		_, err := sum.Write(data)
-		return err
+		return visit(at, data)
 	})
-	return found, err
 }
 
 func keep(*os.File, int64, int64) error { return nil }

@@ -69,7 +69,7 @@ func TestDigestsKnowNoHoles(t *testing.T) {
 			if got, err := SegmentDigest(t.Context(), file); err != nil || got != segments {
 				t.Errorf("seed %d, layout %d: %s of its segments, %v; want %s", seed, layout, got, err, segments)
 			}
-			if got, err := Seal(t.Context(), file); err != nil || got != segments {
+			if got, err := Seal(t.Context(), file, nil); err != nil || got != segments {
 				t.Errorf("seed %d, layout %d, sealed: %s, %v; want %s", seed, layout, got, err, segments)
 			}
 			if got, err := Allocated(file); err != nil || got > full*chunk+4*page { // some are where the others are listed
