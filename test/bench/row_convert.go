@@ -114,7 +114,7 @@ var convertStages = []struct {
 }{
 	{"gunzip, one layer after the other", (*conversion).gunzip},
 	{"merging plain layers to one tar", (*conversion).merge},
-	{"a file system from that tar, its files' digests made behind it", (*conversion).write},
+	{"a file system from that tar, its digest begun behind it", (*conversion).write},
 	{"its finishing by e2fsprogs, and its digest", (*conversion).finish},
 	{"making it durable", (*conversion).sync},
 }

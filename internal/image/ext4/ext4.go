@@ -80,8 +80,8 @@ func (w Written) Salted(salt []byte) Written {
 }
 
 // Finish makes the file at path an ordinary writable file system of size bytes, sparse, with a journal, with as many inodes
-// as mke2fs would make, and ready for online growth. It returns the file's
-// digest (sparse.SegmentDigest), and has given back its empty blocks.
+// as mke2fs would make, and ready for online growth. It returns the file's digest (sparse.SegmentDigest), and has given
+// back its empty blocks.
 //
 // The order is load-bearing. The directory index needs the hash seed. What has a checksum (uninit_bg) says which inode
 // tables are empty, so that from then on nobody reads those; it comes before the growth, which makes most of them. The

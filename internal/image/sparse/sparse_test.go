@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -37,11 +35,7 @@ func TestDigestsKnowNoHoles(t *testing.T) {
 		segments := segmented(content)
 		var data model.Digest
 		for layout := range 4 {
-			file, err := os.Create(filepath.Join(t.TempDir(), "file"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer file.Close()
+			file := newFile(t)
 			if err := file.Truncate(int64(size)); err != nil {
 				t.Fatal(err)
 			}
