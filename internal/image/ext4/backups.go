@@ -1,11 +1,6 @@
 package ext4
 
-import (
-	"fmt"
-	"os"
-	"slices"
-	"strings"
-)
+import "slices"
 
 // Geometry of the writer's file systems.
 const (
@@ -35,12 +30,4 @@ func backupBlocks(size int64) []int64 {
 		}
 	}
 	return blocks
-}
-
-func writeLines[T any](path string, lines ...T) error {
-	var text strings.Builder
-	for _, line := range lines {
-		fmt.Fprintln(&text, line)
-	}
-	return os.WriteFile(path, []byte(text.String()), 0o600)
 }

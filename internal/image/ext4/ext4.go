@@ -39,6 +39,10 @@ const journalMiB = "32"
 // maxWriter is the most that the writer may make; it reserves metadata for that size.
 const maxWriter = 64 << 30
 
+// ballastSize is memory that is never touched, and so never there, but counts when the garbage collector decides when to
+// run. The writer takes another 32 KiB to copy each file with: beside a small heap that would be a run for each few hundred.
+const ballastSize = 64 << 20
+
 // Written is a file system as the writer leaves it: it still needs Finish or Seal.
 type Written struct {
 	// UUID is the file system's. The same tar gives the same one, and so the same file. Two tars may share one: their files
@@ -57,7 +61,9 @@ func Write(ctx context.Context, path string, stream io.Reader) (Written, error) 
 	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli)) // which processors have an instruction for
 	source := ahead.New(io.TeeReader(reader{ctx, stream}, sum))
 	out := newHoles(file)
+	ballast := make([]byte, ballastSize)
 	err = tar2ext4.ConvertTarToExt4(source, out, tar2ext4.MaximumDiskSize(maxWriter))
+	runtime.KeepAlive(ballast)
 	sums, ferr := out.finish()
 	if err = errors.Join(err, ferr); err == nil {
 		_, err = io.Copy(io.Discard, source) // the end marker belongs to the sum
@@ -83,40 +89,22 @@ func (w Written) Salted(salt []byte) Written {
 // as mke2fs would make, and ready for online growth. It returns the file's digest (sparse.SegmentDigest), and has given
 // back its empty blocks.
 //
-// The order is load-bearing. The directory index needs the hash seed. What has a checksum (uninit_bg) says which inode
-// tables are empty, so that from then on nobody reads those; it comes before the growth, which makes most of them. The
-// kernel grows a mounted file system only with sparse_super, not with the writer's sparse_super2, and the swap puts
-// superblock copies where the writer knew of none: e2fsprogs writes them over whatever file has its data there. So those
-// blocks are emptied first, in the free space that resize2fs brings: declared bad, e2fsck moves their content away. The
-// inode that lists bad blocks is cleared with the swap, which gives them their use.
-func (w Written) Finish(ctx context.Context, path string, size int64) (d model.Digest, err error) {
+// The order is load-bearing. The kernel grows a mounted file system only with sparse_super, not with the writer's
+// sparse_super2, and that puts superblock copies where the writer put files. Every program of e2fsprogs writes these copies,
+// e2fsck as the last thing that it does: so it comes first, and moves what it finds there into room that is made for it
+// before. It also finds what is in use, and makes the index of each directory. What has a checksum (uninit_bg) says which
+// inode tables are empty, so that from then on nobody reads those; that comes before the growth, which makes most of them.
+func (w Written) Finish(ctx context.Context, path string, size int64) (model.Digest, error) {
 	if ctx.Err() != nil {
 		return "", canceled(ctx)
 	}
-	dir, err := os.MkdirTemp(filepath.Dir(path), "finish-")
-	if err != nil {
+	if err := w.open(path, size); err != nil {
 		return "", err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	copies := backupBlocks(size)
-	begin, bad, swap := filepath.Join(dir, "begin"), filepath.Join(dir, "bad"), filepath.Join(dir, "swap")
-	if err := errors.Join(
-		// The writer's flex groups have no end, and resize2fs looks for a place for each table from where its flex group begins.
-		writeLines(begin, "feature -read-only dir_index", "ssv uuid "+w.UUID, "ssv hash_seed "+w.UUID, "ssv def_hash_version half_md4", "ssv log_groups_per_flex 4"),
-		writeLines(bad, copies...),
-		writeLines(swap, "clri <1>", "feature -sparse_super2 sparse_super"),
-		addInodes(path, size, copies),
-	); err != nil {
-		return "", err
-	}
-	err = run(ctx, path, []step{
-		{tool: "debugfs", args: []string{"-w", "-f", begin}},
+	err := run(ctx, path, []step{
 		{tool: "e2fsck", args: []string{"-fyD"}, fixes: true},
 		{tool: "tune2fs", args: []string{"-O", "uninit_bg"}},
 		{tool: "resize2fs", after: []string{fmt.Sprintf("%dK", size>>10)}},
-		{tool: "e2fsck", args: []string{"-fy", "-l", bad}, fixes: true},
-		{tool: "debugfs", args: []string{"-w", "-f", swap}},
-		{tool: "e2fsck", args: []string{"-fy"}, fixes: true},
 		{tool: "tune2fs", args: []string{"-J", "size=" + journalMiB}},
 	})
 	if err != nil {
@@ -156,7 +144,7 @@ func (w Written) Seal(ctx context.Context, path string) error {
 
 // CheckTools says whether the host has the programs that finish a file system.
 func CheckTools() error {
-	for _, tool := range []string{"tune2fs", "debugfs", "e2fsck", "resize2fs"} {
+	for _, tool := range []string{"tune2fs", "e2fsck", "resize2fs"} {
 		if _, err := hosttool.Find(tool, "e2fsprogs"); err != nil {
 			return err
 		}

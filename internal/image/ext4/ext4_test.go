@@ -85,7 +85,9 @@ func finished(t *testing.T, path string, in io.Reader, size int64) {
 func TestFinishKeepsEveryByte(t *testing.T) {
 	t.Parallel()
 	debugfs := needTool(t, "debugfs")
+	const manyDescriptors = "copies of more descriptors than the writer thought of"
 	for name, sizes := range map[string][]int64{
+		manyDescriptors:                        {150 << 20, 1 << 20, 280 << 20},
 		"many files":                           slices.Repeat([]int64{5 << 20, 70_000, 3 << 20, 1}, 28),
 		"one large file":                       {420 << 20},
 		"an even one":                          {230 << 20},
@@ -97,7 +99,11 @@ func TestFinishKeepsEveryByte(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "root.ext4")
 			in, sums := stream(t, sizes)
-			finished(t, path, in, 10<<30)
+			size := int64(10 << 30)
+			if name == manyDescriptors {
+				size = 500 << 30
+			}
+			finished(t, path, in, size)
 			for name, want := range sums {
 				if want == sha256.Sum256(nil) {
 					continue // a program run for each would take too long
@@ -112,13 +118,17 @@ func TestFinishKeepsEveryByte(t *testing.T) {
 					t.Errorf("%s has another content in the file system", name)
 				}
 			}
-			checkGeometry(t, path, max(groupInodes, (len(sizes)/2+15)/16*16)) // the many are in two groups
+			checkGeometry(t, path, int(size/blockSize/blocksPerGroup), max(groupInodes, (len(sizes)/2+15)/16*16)) // the many are in two groups
+			flags, err := exec.CommandContext(t.Context(), debugfs, "-R", "stat /", path).Output()
+			if indexed := regexp.MustCompile(`Flags: 0x[0-9a-f]*1000\n`).Match(flags); err != nil || indexed != (len(sizes) > 1000) {
+				t.Errorf("its directory of %d has an index: %t, %v", len(sizes), indexed, err)
+			}
 		})
 	}
 }
 
 // checkGeometry looks at what no check of the file system would complain about.
-func checkGeometry(t *testing.T, path string, perGroup int) {
+func checkGeometry(t *testing.T, path string, groups, perGroup int) {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), needTool(t, "dumpe2fs"), path).Output()
 	if err != nil {
@@ -128,7 +138,7 @@ func checkGeometry(t *testing.T, path string, perGroup int) {
 		`Filesystem features:.* has_journal .*dir_index .* sparse_super .*uninit_bg`,
 		`Filesystem state: +clean\n`,
 		fmt.Sprintf(`Inodes per group: +%d\n`, perGroup),
-		fmt.Sprintf(`Inode count: +%d\n`, 80*perGroup),
+		fmt.Sprintf(`Inode count: +%d\n`, groups*perGroup),
 		`Flex block group size: +16\n`,
 		`Default directory hash: +half_md4\n`,
 	} {
@@ -136,8 +146,8 @@ func checkGeometry(t *testing.T, path string, perGroup int) {
 			t.Errorf("no %s in\n%.3000s", want, out)
 		}
 	}
-	if n := bytes.Count(out, []byte("ITABLE_ZEROED]")); n != 80 {
-		t.Errorf("a guest would zero the inode tables of %d groups", 80-n)
+	if n := bytes.Count(out, []byte("ITABLE_ZEROED]")); n != groups {
+		t.Errorf("a guest would zero the inode tables of %d groups", groups-n)
 	}
 	for _, gone := range []string{"sparse_super2", "read-only"} {
 		if bytes.Contains(out, []byte(gone)) {
