@@ -67,7 +67,8 @@ func (r *Root) Extract(ctx context.Context, archive io.Reader, o ExtractOptions)
 		o.MaxEntries = DefaultMaxEntries
 	}
 	x := &extraction{
-		root: r, o: o, ctx: ctx, tr: tar.NewReader(archive), buf: make([]byte, bufferSize), dirs: map[string]*tar.Header{},
+		root: r, o: o, ctx: ctx, tr: tar.NewReader(archive), buf: make([]byte, bufferSize),
+		dirs: map[string]*tar.Header{}, plain: map[fs.FileMode]unix.Stat_t{},
 	}
 	if err := x.begin(); err != nil {
 		return x.sum, err
@@ -109,7 +110,8 @@ type extraction struct {
 	stage    string                 // where Name is written aside; "" when it was there before
 	dirs     map[string]*tar.Header // directories made, to be finished at the end; nil for one that is only implied
 	dirBytes int
-	waiting  []waiting // what is complete and waits for Sync to take its name
+	plain    map[fs.FileMode]unix.Stat_t // what a file below the stage has, by the mode that it was made with
+	waiting  []waiting                   // what is complete and waits for Sync to take its name
 	unsynced int64
 	warned   map[string]bool
 	last     spot // the last one in the stage; its directory is open

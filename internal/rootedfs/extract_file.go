@@ -30,7 +30,7 @@ func (x *extraction) file(name string, h *tar.Header) error {
 		}
 		f, err := s.create(mode)
 		if err == nil {
-			return x.fill(f, s, h)
+			return x.fill(f, mode, s, h)
 		}
 		if !errors.Is(err, fs.ErrExist) {
 			return err
@@ -44,7 +44,7 @@ func (x *extraction) file(name string, h *tar.Header) error {
 	if err != nil {
 		return err
 	}
-	if err := x.fill(f, aside, h); err != nil {
+	if err := x.fill(f, private, aside, h); err != nil {
 		return err
 	}
 	return x.name(aside, s)
@@ -110,11 +110,14 @@ func (x *extraction) settle(keep bool) error {
 	return errors.Join(errs...)
 }
 
-// fill writes content, owner, mode and times, and closes f. When it fails the file is gone.
-func (x *extraction) fill(f rawFile, at spot, h *tar.Header) error {
-	err := x.content(f, h)
+// fill writes content, owner, mode and times, and closes f, which was made with a mode. When it fails the file is gone.
+func (x *extraction) fill(f rawFile, mode fs.FileMode, at spot, h *tar.Header) error {
+	has, err := x.asMade(f, mode)
 	if err == nil {
-		err = x.dress(f.fd, x.root.full(at.path), h)
+		err = x.content(f, h)
+	}
+	if err == nil {
+		err = x.dress(f.fd, has, x.root.full(at.path), h)
 	}
 	err = errors.Join(err, wrap("write", x.root.full(at.path), f.Close()))
 	if err != nil {

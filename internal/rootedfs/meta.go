@@ -28,11 +28,7 @@ func (x *extraction) owner(h *tar.Header) *Owner {
 
 // dress gives an open file of ours its owner, mode, attributes and times, in an order in which none undoes another. What it
 // has already is not set: a file system writes a record for each of these, which is most of what a small file takes.
-func (x *extraction) dress(fd int, name string, h *tar.Header) error {
-	var has unix.Stat_t
-	if err := unix.Fstat(fd, &has); err != nil {
-		return wrap("look at", name, err)
-	}
+func (x *extraction) dress(fd int, has unix.Stat_t, name string, h *tar.Header) error {
 	owned := false
 	if o := x.owner(h); o != nil && (int(has.Uid) != o.UID || int(has.Gid) != o.GID) {
 		owned = true
@@ -61,6 +57,24 @@ func (x *extraction) dress(fd int, name string, h *tar.Header) error {
 		err = unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), when, 0)
 	}
 	return wrap("give its time to", name, err)
+}
+
+// asMade is what a new file of ours has. Below a stage those of one mode have the same: its directories are ours, too.
+func (x *extraction) asMade(f rawFile, mode fs.FileMode) (unix.Stat_t, error) {
+	if has, ok := x.plain[mode]; ok {
+		return has, nil
+	}
+	has, err := stat(f.fd, x.root.full(f.name))
+	if err == nil && x.stage != "" {
+		x.plain[mode] = has
+	}
+	return has, err
+}
+
+func stat(fd int, name string) (unix.Stat_t, error) {
+	var has unix.Stat_t
+	err := unix.Fstat(fd, &has)
+	return has, wrap("look at", name, err)
 }
 
 // timesOf are an entry's times, as far as they make sense.
@@ -136,5 +150,9 @@ func (x *extraction) finishDir(name string, h *tar.Header) error {
 		return wrap("finish the directory", x.root.full(name), err)
 	}
 	defer unix.Close(fd)
-	return x.dress(fd, x.root.full(name), h)
+	has, err := stat(fd, x.root.full(name))
+	if err != nil {
+		return err
+	}
+	return x.dress(fd, has, x.root.full(name), h)
 }

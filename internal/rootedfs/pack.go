@@ -150,6 +150,9 @@ func (p *packer) header(info Info, name string, kind byte) *tar.Header {
 const nanoseconds = "BGR.ns="
 
 func (p *packer) head(h *tar.Header) error {
+	if !p.o.Portable && h.PAXRecords == nil {
+		h.Format = tar.FormatGNU // which costs archive/tar least to read
+	}
 	if err := p.tw.WriteHeader(h); err != nil {
 		return fmt.Errorf("cannot write the archive: %w", err)
 	}
