@@ -94,6 +94,7 @@ func (w Written) Salted(salt []byte) Written {
 // e2fsck as the last thing that it does: so it comes first, and moves what it finds there into room that is made for it
 // before. It also finds what is in use, and makes the index of each directory. What has a checksum (uninit_bg) says which
 // inode tables are empty, so that from then on nobody reads those; that comes before the growth, which makes most of them.
+// Where many directories left no room for their indexes, e2fsck has lost count of blocks, and goes on once there is some.
 func (w Written) Finish(ctx context.Context, path string, size int64) (model.Digest, error) {
 	if ctx.Err() != nil {
 		return "", canceled(ctx)
@@ -105,6 +106,7 @@ func (w Written) Finish(ctx context.Context, path string, size int64) (model.Dig
 		{tool: "e2fsck", args: []string{"-fyD"}, fixes: true},
 		{tool: "tune2fs", args: []string{"-O", "uninit_bg"}},
 		{tool: "resize2fs", after: []string{fmt.Sprintf("%dK", size>>10)}},
+		{tool: "e2fsck", args: []string{"-fy"}, fixes: true},
 		{tool: "tune2fs", args: []string{"-J", "size=" + journalMiB}},
 	})
 	if err != nil {

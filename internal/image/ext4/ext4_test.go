@@ -93,6 +93,7 @@ func TestFinishKeepsEveryByte(t *testing.T) {
 		"an even one":                          {230 << 20},
 		"inode tables where copies come to be": {126 << 20},
 		"a directory where copies come to be":  append([]int64{127<<20 + 900<<10}, make([]int64, 30_000)...),
+		"a directory without room beside it":   make([]int64, 3000),
 		"next to nothing":                      {1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -119,12 +120,53 @@ func TestFinishKeepsEveryByte(t *testing.T) {
 				}
 			}
 			checkGeometry(t, path, int(size/blockSize/blocksPerGroup), max(groupInodes, (len(sizes)/2+15)/16*16)) // the many are in two groups
-			flags, err := exec.CommandContext(t.Context(), debugfs, "-R", "stat /", path).Output()
-			if indexed := regexp.MustCompile(`Flags: 0x[0-9a-f]*1000\n`).Match(flags); err != nil || indexed != (len(sizes) > 1000) {
-				t.Errorf("its directory of %d has an index: %t, %v", len(sizes), indexed, err)
+			if got := indexed(t, debugfs, path, "/"); got != (len(sizes) > 1000) {
+				t.Errorf("its directory of %d has an index: %t", len(sizes), got)
 			}
 		})
 	}
+}
+
+// TestFinishManyDirectories has more directories that need an index than there is room for before the file system grows.
+func TestFinishManyDirectories(t *testing.T) {
+	t.Parallel()
+	debugfs := needTool(t, "debugfs")
+	const dirs, links = 1800, 190
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	add := func(h tar.Header) {
+		if err := w.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for d := range dirs {
+		add(tar.Header{Typeflag: tar.TypeDir, Name: fmt.Sprint("d", d), Mode: 0o755})
+		if d%300 == 0 { // a file has at most 65,000 names
+			add(tar.Header{Typeflag: tar.TypeReg, Name: fmt.Sprint("f", d/300), Mode: 0o644})
+		}
+		for l := range links {
+			add(tar.Header{Typeflag: tar.TypeLink, Name: fmt.Sprintf("d%d/%060d", d, l), Linkname: fmt.Sprint("f", d/300)})
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "root.ext4")
+	finished(t, path, &out, 10<<30)
+	for _, d := range []int{0, dirs / 2, dirs - 1} {
+		if !indexed(t, debugfs, path, fmt.Sprint("/d", d)) {
+			t.Errorf("directory %d has no index", d)
+		}
+	}
+}
+
+func indexed(t *testing.T, debugfs, path, dir string) bool {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), debugfs, "-R", "stat "+dir, path).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return regexp.MustCompile(`Flags: 0x[0-9a-f]*1000\n`).Match(out)
 }
 
 // checkGeometry looks at what no check of the file system would complain about.

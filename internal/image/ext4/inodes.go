@@ -19,7 +19,7 @@ const (
 const (
 	inodeSize   = 256
 	groupInodes = 8192 // what mke2fs gives a group by default
-	// Room for what e2fsck moves and for the indexes of directories. One for which there is none stays without.
+	// Room for what e2fsck moves, and for the indexes of most directories.
 	leastRoom, moreRoom = 1024, 16                               // blocks, and one more for so many
 	maxGroups           = maxWriter / blockSize / blocksPerGroup // whose descriptors the writer leaves room for
 )
