@@ -1,8 +1,10 @@
 package emptyext4
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,6 +62,85 @@ func TestCreateMakesACleanFileSystem(t *testing.T) {
 	}
 }
 
+func TestCreateWritesTheSameFileSystemAgain(t *testing.T) {
+	t.Parallel()
+	testenv.NeedTool(t, "mke2fs")
+	const size = 5 * model.GiB // no other test's
+	dir := t.TempDir()
+	var made [][]byte
+	for _, name := range []string{"first", "second", "third"} {
+		path := filepath.Join(dir, name)
+		if err := Create(t.Context(), path, size); err != nil {
+			t.Fatal(err)
+		}
+		file, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		l, err := read(t.Context(), file)
+		if err != nil || len(l) == 0 {
+			t.Fatalf("%d runs, %v", len(l), err)
+		}
+		all := fmt.Append(nil, l)
+		made = append(made, all)
+		info, err := file.Stat()
+		if err != nil || info.Size() != size || info.Sys().(*syscall.Stat_t).Blocks*512 > model.MiB {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
+	if !bytes.Equal(made[0], made[1]) || !bytes.Equal(made[0], made[2]) {
+		t.Error("they differ")
+	}
+	fsck := testenv.NeedTool(t, "e2fsck")
+	if out, err := exec.Command(fsck, "-fn", filepath.Join(dir, "second")).CombinedOutput(); err != nil {
+		t.Errorf("e2fsck: %v\n%s", err, out)
+	}
+}
+
+func TestLayoutsKeepFewAndNoLargeOnes(t *testing.T) {
+	t.Parallel()
+	l := layouts{of: map[int64]layout{}}
+	formatted := 0
+	write := func(size int64, data []byte) string {
+		t.Helper()
+		file, err := os.Create(filepath.Join(t.TempDir(), "disk"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		err = errors.Join(file.Truncate(size), l.write(t.Context(), file, size, func() error {
+			formatted++
+			_, err := file.WriteAt(data, 3*block)
+			return err
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := os.ReadFile(file.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(all)
+	}
+	small, large := []byte("an empty file system"), bytes.Repeat([]byte{1}, int(maxLayout)+1)
+	if one, two := write(model.MiB, small), write(model.MiB, nil); one != two || formatted != 1 {
+		t.Errorf("a second one is made by format (%d times) or differs", formatted)
+	}
+	for range 2 {
+		write(16*model.MiB, large)
+	}
+	if formatted != 3 || len(l.of) != 2 {
+		t.Errorf("a large one: %d times by format, %d kept", formatted, len(l.of))
+	}
+	for n := range int64(10) {
+		write((n+32)*model.MiB, small)
+	}
+	if formatted != 13 || len(l.of) > maxLayouts {
+		t.Errorf("%d kept after %d", len(l.of), formatted)
+	}
+}
+
 func TestCreateLeavesNothingWhenItFails(t *testing.T) {
 	t.Parallel()
 	testenv.NeedTool(t, "mke2fs")
@@ -72,7 +153,7 @@ func TestCreateLeavesNothingWhenItFails(t *testing.T) {
 		want error
 	}{
 		{"canceled", canceled, func(t *testing.T) string { return t.TempDir() }, context.Canceled},
-		{"full disk", t.Context(), func(t *testing.T) string { return testenv.SmallDisk(t, 128<<10) }, syscall.ENOSPC},
+		{"full disk", t.Context(), func(t *testing.T) string { return testenv.SmallDisk(t, 32<<10) }, syscall.ENOSPC},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -67,7 +67,7 @@ func TestCreateLeavesNothingWhenItFails(t *testing.T) {
 		{"too small", false, func(t *testing.T) string { return t.TempDir() }, model.MinDiskBytes - 1, model.ErrInvalid},
 		{"too large", false, func(t *testing.T) string { return t.TempDir() }, model.MaxDiskBytes + 1, model.ErrInvalid},
 		{"canceled", true, func(t *testing.T) string { return t.TempDir() }, model.GiB, model.ErrCanceled},
-		{"full disk", false, func(t *testing.T) string { return testenv.SmallDisk(t, 128<<10) }, model.GiB, model.ErrNoSpace},
+		{"full disk", false, func(t *testing.T) string { return testenv.SmallDisk(t, 32<<10) }, model.GiB, model.ErrNoSpace},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

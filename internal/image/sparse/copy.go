@@ -1,7 +1,6 @@
 package sparse
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"os"
@@ -19,10 +18,7 @@ func Copy(ctx context.Context, to, from *os.File) error {
 	if err != nil {
 		return err
 	}
-	err = walk(ctx, from, 0, size, func(at, _ int64, data []byte) error {
-		if data == nil || bytes.Equal(data, zeros[:len(data)]) {
-			return nil
-		}
+	err = EachData(ctx, from, func(at int64, data []byte) error {
 		_, err := to.WriteAt(data, at)
 		return err
 	})

@@ -88,13 +88,25 @@ func addChunk(sum hash.Hash, at int64, data []byte) error {
 // emptied is told of a chunk that holds only zeros.
 type emptied func(file *os.File, at, end int64) error
 
+// EachData visits the chunks of a file that have other data than zeros, in their order. The data is valid only during a visit.
+func EachData(ctx context.Context, file *os.File, visit func(at int64, data []byte) error) error {
+	size, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	return eachData(ctx, file, 0, size, keep, visit)
+}
+
+// IsZero says whether data, which is no longer than a chunk of EachData's, is nothing but zeros.
+func IsZero(data []byte) bool { return bytes.Equal(data, zeros[:len(data)]) }
+
 // eachData visits the chunks with data, and tells empty of those that are zeros and no hole.
 func eachData(ctx context.Context, file *os.File, from, to int64, empty emptied, visit func(at int64, data []byte) error) error {
 	return walk(ctx, file, from, to, func(at, end int64, data []byte) error {
 		if data == nil {
 			return nil
 		}
-		if bytes.Equal(data, zeros[:len(data)]) {
+		if IsZero(data) {
 			return empty(file, at, end)
 		}
 		return visit(at, data)
