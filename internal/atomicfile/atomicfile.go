@@ -12,6 +12,16 @@ import (
 // Write puts data at path with exactly perm, replacing what is there. When it returns nil the file and its name survive
 // a power cut; when it fails, what was at path before still is.
 func Write(path string, data []byte, perm fs.FileMode) error {
+	return write(path, data, perm, (*File).Commit)
+}
+
+// WriteHint is Write for what means nothing after a power cut: then there may be what was before, or anything. It waits for
+// no disk.
+func WriteHint(path string, data []byte, perm fs.FileMode) error {
+	return write(path, data, perm, (*File).rename)
+}
+
+func write(path string, data []byte, perm fs.FileMode, commit func(*File) error) error {
 	f, err := Create(path, perm)
 	if err != nil {
 		return err
@@ -19,7 +29,7 @@ func Write(path string, data []byte, perm fs.FileMode) error {
 	if _, err := f.Write(data); err != nil {
 		return errors.Join(err, f.Abort())
 	}
-	return f.Commit()
+	return commit(f)
 }
 
 // File is a file being written aside: it takes its name with Commit and vanishes with Abort. Do not Close it.
@@ -49,11 +59,19 @@ func (f *File) Commit() error {
 	if err := f.Sync(); err != nil {
 		return errors.Join(err, f.Abort())
 	}
+	if err := f.rename(); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(f.path))
+}
+
+// rename gives the file its name, or leaves nothing behind.
+func (f *File) rename() error {
 	if err := os.Rename(f.Name(), f.path); err != nil {
 		return errors.Join(err, f.Abort())
 	}
 	f.done = true
-	return errors.Join(f.Close(), SyncDir(filepath.Dir(f.path)))
+	return f.Close()
 }
 
 // Abort removes the file. After Commit, and a second time, it does nothing, so it can be deferred.

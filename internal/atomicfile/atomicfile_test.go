@@ -15,21 +15,26 @@ import (
 
 func TestWrite(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	path := filepath.Join(dir, "handles.json")
-	for _, data := range []string{"first", "second, longer", ""} {
-		if err := Write(path, []byte(data), 0o640); err != nil {
-			t.Fatal(err)
-		}
-		got, err := os.ReadFile(path)
-		if err != nil || string(got) != data {
-			t.Fatalf("%q, %v; want %q", got, err, data)
-		}
+	for name, write := range map[string]func(string, []byte, fs.FileMode) error{"Write": Write, "WriteHint": WriteHint} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			path := filepath.Join(dir, "handles.json")
+			for _, data := range []string{"first", "second, longer", ""} {
+				if err := write(path, []byte(data), 0o640); err != nil {
+					t.Fatal(err)
+				}
+				got, err := os.ReadFile(path)
+				if err != nil || string(got) != data {
+					t.Fatalf("%q, %v; want %q", got, err, data)
+				}
+			}
+			if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
+				t.Errorf("mode %v, %v; want 0640", info.Mode(), err)
+			}
+			wantNames(t, dir, "handles.json")
+		})
 	}
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
-		t.Errorf("mode %v, %v; want 0640", info.Mode(), err)
-	}
-	wantNames(t, dir, "handles.json")
 }
 
 func TestConcurrentWritersLeaveOneWhole(t *testing.T) {

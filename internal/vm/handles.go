@@ -23,13 +23,13 @@ func (s *Service) handlesFile(id model.VMID) string {
 }
 
 // saveHandles records what a VM has on the host: the file first, then the cache, so that a crash between leaves the
-// better informed of the two behind.
+// better informed of the two behind. The file outlives the daemon; a power cut, which no handle outlives, it need not.
 func (s *Service) saveHandles(e *entry, h model.Handles) error {
 	data, err := json.MarshalIndent(h, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := atomicfile.Write(s.handlesFile(e.id), append(data, '\n'), 0o600); err != nil {
+	if err := atomicfile.WriteHint(s.handlesFile(e.id), append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("cannot write the handles: %w", err)
 	}
 	e.mu.Lock()

@@ -68,8 +68,13 @@ func raiseLoopback() error {
 }
 
 // writeIdentity writes the files by which programs know the machine and its network. An image whose /etc is read-only or a
-// link keeps what it has; one without gets one, as docker gives it.
-func writeIdentity(c agent.Config) {
+// link keeps what it has; one without gets one, as docker gives it. alone says that no program runs yet that could read
+// them meanwhile.
+func writeIdentity(c agent.Config, alone bool) {
+	put := replace
+	if alone {
+		put = overwrite
+	}
 	resolv := "# banger: this machine has no network\n"
 	if len(c.Link.DNS) > 0 {
 		resolv = "nameserver " + strings.Join(c.Link.DNS, "\nnameserver ") + "\n"
@@ -82,10 +87,10 @@ func writeIdentity(c agent.Config) {
 	if err == nil {
 		defer unix.Close(dir)
 		err = errors.Join(
-			replace(dir, "hostname", c.Hostname+"\n", 0o644),
-			replace(dir, "hosts", hosts, 0o644),
-			replace(dir, "machine-id", c.MachineID+"\n", 0o444),
-			replace(dir, "resolv.conf", resolv, 0o644),
+			put(dir, "hostname", c.Hostname+"\n", 0o644),
+			put(dir, "hosts", hosts, 0o644),
+			put(dir, "machine-id", c.MachineID+"\n", 0o444),
+			put(dir, "resolv.conf", resolv, 0o644),
 		)
 	}
 	if err != nil {
@@ -101,6 +106,35 @@ func openEtc() (int, error) {
 	return unix.Openat2(unix.AT_FDCWD, "/etc", &unix.OpenHow{
 		Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS,
 	})
+}
+
+// overwrite is replace without a moment of nothing or all. A file that is there already, root's and without another name,
+// stays and gets another text, which costs a file system far less than a file in its place. One that was cut off in the
+// middle is written again by the next boot.
+func overwrite(dir int, name, text string, mode uint32) error {
+	fd, err := unix.Openat(dir, name, unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return replace(dir, name, text, mode)
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink != 1 || st.Uid != 0 || st.Gid != 0 {
+		return replace(dir, name, text, mode)
+	}
+	if st.Size == int64(len(text)) && same(dir, name, text) {
+		return nil
+	}
+	n, err := unix.Pwrite(fd, []byte(text), 0)
+	if err == nil && n == len(text) && st.Size > int64(n) {
+		err = unix.Ftruncate(fd, int64(n))
+	}
+	if err == nil && st.Mode&0o7777 != mode {
+		err = unix.Fchmod(fd, mode)
+	}
+	if err != nil || n != len(text) {
+		return replace(dir, name, text, mode)
+	}
+	return nil
 }
 
 // replace gives the file name in dir that text, following no link: what has the name is replaced, be it a link.

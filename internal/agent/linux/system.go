@@ -24,6 +24,8 @@ type System struct {
 	forking sync.Mutex // held while a command is started
 	head    headStart
 
+	initramfs *os.File // its directory, held for handOver; nil where that is not to come
+
 	mu      sync.Mutex // guards what follows
 	mounted bool
 	config  agent.Config
@@ -37,7 +39,7 @@ func newSystem(first *os.File) (*System, error) {
 		return nil, fmt.Errorf("cannot read the boot id: %w", err)
 	}
 	return &System{
-		first: first, bootID: strings.TrimSpace(string(id)), timerRate: timerRate("/proc/timer_list"),
+		first: first, bootID: strings.TrimSpace(string(id)), timerRate: measuredRate(),
 		started: make(chan struct{}, 1),
 	}, nil
 }
@@ -76,7 +78,7 @@ func (s *System) Configure(_ context.Context, c agent.Config) error {
 		}
 		keepManagersOff(c.Link)
 	}
-	writeIdentity(c)
+	writeIdentity(c, !mounted)
 	trust(c.CA)
 	if mounted {
 		return nil
@@ -84,12 +86,22 @@ func (s *System) Configure(_ context.Context, c agent.Config) error {
 	if c.Init != model.InitSystemd {
 		return s.order(orderStay)
 	}
-	s.head.hold(func() {
-		if err := s.order(orderInit + c.InitPath); err != nil {
-			fmt.Fprintln(os.Stderr, "banger-agent:", err)
-		}
-	})
+	s.head.hold(func() { s.handOver(c.InitPath) })
 	return nil
+}
+
+// handOver has process 1 become systemd, which finds prepared what it looks for at its start and at its end.
+func (s *System) handOver(program string) {
+	defer s.initramfs.Close()
+	keepTemporaries()
+	if told(offParameter) {
+		if err := takeShutdown(int(s.initramfs.Fd())); err != nil {
+			fmt.Fprintln(os.Stderr, "banger-agent: poweroff will only halt this machine:", err)
+		}
+	}
+	if err := s.order(orderInit + program); err != nil {
+		fmt.Fprintln(os.Stderr, "banger-agent:", err)
+	}
 }
 
 // mount makes the root file system the agent's and process 1's, with all that is mounted in it.
@@ -97,24 +109,18 @@ func (s *System) mount(c agent.Config) error {
 	if err := mountRoot(c.Join, c.Root); err != nil {
 		return err
 	}
-	initramfs, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("cannot open the initramfs: %w", err)
+	if c.Init == model.InitSystemd {
+		fd, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("cannot open the initramfs: %w", err)
+		}
+		s.initramfs = os.NewFile(uintptr(fd), "the initramfs")
 	}
-	defer unix.Close(initramfs)
 	if err := s.enter(); err != nil {
 		return err
 	}
 	if err := mountSystem(); err != nil {
 		return err
-	}
-	if c.Init == model.InitSystemd {
-		keepTemporaries()
-		if told(offParameter) {
-			if err := takeShutdown(initramfs); err != nil {
-				return err
-			}
-		}
 	}
 	if err := raiseLoopback(); err != nil {
 		return err

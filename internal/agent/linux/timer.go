@@ -11,7 +11,22 @@ import (
 // run on: ticks per nanosecond, times 2^32. QEMU's and KVM's local APIC count at 1 GHz, and Linux divides that by 16.
 const usualTimerMult = 1 << 32 / 16
 
-// timerRate reads in the kernel's own words, of /proc/timer_list, at what rate it takes the processor's timer to run, and
+// The kernel's words about its timers.
+const (
+	timerList   = "/proc/timer_list"
+	timerDevice = "/sys/devices/system/clockevents/clockevent0/current_device"
+)
+
+// measuredRate is timerRate of this machine. The list is long, and made for each reader: a first processor that goes by the
+// time stamp counter, which nobody measures again, needs none.
+func measuredRate() float64 {
+	if device, err := os.ReadFile(timerDevice); err == nil && strings.TrimSpace(string(device)) == "lapic-deadline" {
+		return 0
+	}
+	return timerRate(timerList)
+}
+
+// timerRate reads in the kernel's own words, a list as timerList, at what rate it takes the processor's timer to run, and
 // returns that over the true rate. Above 1 every timer is late by as much. Below it timers fire early and are set again,
 // which costs time only, and below a thousandth the kernel uses none and a guest that waits waits for ever. It is 0 where
 // the timer is of another kind, which needs no measuring.

@@ -11,9 +11,12 @@ import (
 	"banger/internal/model"
 )
 
-// checkFilters tells the log when the VMM's threads run without system call filters. They are never turned off here; a
-// build for a C library that Firecracker ships none for has none.
-func (m *machine) checkFilters() {
+// warnUnfiltered tells the log when the VMM's threads run without system call filters, once for each program. They are never
+// turned off here; a build for a C library that Firecracker ships none for has none.
+func (d *Driver) warnUnfiltered(m *machine, binary, version string) {
+	if _, done := d.warned.LoadOrStore(binary+" "+version, true); done {
+		return
+	}
 	if thread := unfiltered(m.Process().PID); thread != "" {
 		m.Log().Warn("Firecracker runs without system call filters; use a release build", "thread", thread)
 	}

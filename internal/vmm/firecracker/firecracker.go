@@ -45,7 +45,8 @@ type Driver struct {
 	options Options
 
 	asking     sync.Once
-	namespaces error // why no process can be given namespaces of its own; asked once
+	namespaces error    // why no process can be given namespaces of its own; asked once
+	warned     sync.Map // the programs of which it is known whether they have system call filters
 }
 
 // New returns a driver. Nothing is asked of the host before the first Features.

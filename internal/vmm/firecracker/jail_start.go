@@ -60,7 +60,6 @@ func (d *Driver) runJailed(ctx context.Context, c vmm.Config, requests []request
 		defer cancel()
 		return nil, errors.Join(err, m.Kill(ctx), m.Close())
 	}
-	m.checkFilters()
 	return m, nil
 }
 

@@ -65,6 +65,7 @@ func (d *Driver) Start(ctx context.Context, c vmm.Config) (_ vmm.Machine, err er
 		defer cancel()
 		return nil, errors.Join(err, d.Remove(ctx, c.ID, c.Dir, model.Handles{}))
 	}
+	d.warnUnfiltered(m, binary, features.Version)
 	return m.public(), nil
 }
 
@@ -88,7 +89,6 @@ func (d *Driver) run(ctx context.Context, c vmm.Config, binary string, requests 
 		defer cancel()
 		return nil, errors.Join(err, m.Kill(ctx), m.Close())
 	}
-	m.checkFilters()
 	return m, nil
 }
 
