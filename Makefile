@@ -14,7 +14,10 @@ COMMA     := ,
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 VERSION   := $(shell scripts/version.sh)
-GOBUILD   := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X banger/internal/version.Version=$(VERSION)'
+GOBUILD   := CGO_ENABLED=0 go build -trimpath
+LDFLAGS   := -s -w -X banger/internal/version.Version=$(VERSION)
+# The agent is entered where process 1 of a guest begins, see cmd/banger-agent/init_amd64.s.
+AGENT     := -E=_banger_init
 GOTOOL    := go tool -modfile=tools/go.mod
 PROGRAMS  := $(notdir $(wildcard cmd/*))
 
@@ -29,7 +32,8 @@ help: ## list the targets
 
 build: ## build the static programs into bin/
 	@mkdir -p bin
-	$(GOBUILD) -o bin/ ./cmd/...
+	$(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/ $(addprefix ./cmd/,$(filter-out banger-agent,$(PROGRAMS)))
+	$(GOBUILD) -ldflags '$(LDFLAGS) $(AGENT)' -o bin/ ./cmd/banger-agent
 
 install: build ## install under PREFIX (default ~/.local): bin/banger, libexec/banger/…
 	install -d '$(PREFIX)/bin' '$(PREFIX)/libexec/banger'

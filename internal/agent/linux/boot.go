@@ -1,11 +1,8 @@
 package linux
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,19 +13,23 @@ const (
 	newRoot = "/newroot"
 )
 
-// boot is process 1.
-func boot() error {
+// boot is the agent from its start on.
+func boot(version string) error {
 	err := mountFirst()
 	if err == nil {
 		if command, ok := benchCommand(); ok {
 			err = bench(command)
 		} else {
-			err = first()
+			err = serve(version)
 		}
 	}
+	return end(err)
+}
+
+// end ends the machine because of err. It returns only when it cannot.
+func end(err error) error {
 	fmt.Fprintln(os.Stderr, "banger-agent:", err)
 	unix.Sync()
-	// Process 1 must not end: that would be a panic of the kernel, which hides the reason.
 	_ = powerOff()
 	return err
 }
@@ -43,72 +44,18 @@ func mountFirst() error {
 	return nil
 }
 
-// first starts the agent and then does as it says.
-func first() error {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("cannot make a socket pair: %w", err)
+// orderStay has process 1 do nothing but reap orphans. Every other order is the path of the program that it becomes.
+const orderStay = "stay"
+
+// order tells process 1 what to be from now on. It is told once, and does not answer.
+func (s *System) order(text string) error {
+	if _, err := s.first.WriteString(text + "\x00"); err != nil {
+		return fmt.Errorf("cannot order process 1: %w", err)
 	}
-	// The agent's start and the loading of the modules take about as long: they go side by side.
-	_, err = syscall.ForkExec(self, []string{agentName}, &syscall.ProcAttr{
-		Env: os.Environ(), Files: []uintptr{0, 1, 2, uintptr(pair[1])}, Sys: &syscall.SysProcAttr{Setsid: true},
-	})
-	if err != nil {
-		return fmt.Errorf("cannot start the agent: %w", err)
-	}
-	unix.Close(pair[1])
-	if _, err := loadModules(); err != nil {
-		return err
-	}
-	if told(channelParameter) {
-		if err := openVsock(pair[0]); err != nil {
-			return err
-		}
-	}
-	return obey(pair[0])
+	return nil
 }
 
-// The orders that the agent gives to process 1.
-const (
-	orderSwitch = "switch" // move newRoot to / and follow
-	orderStay   = "stay"   // reap orphans for ever
-	orderInit   = "init "  // become the program named after it
-	orderDone   = "done"   // the answer to switch
-)
-
-// obey follows the agent's orders until there is nothing more to do for process 1.
-func obey(socket int) error {
-	buf := make([]byte, 4096)
-	for {
-		n, err := unix.Read(socket, buf)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil || n == 0 {
-			return fmt.Errorf("the agent ended before the guest was configured")
-		}
-		order := string(buf[:n])
-		switch {
-		case order == orderSwitch:
-			answer := orderDone
-			if err := switchRoot(); err != nil {
-				answer = err.Error()
-			}
-			if _, err := unix.Write(socket, []byte(answer)); err != nil {
-				return fmt.Errorf("cannot answer the agent: %w", err)
-			}
-		case order == orderStay:
-			return reapOrphans()
-		case strings.HasPrefix(order, orderInit):
-			program := strings.TrimPrefix(order, orderInit)
-			err := syscall.Exec(program, []string{program}, []string{"HOME=/", "TERM=linux"})
-			fmt.Fprintf(os.Stderr, "banger-agent: cannot run %s as process 1: %v; going on without it\n", program, err)
-			return reapOrphans()
-		}
-	}
-}
-
-// switchRoot makes newRoot the root of the mount tree and of process 1. The agent follows by itself.
+// switchRoot makes newRoot the root of the mount tree, and of this process and process 1, which share theirs.
 func switchRoot() error {
 	for _, at := range []string{"/dev", "/sys", "/proc"} {
 		_ = unix.Unmount(at, unix.MNT_DETACH) // what stays mounted is only out of sight
@@ -119,22 +66,8 @@ func switchRoot() error {
 	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
 		return fmt.Errorf("cannot move the root: %w", err)
 	}
-	return enterRoot()
-}
-
-func enterRoot() error {
 	if err := unix.Chroot("."); err != nil {
 		return fmt.Errorf("cannot change the root: %w", err)
 	}
 	return unix.Chdir("/")
-}
-
-// reapOrphans collects what ends with no parent. Without an agent nobody can reach the guest any more: it powers off.
-func reapOrphans() error {
-	for {
-		_, err := unix.Wait4(-1, nil, 0, nil)
-		if errors.Is(err, unix.ECHILD) {
-			return fmt.Errorf("the agent ended")
-		}
-	}
 }

@@ -12,7 +12,7 @@ import (
 func TestIdentityFiles(t *testing.T) {
 	t.Parallel()
 	for way, put := range map[string]func(int, string, string, uint32) error{"replace": replace, "overwrite": overwrite} {
-		for name, make := range map[string]func(path, other string) error{
+		for name, before := range map[string]func(path, other string) error{
 			"none":    func(string, string) error { return nil },
 			"longer":  func(path, _ string) error { return os.WriteFile(path, []byte("a longer text\n"), 0o600) },
 			"shorter": func(path, _ string) error { return os.WriteFile(path, []byte("a"), 0o600) },
@@ -25,10 +25,10 @@ func TestIdentityFiles(t *testing.T) {
 				t.Parallel()
 				dir := t.TempDir()
 				path, other := filepath.Join(dir, "hostname"), filepath.Join(dir, "other")
-				if err := errors.Join(os.WriteFile(other, []byte("other"), 0o600), make(path, other)); err != nil {
+				if err := errors.Join(os.WriteFile(other, []byte("other"), 0o600), before(path, other)); err != nil {
 					t.Fatal(err)
 				}
-				before, _ := os.Lstat(path)
+				first, _ := os.Lstat(path)
 				at, err := os.Open(dir)
 				if err != nil {
 					t.Fatal(err)
@@ -45,8 +45,8 @@ func TestIdentityFiles(t *testing.T) {
 					}
 				}
 				after, _ := os.Lstat(path)
-				kept := before != nil && os.SameFile(before, after)
-				wanted := way == "overwrite" && before != nil && before.Mode().IsRegular() && name != "name" && os.Getuid() == 0
+				kept := first != nil && os.SameFile(first, after)
+				wanted := way == "overwrite" && first != nil && first.Mode().IsRegular() && name != "name" && os.Getuid() == 0
 				if kept != wanted {
 					t.Errorf("the file was kept: %v", kept)
 				}

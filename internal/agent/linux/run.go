@@ -12,7 +12,10 @@ import (
 )
 
 // agentName is the agent's argv[0]; see the package's documentation for the @.
-const agentName = "@banger-agent"
+const agentName = "@init"
+
+// OrdersFD is where the agent has its end of the socket to process 1.
+const OrdersFD = 101
 
 // The names of the two virtio-serial ports to the host.
 const (
@@ -20,15 +23,15 @@ const (
 	portControl = "banger.control"
 )
 
-// Run is the whole program: process 1 of a guest, or the agent that it starts. It returns only when it failed.
+// Run is the whole program but for process 1's part in a guest, which does not get here. It returns only when it failed.
 func Run(version string) error {
 	switch {
 	case os.Args[0] == agentName:
-		return serve(version)
+		return boot(version)
 	case os.Getpid() == 1 && filepath.Base(os.Args[0]) == shutdownName && len(os.Args) > 1:
 		return shutdown(os.Args[1])
 	case os.Getpid() == 1:
-		return boot()
+		return end(fmt.Errorf("cannot start the agent: process 1 could not make another, or this program was linked without its entry"))
 	case len(os.Args) == 2 && os.Args[1] == "--version":
 		_, err := fmt.Fprintln(os.Stdout, version)
 		return err
@@ -36,22 +39,29 @@ func Run(version string) error {
 	return fmt.Errorf("cannot run outside of a guest: this program is the first process of banger's virtual machines")
 }
 
+// serve serves the host. The modules are loaded beside the making of the agent.
 func serve(version string) error {
 	// Fails only without /proc, and then the name does not matter.
 	_ = os.WriteFile("/proc/self/comm", []byte("banger-agent"), 0)
 	if err := raiseFileLimit(); err != nil {
 		return err
 	}
-	system, err := newSystem(os.NewFile(3, "process 1"))
+	opened := make(chan struct{})
+	var listener hostListener
+	var failed error
+	go func() {
+		defer close(opened)
+		listener, failed = listen()
+	}()
+	system, err := newSystem(os.NewFile(OrdersFD, "process 1"))
 	if err != nil {
 		return err
 	}
-	listener, err := listen(system)
-	if err != nil {
-		return err
+	a := agent.New(system, version)
+	if <-opened; failed != nil {
+		return failed
 	}
 	defer listener.Close()
-	a := agent.New(system, version)
 	for {
 		conn, err := listener.Accept()
 		if err != nil {
@@ -69,14 +79,13 @@ type hostListener interface {
 	Close() error
 }
 
-// listen opens the channel that this machine has.
-func listen(s *System) (hostListener, error) {
+// listen loads the early modules and opens the channel that this machine has.
+func listen() (hostListener, error) {
+	if _, err := loadModules(); err != nil {
+		return nil, err
+	}
 	if told(channelParameter) {
-		fd, err := receiveVsock(s.first)
-		if err != nil {
-			return nil, err
-		}
-		return newVsockListener(fd)
+		return openVsock()
 	}
 	data, err := openPort(portData)
 	if err != nil {

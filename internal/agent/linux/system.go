@@ -33,7 +33,6 @@ type System struct {
 }
 
 func newSystem(first *os.File) (*System, error) {
-	unix.CloseOnExec(int(first.Fd()))
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the boot id: %w", err)
@@ -99,7 +98,7 @@ func (s *System) handOver(program string) {
 			fmt.Fprintln(os.Stderr, "banger-agent: poweroff will only halt this machine:", err)
 		}
 	}
-	if err := s.order(orderInit + program); err != nil {
+	if err := s.order(program); err != nil {
 		fmt.Fprintln(os.Stderr, "banger-agent:", err)
 	}
 }
@@ -116,7 +115,7 @@ func (s *System) mount(c agent.Config) error {
 		}
 		s.initramfs = os.NewFile(uintptr(fd), "the initramfs")
 	}
-	if err := s.enter(); err != nil {
+	if err := switchRoot(); err != nil {
 		return err
 	}
 	if err := mountSystem(); err != nil {
@@ -128,25 +127,6 @@ func (s *System) mount(c agent.Config) error {
 	return mountDisks(c)
 }
 
-// enter moves into the new root: process 1 moves the mount, and both change their root.
-func (s *System) enter() error {
-	if err := unix.Chdir(newRoot); err != nil {
-		return fmt.Errorf("cannot enter the root: %w", err)
-	}
-	if err := s.order(orderSwitch); err != nil {
-		return err
-	}
-	buf := make([]byte, 4096)
-	n, err := s.first.Read(buf)
-	if err != nil {
-		return fmt.Errorf("cannot hear process 1: %w", err)
-	}
-	if answer := string(buf[:n]); answer != orderDone {
-		return fmt.Errorf("%s", answer)
-	}
-	return enterRoot()
-}
-
 // makeWorkdir makes the directory that commands start in, as docker does. When it cannot, the commands say so.
 func makeWorkdir(dir string) {
 	if dir == "" {
@@ -155,13 +135,6 @@ func makeWorkdir(dir string) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		fmt.Fprintln(os.Stderr, "banger-agent: cannot make the working directory:", err)
 	}
-}
-
-func (s *System) order(text string) error {
-	if _, err := s.first.WriteString(text); err != nil {
-		return fmt.Errorf("cannot order process 1: %w", err)
-	}
-	return nil
 }
 
 // Root is the guest's, which the agent has made its own.

@@ -42,9 +42,6 @@ type vsockListener struct {
 
 // newVsockListener owns fd, a listening socket.
 func newVsockListener(fd int) (*vsockListener, error) {
-	if err := unix.SetNonblock(fd, true); err != nil {
-		return nil, fmt.Errorf("cannot hear the host: %w", err)
-	}
 	file := os.NewFile(uintptr(fd), "vsock")
 	raw, err := file.SyscallConn()
 	if err != nil {
