@@ -15,7 +15,7 @@ func newImageRegister(a *app) *cobra.Command {
 		Use:   "register --name NAME [flags] FILE",
 		Short: "Make an image of an ext4 file",
 		Long: `Make an image of a copy of an ext4 file, and print its name. The file is checked to be one and is not looked into: what
-it holds is up to the guest. With --init its own init program becomes process 1; without, banger's agent stays there.`,
+it holds is up to the guest. With --init its own init program becomes process 1; without, process 1 only reaps orphans.`,
 		Example: `  banger image register --name mine root.ext4
   banger image register --name mine --init /sbin/init root.ext4`,
 		Args: names("file", 1, 1),
