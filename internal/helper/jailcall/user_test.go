@@ -191,15 +191,16 @@ func carry(ctx context.Context, client *jailcall.Client, id model.VMID, api stri
 	}
 	const header = 10
 	mac := []byte{2, 0, 0, 0, 0, 7}
+	fd := int(socket.Fd()) // asked for once: the socket is closed while that is read from
 	go func() {
 		buf := make([]byte, 4096)
 		for {
-			n, err := unix.Read(int(socket.Fd()), buf)
+			n, err := unix.Read(fd, buf)
 			if err != nil {
 				return
 			}
 			if frame := buf[header:n]; len(frame) >= 42 && bytes.Equal(frame[12:14], []byte{8, 6}) {
-				_, _ = unix.Write(int(socket.Fd()), bytes.Join([][]byte{
+				_, _ = unix.Write(fd, bytes.Join([][]byte{
 					make([]byte, header), frame[6:12], mac, {8, 6, 0, 1, 8, 0, 6, 4, 0, 2}, mac, frame[38:42], frame[22:28], frame[28:32], make([]byte, 18),
 				}, nil))
 			}
