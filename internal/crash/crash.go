@@ -125,6 +125,7 @@ func Points() []string {
 		"jail.start.drives",
 		"jail.start.network",
 		"jail.start.spawned",
+		"jail.start.stock",
 		"jail.start.wired",
 		"jail.tap.after",
 		"jail.tap.before",

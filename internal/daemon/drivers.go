@@ -35,12 +35,13 @@ func Shipped(h Host) Drivers {
 	cells := jails(h.Instance, h.Firecracker.Program)
 	packets := user.New(user.Options{Dirs: h.Dirs, Instance: h.Instance, Log: h.Log, Jails: cells})
 	kernel := bridge.New(bridge.Options{Log: h.Log, Verbs: ports(h.Instance), Publisher: packets})
+	jailed := firecracker.New(firecracker.Options{
+		Binary: h.Firecracker.Program, Console: h.Firecracker.Console, Cache: probes, ReadOnly: h.ReadOnly, KVM: speed, Log: h.Log,
+		Jail: cells, Unjailed: h.Firecracker.Jail != nil && !*h.Firecracker.Jail,
+	})
 	return Drivers{
 		VMMs: []vmm.Driver{
-			firecracker.New(firecracker.Options{
-				Binary: h.Firecracker.Program, Console: h.Firecracker.Console, Cache: probes, ReadOnly: h.ReadOnly, KVM: speed, Log: h.Log,
-				Jail: cells, Unjailed: h.Firecracker.Jail != nil && !*h.Firecracker.Jail,
-			}),
+			jailed,
 			qemu.New(qemu.Options{Cache: probes, ReadOnly: h.ReadOnly, KVM: speed, Log: h.Log}),
 		},
 		RootDisks: []rootdisk.Driver{
@@ -58,7 +59,7 @@ func Shipped(h Host) Drivers {
 			// Where it is asked for, or nothing else goes with the VMM: it changes the host's own network.
 			kernel,
 		},
-		Close: func() error { return errors.Join(kernel.Close(), packets.Close()) },
+		Close: func() error { return errors.Join(jailed.Close(), kernel.Close(), packets.Close()) },
 	}
 }
 

@@ -84,6 +84,12 @@ func TestKilledAtEachPoint(t *testing.T) {
 			}
 		}
 		w.act(id, verb, point)
+		if point == "jail.start.stock" { // the next one gives the owner what is half made
+			if err := w.makeStock(); err != nil {
+				t.Errorf("%s: %v", point, err)
+			}
+			w.stockIsItsOwners()
+		}
 		if err := w.Remove(t.Context(), id); err != nil {
 			t.Errorf("%s: %v", point, err)
 		}
@@ -94,6 +100,7 @@ func TestKilledAtEachPoint(t *testing.T) {
 		if _, err := w.start(id, w.wired()); err != nil {
 			t.Errorf("%s: again: %v", point, err)
 		}
+		w.stockIsItsOwners()
 		if err := w.Remove(t.Context(), id); err != nil {
 			t.Errorf("%s: %v", point, err)
 		}

@@ -10,6 +10,8 @@
 // of the VMM's own, with the VMM's program, its devices and that directory, at Inside, in it. The latter ends with the
 // VMM, and so does a network namespace of its own, in which there is nothing; or a tap, of which
 // its owner is given a packet socket; or a tap and one end of a wire whose other end is the VM's port on the host's bridge.
+//
+// Beside the jails is the owner's Stock, of what VMMs in them are started from.
 package jail
 
 import (

@@ -287,8 +287,10 @@ func (w *world) nothing() {
 	if all, err := w.List(w.t.Context()); err != nil || len(all) != 0 {
 		w.t.Errorf("left: %+v, %v", all, err)
 	}
-	if _, err := os.Stat(w.o.Dir); !errors.Is(err, os.ErrNotExist) {
-		w.t.Errorf("%s is there: %v", w.o.Dir, err)
+	for _, dir := range []string{w.o.Dir, w.stocks()} {
+		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+			w.t.Errorf("%s is there: %v", dir, err)
+		}
 	}
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil || bytes.Contains(mounts, []byte(w.o.Dir)) {

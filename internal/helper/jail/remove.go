@@ -3,7 +3,6 @@ package jail
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -34,18 +33,15 @@ func (h *Host) Remove(ctx context.Context, id model.VMID) error {
 	return nil
 }
 
-// removeDir removes the directory that the VMM shared with its owner, and those of all when it was the last. It is taken from
-// the owner first, who could go on to fill it.
+// removeDir removes the directory that the VMM shared with its owner, and those of all when it was the last.
 func (h *Host) removeDir(id model.VMID) error {
-	path := h.Path(id)
-	if err := os.Lchown(path, 0, 0); err == nil {
-		if err := errors.Join(os.Chmod(path, 0o700), os.RemoveAll(path)); err != nil {
-			return err
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("cannot take %s back: %w", path, err)
+	if err := takeAway(h.Path(id)); err != nil {
+		return err
 	}
-	if err := removeEmpty(h.o.Dir); err != nil || h.o.UID != 0 {
+	if err := removeEmpty(h.o.Dir); err != nil {
+		return err
+	}
+	if err := h.LeaveStock(); err != nil || h.o.UID != 0 {
 		return err
 	}
 	return removeEmpty(filepath.Dir(h.o.Dir)) // root made it, too, where no helper is installed

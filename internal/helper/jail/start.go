@@ -120,6 +120,8 @@ func (h *Host) start(ctx context.Context, id model.VMID, s Spec, lock, log *os.F
 		return VM{}, err
 	}
 	crash.At("jail.start.dir")
+	// Now that there is a jail nobody takes it for of no use. Its owner sees that it is not there, and does without it.
+	_ = h.makeStock()
 	if err := h.makeCgroup(id, s); err != nil {
 		return VM{}, err
 	}

@@ -37,9 +37,26 @@ func (u Users) InUse(ctx context.Context) (int, error) {
 	})
 }
 
-// Release removes the jails of ordinary users, and ends the VMMs in them: nobody else could, afterwards.
+// Release removes the jails of ordinary users, and what was kept for the next ones, and ends the VMMs in them: nobody else
+// could, afterwards.
 func (u Users) Release(ctx context.Context) error {
-	return u.every(ctx, func(h *Host, v VM) error { return h.Remove(ctx, v.ID) })
+	return errors.Join(u.every(ctx, func(h *Host, v VM) error { return h.Remove(ctx, v.ID) }), u.removeStocks())
+}
+
+// removeStocks removes what ordinary users keep for their VMMs. Root's own stays.
+func (u Users) removeStocks() error {
+	host := New(Options{Dir: u.Dir, Cgroups: u.Cgroups})
+	entries, err := os.ReadDir(host.stocks())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	errs := []error{err}
+	for _, e := range entries {
+		if o, ok := installationOf(e.Name()); ok {
+			errs = append(errs, New(Options{Instance: o.instance, UID: o.uid, Dir: u.Dir}).removeStock())
+		}
+	}
+	return errors.Join(append(errs, removeEmpty(host.stocks()))...)
 }
 
 // every calls f for each jail of an ordinary user's, and joins the errors.
@@ -77,13 +94,19 @@ type owner struct {
 
 // userOf is the installation that a jail of that name is of, if it is an ordinary user's.
 func userOf(name string) (owner, bool) {
-	parts := strings.Split(name, "-")
-	if len(parts) != 3 || !model.InstanceID(parts[1]).Valid() || !model.VMID(parts[2]).Valid() {
+	at := strings.LastIndexByte(name, '-')
+	if at < 0 || !model.VMID(name[at+1:]).Valid() {
 		return owner{}, false
 	}
-	uid, err := strconv.ParseUint(parts[0], 10, 32)
-	if err != nil || uid == 0 || strconv.FormatUint(uid, 10) != parts[0] {
+	return installationOf(name[:at])
+}
+
+// installationOf is the ordinary user's installation that a name begins with.
+func installationOf(name string) (owner, bool) {
+	number, instance, _ := strings.Cut(name, "-")
+	uid, err := strconv.ParseUint(number, 10, 32)
+	if err != nil || uid == 0 || strconv.FormatUint(uid, 10) != number || !model.InstanceID(instance).Valid() {
 		return owner{}, false
 	}
-	return owner{model.InstanceID(parts[1]), int(uid)}, true
+	return owner{model.InstanceID(instance), int(uid)}, true
 }

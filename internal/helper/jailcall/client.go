@@ -46,6 +46,12 @@ func (c *Client) Path(id model.VMID) string { return c.seen.Path(id) }
 // Process is jail.Host's.
 func (c *Client) Process(id model.VMID) (pid int, err error) { return c.seen.Process(id) }
 
+// Stock is jail.Host's.
+func (c *Client) Stock() string { return c.seen.Stock() }
+
+// LeaveStock does nothing: an empty directory goes with the next jail that is the last, or with the helper.
+func (c *Client) LeaveStock() error { return nil }
+
 // There is jail.Host's.
 func (c *Client) There(id model.VMID) bool { return c.seen.There(id) }
 

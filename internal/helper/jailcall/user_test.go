@@ -110,8 +110,10 @@ func TestAnOrdinaryUsersVMM(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if left, err := os.ReadDir(filepath.Join(dir, "jail")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("left: %v, %v", left, err)
+	for _, name := range []string{"jail", "stock"} {
+		if left, err := os.ReadDir(filepath.Join(dir, name)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("left in %s: %v, %v", name, left, err)
+		}
 	}
 }
 
@@ -160,6 +162,17 @@ func asUser(socket string) error {
 	written, err := os.ReadFile("disk")
 	if err != nil || !strings.HasPrefix(string(written), "wwww") {
 		return fmt.Errorf("the disk holds %.8q, %w", written, err)
+	}
+	// What is kept for starts is given to it by a link.
+	kept := filepath.Join(seen.Stock(), "kept")
+	if err := errors.Join(os.WriteFile(kept, []byte("kept for starts."), 0o600), os.Chmod(kept, 0o644), os.Link(kept, filepath.Join(vm.Dir, "kernel"))); err != nil {
+		return err
+	}
+	if answer, err := ask(filepath.Join(vm.Dir, jail.Socket), "read /vm/kernel"); err != nil || answer != `"kept for starts."` {
+		return fmt.Errorf("of what is kept it reads %s, %w", answer, err)
+	}
+	if err := os.Remove(kept); err != nil {
+		return err
 	}
 	if err := carry(ctx, client, id, filepath.Join(vm.Dir, jail.Socket)); err != nil {
 		return err

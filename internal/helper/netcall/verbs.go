@@ -12,6 +12,7 @@ import (
 	"banger/internal/helper/resolved"
 	"banger/internal/helper/serve"
 	"banger/internal/model"
+	"banger/internal/turns"
 )
 
 // Host has the verbs. Only Recycle, and those that change nothing, are called while another is.
@@ -68,7 +69,7 @@ func Verbs(hosts func(serve.Caller) Host) []serve.Verb {
 
 type service struct {
 	hosts func(serve.Caller) Host
-	turns serve.Turns[model.InstanceID]
+	turns turns.Of[model.InstanceID]
 }
 
 func (s *service) check(_ context.Context, c serve.Caller, _ *helperv1.CheckNetworkRequest, _ []*os.File) (*helperv1.CheckNetworkResponse, error) {

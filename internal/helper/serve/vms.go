@@ -4,10 +4,11 @@ import (
 	"context"
 
 	"banger/internal/model"
+	"banger/internal/turns"
 )
 
 // VMs has calls for one VM of an installation done one after the other. The zero value is ready.
-type VMs struct{ turns Turns[vmOf] }
+type VMs struct{ turns turns.Of[vmOf] }
 
 type vmOf struct {
 	instance model.InstanceID

@@ -17,7 +17,7 @@ import (
 	"banger/internal/vmm/process"
 )
 
-// Jail is what runs VMMs in jails, which takes root: see package jail. All but the first and the last three may be asked
+// Jail is what runs VMMs in jails, which takes root: see package jail. All but the first and the last four may be asked
 // without rights.
 type Jail interface {
 	// Problem says why there are no jails here, with what would help, or is "".
@@ -25,12 +25,14 @@ type Jail interface {
 	Program() string
 	UID(slot int) (int, error)
 	Path(id model.VMID) string
+	Stock() string
 	There(id model.VMID) bool
 	Process(id model.VMID) (pid int, err error)
 	List(ctx context.Context) ([]jail.VM, error)
 	Start(ctx context.Context, id model.VMID, s jail.Spec, lock, log *os.File) (jail.VM, error)
 	Kill(ctx context.Context, id model.VMID) error
 	Remove(ctx context.Context, id model.VMID) error
+	LeaveStock() error
 }
 
 // jailNetworks are the kinds of link that a VMM in a jail takes, as the jail has them.

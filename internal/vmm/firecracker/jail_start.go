@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,7 +18,7 @@ import (
 	"banger/internal/vmm/process"
 )
 
-// The copies of a guest's kernel and initramfs, which are there while it starts.
+// A guest's kernel and initramfs, which are there while it starts: see stock.
 const (
 	fileKernel = "kernel"
 	fileInitrd = "initrd"
@@ -40,6 +39,7 @@ func inside(c vmm.Config) vmm.Config {
 
 // runJailed is run in a jail.
 func (d *Driver) runJailed(ctx context.Context, c vmm.Config, requests []request) (_ *machine, err error) {
+	defer d.stock.trim(stocked)
 	m := newMachine(c.Dir, d.options.Log.With("vm", string(c.ID)))
 	if err := d.spawnJailed(ctx, m, c); err != nil { // what runs by then ends with the jail
 		return nil, errors.Join(err, m.Close())
@@ -100,7 +100,7 @@ func (d *Driver) spawnJailed(ctx context.Context, m *machine, c vmm.Config) erro
 		return fmt.Errorf("cannot start the VM: %w", err)
 	}
 	m.imprison(d.options.Jail, c.ID, vm.Cgroup, uid)
-	if err := m.stock(c, d.options.Console); err != nil {
+	if err := d.supply(ctx, m, c); err != nil {
 		return err
 	}
 	return m.watchJailed(d.options.Jail, c.ID, vm.PID)
@@ -118,48 +118,15 @@ func openDrive(d model.Drive) (*os.File, error) {
 	return os.OpenFile(d.Path, access|unix.O_NONBLOCK, 0) // a FIFO in a disk's place must not hang the start
 }
 
-// stock puts what the VMM needs into the directory that it shares with its owner.
-func (m *machine) stock(c vmm.Config, console bool) error {
+// supply puts what the VMM needs into the directory that it shares with its owner.
+func (d *Driver) supply(ctx context.Context, m *machine, c vmm.Config) error {
 	for name, from := range map[string]string{fileKernel: c.Kernel, fileInitrd: c.Initrd} {
-		if err := copyFile(from, filepath.Join(m.sockets, name)); err != nil {
+		if err := d.stock.put(ctx, from, filepath.Join(m.sockets, name)); err != nil {
 			return fmt.Errorf("cannot start the VM: %w", err)
 		}
 	}
-	if !console {
+	if !d.options.Console {
 		return nil
 	}
 	return m.openConsole(0o666) // nobody else can enter the directory
-}
-
-// copyFile makes a copy that all can read who can enter its directory.
-func copyFile(from, to string) error {
-	source, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer source.Close()
-	target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return err
-	}
-	return errors.Join(sendFile(target, source), target.Chmod(0o644), target.Close())
-}
-
-// sendFile copies in the kernel, which moves each byte once; io.Copy would have it moved into this process and out again,
-// between file systems. What has nothing for the kernel to send is copied so.
-func sendFile(target, source *os.File) error {
-	const most = 1 << 30 // of a call; what it does is less
-	for {
-		n, err := unix.Sendfile(int(target.Fd()), int(source.Fd()), nil, most)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EINVAL):
-			_, err = io.Copy(target, source)
-			return err
-		case err != nil:
-			return &os.PathError{Op: "sendfile", Path: target.Name(), Err: err}
-		case n == 0:
-			return nil
-		}
-	}
 }

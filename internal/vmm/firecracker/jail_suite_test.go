@@ -36,7 +36,18 @@ func TestJails(t *testing.T) {
 		return c
 	}
 	h.Rounds = 1
-	suite(t, Options{Binary: filepath.Join(dir, program), Cache: t.TempDir(), Jail: j}, h)
+	o := Options{Binary: filepath.Join(dir, program), Cache: t.TempDir(), Jail: j}
+	suite(t, o, h)
+	d := New(o)
+	if left := copiesIn(t, &d.stock); len(left) != 2 {
+		t.Errorf("copies: %v", left)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(j.Stock()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is left: %v", j.Stock(), err)
+	}
 	if all, err := j.List(t.Context()); err != nil || len(all) != 0 {
 		t.Errorf("left: %+v, %v", all, err)
 	}

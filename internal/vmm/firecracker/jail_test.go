@@ -44,6 +44,8 @@ func (p *pretended) Problem() string              { return p.problem }
 func (p *pretended) Program() string              { return p.program }
 func (p *pretended) UID(slot int) (int, error)    { return jail.FirstUID + slot, nil }
 func (p *pretended) Path(id model.VMID) string    { return filepath.Join(p.dir, string(id)) }
+func (p *pretended) Stock() string                { return filepath.Join(p.dir, "stock") }
+func (p *pretended) LeaveStock() error            { return os.RemoveAll(p.Stock()) }
 func (p *pretended) pidFile(id model.VMID) string { return filepath.Join(p.dir, string(id)+".pid") }
 
 func (p *pretended) There(id model.VMID) bool {
@@ -78,7 +80,7 @@ func (p *pretended) Start(ctx context.Context, id model.VMID, s jail.Spec, lock,
 	if s.Slot != 1 || s.VCPUs < 1 || s.MemoryBytes < model.MinMemoryBytes {
 		p.t.Errorf("asked for %+v", s)
 	}
-	if err := os.Mkdir(p.Path(id), 0o700); err != nil {
+	if err := errors.Join(os.Mkdir(p.Path(id), 0o700), os.MkdirAll(p.Stock(), 0o700)); err != nil {
 		return jail.VM{}, err
 	}
 	watcher, err := fsnotify.NewWatcher()
@@ -146,11 +148,20 @@ func pretend(t *testing.T) *pretended {
 // TestStandInInJails holds the driver to its contract when its VMMs run in jails.
 func TestStandInInJails(t *testing.T) {
 	p := pretend(t)
-	suite(t, Options{Binary: p.program, Cache: t.TempDir(), KVM: anyKVM(t), Jail: p}, vmmtest.Harness{
+	kernel, initrd := file(t, fileKernel), file(t, fileInitrd)
+	o := Options{Binary: p.program, Cache: t.TempDir(), KVM: anyKVM(t), Jail: p}
+	suite(t, o, vmmtest.Harness{
 		Config: func(t *testing.T) vmm.Config {
-			return vmm.Config{Slot: 1, VCPUs: 1, MemoryBytes: 256 * model.MiB, Kernel: "/dev/null", Initrd: "/dev/null"}
+			return vmm.Config{Slot: 1, VCPUs: 1, MemoryBytes: 256 * model.MiB, Kernel: kernel, Initrd: initrd}
 		},
 	})
+	d := New(o)
+	if left := copiesIn(t, &d.stock); len(left) != 2 {
+		t.Errorf("copies: %v", left)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
 	if left, err := os.ReadDir(p.dir); err != nil || len(left) != 0 {
 		t.Errorf("left: %v, %v", left, err)
 	}

@@ -2,7 +2,7 @@
 # are the ledger's.
 dmsetup ls | sort
 losetup --list --noheadings --output NAME,BACK-FILE,RO | sort
-ls -d /dev/banger-* /run/banger /run/banger/* /run/banger/jail/* /usr/local/lib/banger /usr/local/lib/banger/* 2>/dev/null
+ls -d /dev/banger-* /run/banger /run/banger/* /run/banger/jail/* /usr/local/lib/banger /usr/local/lib/banger/* 2>/dev/null | grep -vx /run/banger/stock
 ls -d /sys/fs/cgroup/banger /sys/fs/cgroup/banger/*/ 2>/dev/null
 find /etc -name '*banger*' | sort
 findmnt --noheadings --list --output TARGET | grep banger
