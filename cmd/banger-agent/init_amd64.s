@@ -1,8 +1,8 @@
 #include "textflag.h"
 
-// Process 1 of a guest. It needs no runtime, and what starts one costs twice is a start of a machine that is late: so
-// this is where the program is entered (the linker's -E), and process 1 never gets to Go. It splits off the agent, which
-// does all else, and then does what only process 1 can: reap orphans, and become the image's init program.
+// Process 1 of a guest. It needs no Go runtime, and each machine would start later if it had one before the agent's. So
+// this is where the program is entered (the linker's -E). Process 1 splits off the agent, which goes on to Go and does all
+// else, and itself does what only process 1 can: reap orphans, or become the image's init program.
 //
 // Both share their root and working directory (CLONE_FS), so that the agent moves process 1 into the new root with itself.
 // A program that is not process 1, or not called /init, goes on to Go at once.
@@ -30,7 +30,7 @@
 #define ECHILD         10
 #define EINTR          4
 
-// The two ends of the socket pair; the agent's is linux.OrdersFD.
+// The two ends of the socket pair; the agent's is ordersFD of package linux.
 #define OURS           100
 #define AGENTS         101
 

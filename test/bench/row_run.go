@@ -207,7 +207,7 @@ func entries(dir string) (map[string]bool, error) {
 func runNotes(c course, floors, products []booted) []string {
 	cpu := func(b booted) float64 { return b.cpu.Seconds() }
 	notes := []string{
-		fmt.Sprintf("The first line of process 1 in the floor's boots: after %s.", milliseconds(median(each(floors, func(b booted) time.Duration { return b.init })))),
+		fmt.Sprintf("The first line of the agent in the floor's boots: after %s.", milliseconds(median(each(floors, func(b booted) time.Duration { return b.init })))),
 		fmt.Sprintf("CPU time of the VMM at the first byte: floor %.2f s, banger %.2f s.", median(each(floors, cpu)), median(each(products, cpu))),
 		"", "| part of banger's time | median | share |", "|---|---|---|",
 	}

@@ -14,8 +14,8 @@ import (
 // agentName is the agent's argv[0]; see the package's documentation for the @.
 const agentName = "@init"
 
-// OrdersFD is where the agent has its end of the socket to process 1.
-const OrdersFD = 101
+// ordersFD is where the agent has its end of the socket to process 1.
+const ordersFD = 101
 
 // The names of the two virtio-serial ports to the host.
 const (
@@ -53,7 +53,7 @@ func serve(version string) error {
 		defer close(opened)
 		listener, failed = listen()
 	}()
-	system, err := newSystem(os.NewFile(OrdersFD, "process 1"))
+	system, err := newSystem(os.NewFile(ordersFD, "process 1"))
 	if err != nil {
 		return err
 	}
