@@ -56,6 +56,7 @@ func (d *Driver) Start(ctx context.Context, c vmm.Config) (_ vmm.Machine, err er
 	}
 	var m *machine
 	if jailed {
+		binary = d.options.Jail.Program()
 		m, err = d.runJailed(ctx, c, requests)
 	} else {
 		m, err = d.run(ctx, c, binary, requests)
