@@ -107,6 +107,8 @@ order:
 	CMPB 0(BX), $0x2f            // a path begins with a slash, and ends with a zero
 	JNE  reap
 
+	MOVQ AX, R12                 // its length
+
 	MOVL $CLONE_FS, DI           // the init program's directory and umask are its own
 	MOVL $SYS_unshare, AX
 	SYSCALL
@@ -124,7 +126,13 @@ order:
 	SYSCALL
 	MOVL $2, DI
 	LEAQ noinit<>(SB), SI
-	MOVL $60, DX
+	MOVL $49, DX
+	MOVL $SYS_write, AX
+	SYSCALL
+	MOVB $0x0a, -1(BX)(R12*1)    // the path's end
+	MOVL $2, DI
+	MOVQ BX, SI
+	MOVQ R12, DX
 	MOVL $SYS_write, AX
 	SYSCALL
 
@@ -175,13 +183,12 @@ DATA term<>+8(SB)/8, $"ux\x00\x00\x00\x00\x00\x00"
 GLOBL term<>(SB), RODATA|NOPTR, $16
 DATA noinit<>+0(SB)/8, $"banger-a"
 DATA noinit<>+8(SB)/8, $"gent: ca"
-DATA noinit<>+16(SB)/8, $"nnot run"
-DATA noinit<>+24(SB)/8, $" the ima"
-DATA noinit<>+32(SB)/8, $"ge's ini"
-DATA noinit<>+40(SB)/8, $"t progra"
-DATA noinit<>+48(SB)/8, $"m; going"
-DATA noinit<>+56(SB)/8, $" on\n\x00\x00\x00\x00"
-GLOBL noinit<>(SB), RODATA|NOPTR, $64
+DATA noinit<>+16(SB)/8, $"nnot bec"
+DATA noinit<>+24(SB)/8, $"ome, and"
+DATA noinit<>+32(SB)/8, $" goes on"
+DATA noinit<>+40(SB)/8, $" without"
+DATA noinit<>+48(SB)/8, $" \x00\x00\x00\x00\x00\x00\x00"
+GLOBL noinit<>(SB), RODATA|NOPTR, $56
 DATA ended<>+0(SB)/8, $"banger-a"
 DATA ended<>+8(SB)/8, $"gent: th"
 DATA ended<>+16(SB)/8, $"e agent "

@@ -19,7 +19,8 @@ func benchCommand() ([]string, bool) {
 }
 
 // bench runs the command that the kernel's command line names, on the console: the fastest that this kernel, these disks
-// and this program can be, with no host to talk to. It returns nil once the command has ended; the machine is then switched off.
+// and this program can be, with no host to talk to. It returns nil once the command has ended; the machine is then switched
+// off.
 func bench(command []string) error {
 	_, _ = fmt.Fprintln(os.Stdout, benchLine)
 	loaded, err := loadModules()

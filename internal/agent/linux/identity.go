@@ -108,9 +108,9 @@ func openEtc() (int, error) {
 	})
 }
 
-// overwrite is replace without a moment of nothing or all. A file that is there already, root's and without another name,
-// stays and gets another text, which costs a file system far less than a file in its place. One that was cut off in the
-// middle is written again by the next boot.
+// overwrite is replace for when nobody reads. A file that is there already, root's and without another name, stays and gets
+// another text, which costs a file system far less than a file in its place; one that was cut off in the middle is written
+// again by the next boot.
 func overwrite(dir int, name, text string, mode uint32) error {
 	fd, err := unix.Openat(dir, name, unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -109,11 +109,10 @@ func (s *System) mount(c agent.Config) error {
 		return err
 	}
 	if c.Init == model.InitSystemd {
-		fd, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
+		var err error
+		if s.initramfs, err = os.Open("/"); err != nil {
 			return fmt.Errorf("cannot open the initramfs: %w", err)
 		}
-		s.initramfs = os.NewFile(uintptr(fd), "the initramfs")
 	}
 	if err := switchRoot(); err != nil {
 		return err

@@ -45,6 +45,7 @@ func newVsockListener(fd int) (*vsockListener, error) {
 	file := os.NewFile(uintptr(fd), "vsock")
 	raw, err := file.SyscallConn()
 	if err != nil {
+		file.Close()
 		return nil, fmt.Errorf("cannot hear the host: %w", err)
 	}
 	l := &vsockListener{file: file, raw: raw, next: make(chan net.Conn), over: make(chan struct{})}

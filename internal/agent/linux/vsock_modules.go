@@ -32,7 +32,6 @@ func openVsock() (*vsockListener, error) {
 	}
 	listener, err := newVsockListener(fd)
 	if err != nil {
-		unix.Close(fd)
 		return nil, err
 	}
 	if err := loadAll(modules); err != nil {

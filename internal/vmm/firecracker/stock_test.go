@@ -233,16 +233,7 @@ func TestAStartIsGivenUp(t *testing.T) {
 
 // TestAFullFileSystem: what is kept makes room; when there is still none, nothing is left.
 func TestAFullFileSystem(t *testing.T) {
-	testenv.NeedRoot(t)
-	dir := t.TempDir()
-	if err := unix.Mount("banger-test", dir, "tmpfs", 0, "size=8m"); err != nil {
-		t.Skipf("not run: needs to mount: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := testenv.SmallDisk(t, 8<<20)
 	s := &stock{dir: filepath.Join(dir, "stock"), log: slog.New(slog.DiscardHandler)}
 	if err := os.Mkdir(s.dir, 0o700); err != nil {
 		t.Fatal(err)
