@@ -14,7 +14,9 @@ COMMA     := ,
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 VERSION   := $(shell scripts/version.sh)
-GOBUILD   := CGO_ENABLED=0 go build -trimpath
+BIN       := bin
+FLAGS     :=
+GOBUILD   := CGO_ENABLED=0 go build -trimpath $(FLAGS)
 LDFLAGS   := -s -w -X banger/internal/version.Version=$(VERSION)
 # The agent is entered where process 1 of a guest begins, see cmd/banger-agent/init_amd64.s.
 AGENT     := -E=_banger_init
@@ -31,9 +33,9 @@ help: ## list the targets
 	@echo '  make install PREFIX=/usr/local installs elsewhere than ~/.local'
 
 build: ## build the static programs into bin/
-	@mkdir -p bin
-	$(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/ $(addprefix ./cmd/,$(filter-out banger-agent,$(PROGRAMS)))
-	$(GOBUILD) -ldflags '$(LDFLAGS) $(AGENT)' -o bin/ ./cmd/banger-agent
+	@mkdir -p '$(BIN)'
+	$(GOBUILD) -ldflags '$(LDFLAGS)' -o '$(BIN)/' $(addprefix ./cmd/,$(filter-out banger-agent,$(PROGRAMS)))
+	$(GOBUILD) -ldflags '$(LDFLAGS) $(AGENT)' -o '$(BIN)/' ./cmd/banger-agent
 
 install: build ## install under PREFIX (default ~/.local): bin/banger, libexec/banger/…
 	install -d '$(PREFIX)/bin' '$(PREFIX)/libexec/banger'

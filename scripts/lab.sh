@@ -38,11 +38,7 @@ if [ -n "${LAB_COVER:-}" ]; then
 fi
 version=$(scripts/version.sh)
 programs() { # directory, version
-	local flags="-s -w -X banger/internal/version.Version=$2"
-	# shellcheck disable=SC2086 # one argument each
-	go build -trimpath ${LAB_BUILD:-} -ldflags "$flags" -o "$1/" ./cmd/...
-	# shellcheck disable=SC2086 # as the Makefile has it
-	go build -trimpath ${LAB_BUILD:-} -ldflags "$flags -E=_banger_init" -o "$1/" ./cmd/banger-agent
+	make --no-print-directory build BIN="$1" VERSION="$2" FLAGS="${LAB_BUILD:-}" >/dev/null
 }
 if [ -n "${LAB_BUILD:-}" ]; then
 	programs "$payload/bin" "$version"
