@@ -17,6 +17,7 @@ import (
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	bangerv1 "banger/api/banger/v1"
 	"banger/api/banger/v1/bangerv1connect"
@@ -94,9 +95,10 @@ func (s *daemonService) Status(context.Context, *bangerv1.DaemonStatusRequest) (
 	cwd, _ := os.Getwd()
 	umask := syscall.Umask(0)
 	syscall.Umask(umask)
+	slack, _ := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
 	sid, _, _ := syscall.RawSyscall(syscall.SYS_GETSID, 0, 0, 0)
 	return &bangerv1.DaemonStatusResponse{
-		Pid: int32(os.Getpid()), StateDir: cwd, Version: fmt.Sprintf("%03o", umask), Vmm: fmt.Sprint(int(sid) == os.Getpid()),
+		Pid: int32(os.Getpid()), StateDir: cwd, Version: fmt.Sprintf("%03o, slack %s", umask, time.Duration(slack)), Vmm: fmt.Sprint(int(sid) == os.Getpid()),
 		Slow: os.Getenv("SOMETHING_OF_THE_SHELL"),
 	}, nil
 }
@@ -187,7 +189,7 @@ func TestDaemonOwesNothingToItsStarter(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.StateDir != "/" || s.Version != "077" || s.VMM != "true" || s.Slow != "" {
+		if s.StateDir != "/" || s.Version != "077, slack 1ms" || s.VMM != "true" || s.Slow != "" {
 			t.Errorf("directory %q, umask %s, leads its session: %s, our environment: %q", s.StateDir, s.Version, s.VMM, s.Slow)
 		}
 	}

@@ -39,7 +39,7 @@ func TestARestartEndsNoVM(t *testing.T) {
 	for _, v := range services() {
 		socket, unit := unitsOf(t, v.name)
 		for _, line := range []string{
-			"KillMode=process", "RuntimeDirectory=banger", "RuntimeDirectoryPreserve=yes", "NoNewPrivileges=yes",
+			"KillMode=process", "RuntimeDirectory=banger", "RuntimeDirectoryPreserve=yes", "NoNewPrivileges=yes", "TimerSlackNSec=1ms",
 			"ExecStart=/usr/local/lib/banger/banger-helper " + v.name + " --owner 1000",
 		} {
 			if !strings.Contains("\n"+unit, "\n"+line+"\n") {

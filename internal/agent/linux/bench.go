@@ -48,7 +48,7 @@ func bench(command []string) error {
 	if err != nil {
 		return err
 	}
-	pid, err := syscall.ForkExec(program, command, &syscall.ProcAttr{
+	pid, err := forkExec(program, command, &syscall.ProcAttr{
 		Dir: "/", Env: []string{"PATH=" + defaultPath, "HOME=/root"}, Files: []uintptr{0, 1, 2},
 	})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -129,6 +130,26 @@ func enterable(dir string, who account) (string, error) {
 	return "", &agent.StartError{Code: codeNotExecutable, Message: fmt.Sprintf("chdir to cwd (%q) failed: %v", dir, err)}
 }
 
+// usualSlack is how late the kernel wakes a thread at most (PR_SET_TIMERSLACK of prctl(2), of the first process), in
+// nanoseconds. The agent's own is longer; see cmd/banger-agent.
+const usualSlack = 50_000
+
+// forkExec is syscall.ForkExec of a program with the usual timer slack, which a child takes from the thread that forks.
+func forkExec(program string, argv []string, attr *syscall.ProcAttr) (int, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	own, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
+	if err != nil {
+		return 0, err
+	}
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, usualSlack, 0, 0, 0); err != nil {
+		return 0, err
+	}
+	pid, err := syscall.ForkExec(program, argv, attr)
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(own), 0, 0, 0) // it did a moment ago
+	return pid, err
+}
+
 // fork starts the program with the usual limit of open files. The caller holds System.forking.
 func (p *process) fork(program string, argv []string, attr *syscall.ProcAttr) error {
 	pidfd := -1
@@ -142,7 +163,7 @@ func (p *process) fork(program string, argv []string, attr *syscall.ProcAttr) er
 	if err != nil {
 		return err
 	}
-	pid, err := syscall.ForkExec(program, argv, attr)
+	pid, err := forkExec(program, argv, attr)
 	if _, lerr := setFileLimit(before); lerr != nil {
 		fmt.Fprintln(os.Stderr, "banger-agent:", lerr)
 	}
