@@ -65,6 +65,9 @@ func benchInFirecracker(ctx context.Context, s *session, jailed bool) (_ result,
 		err := inTurn(i,
 			func() (err error) { floor, err = bootFirecracker(ctx, s.host, bare); return },
 			func() (err error) {
+				if err := quiet(ctx); err != nil {
+					return err
+				}
 				product, err = bootProduct(ctx, m, firecrackerCourse(how), firecrackerFlags()...)
 				return
 			})
@@ -85,6 +88,9 @@ func bootFirecracker(ctx context.Context, h *host, bare bareFirecracker) (b boot
 		return b, err
 	}
 	defer func() { err = errors.Join(err, v.close()) }()
+	if err := quiet(ctx); err != nil {
+		return b, err
+	}
 	return v.boot(ctx)
 }
 

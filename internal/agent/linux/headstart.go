@@ -12,7 +12,7 @@ import (
 // asks for them at once had to wait for them before, too. These are for a machine that has booted within quickBoot; one that
 // took longer takes longer for a command, too.
 const (
-	commandDue  = 100 * time.Millisecond // until a command is started
+	commandDue  = 200 * time.Millisecond // until a command is started
 	commandHead = 300 * time.Millisecond // from then on
 	commandTail = 30 * time.Millisecond  // from its end on, for its output
 
