@@ -129,9 +129,9 @@ func listen(ctx context.Context, says io.Reader, log string) (string, error) {
 	return answer, nil
 }
 
-// daemonSlack is how late the kernel may wake the daemon's threads. While any goroutine runs, Go's monitor thread asks to be
-// woken after 20 µs, again and again (sysmon in runtime/proc.go); by the usual 50 µs it gets that, and on a host with one
-// processor takes a third of it.
+// daemonSlack is how late the kernel may wake the daemon's threads, and those of what it starts unless they choose another, as
+// QEMU does. While any goroutine runs, Go's monitor thread asks to be woken after 20 µs, again and again (sysmon in
+// runtime/proc.go); with the usual 50 µs it is, in the way of all else where there is one processor.
 const daemonSlack = time.Millisecond
 
 // startPrivately starts cmd under umask 077 and with the daemon's slack. A umask belongs to the process, so it is set on a
