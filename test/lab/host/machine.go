@@ -101,15 +101,11 @@ func (m *machine) stop() {
 //
 // One vCPU and four-level page tables: with two or with five, the lab's own kernel froze or panicked twice in some fifty
 // boots of nested machines; so, not once in forty.
-//
-// Without erms and fsrm the kernels clear and copy memory by eight bytes at a time and not by one. QEMU emulates each by
-// itself, and where a machine has run before, each has it forget what it had translated of that page: memory is written at
-// some 20 MB/s then.
 func arguments(f files) []string {
 	a := []string{
 		"-name", "banger-lab", "-nodefaults", "-no-user-config", "-display", "none", "-nic", "none",
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-		"-M", "q35", "-accel", "tcg", "-cpu", "max,+svm,-la57,-erms,-fsrm", "-smp", "1", "-m", "4096",
+		"-M", "q35", "-accel", "tcg", "-cpu", "max,+svm,-la57", "-smp", "1", "-m", "4096",
 		"-kernel", filepath.Join(f.system, image.SystemVmlinux), "-initrd", f.initrd, "-append", cmdline(),
 		"-chardev", "socket,id=console,fd=3", "-device", "isa-serial,chardev=console",
 		"-device", "virtio-serial-pci,id=serial",
