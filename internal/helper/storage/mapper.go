@@ -54,6 +54,7 @@ type mapped struct {
 type request struct {
 	name, uuid string
 	flags      uint32
+	event      uint32 // what udev is told
 	targets    uint32 // in payload
 	payload    []byte
 }
@@ -72,7 +73,7 @@ func (c *control) call(op uint, r request) (*unix.DmIoctl, []byte, error) {
 		// Of the interface's versions, the kernel takes any minor one.
 		head.Version = [3]uint32{unix.DM_VERSION_MAJOR, 0, 0}
 		head.Data_size, head.Data_start = uint32(len(buffer)), unix.SizeofDmIoctl
-		head.Flags, head.Target_count = r.flags, r.targets
+		head.Flags, head.Event_nr, head.Target_count = r.flags, r.event, r.targets
 		copy(head.Name[:len(head.Name)-1], r.name)
 		copy(head.Uuid[:len(head.Uuid)-1], r.uuid)
 		copy(buffer[unix.SizeofDmIoctl:], r.payload)
@@ -112,12 +113,14 @@ func (c *control) load(uuid string, sectors uint64, line string) error {
 	return wrap("cannot load the snapshot's table", err)
 }
 
-// resume has the device take its table and run. It gives no udev cookie: nobody waits for udev, which would start dmsetup
-// twice because of one. Nor does it need one for its rules to keep away from what is on the device, which a guest wrote:
-// they do from the device's first event on, since that has none (dm_disable of dmsetup's 55-dm.rules, 10-dm.rules elsewhere),
-// and later ones inherit it.
+// handsOff tells udev's rules, in the place of a cookie for which somebody waits, to make no links to the device and not to
+// look for what is on it: a guest wrote that (DM_UDEV_DISABLE_{DM,SUBSYSTEM,DISK,OTHER}_RULES_FLAG of libdevmapper.h). udev
+// starts dmsetup twice to read and to complete it. Without, the rules infer these flags from the device's first event, but
+// not all of them in every version: from the third on, the last is forgotten (lvm2's 10-dm.rules).
+const handsOff = 0xf << 16
+
 func (c *control) resume(uuid string) error {
-	_, _, err := c.call(unix.DM_DEV_SUSPEND, request{uuid: uuid})
+	_, _, err := c.call(unix.DM_DEV_SUSPEND, request{uuid: uuid, event: handsOff})
 	return wrap("cannot start the mapped device", err)
 }
 
