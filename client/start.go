@@ -130,8 +130,9 @@ func listen(ctx context.Context, says io.Reader, log string) (string, error) {
 }
 
 // daemonSlack is how late the kernel may wake the daemon's threads, and those of what it starts unless they choose another, as
-// QEMU does. While any goroutine runs, Go's monitor thread asks to be woken after 20 µs, again and again (sysmon in
-// runtime/proc.go); with the usual 50 µs it is, in the way of all else where there is one processor.
+// QEMU does. Go's monitor thread (sysmon in runtime/proc.go) asks to be woken after 20 µs, fifty times before it waits longer,
+// and begins anew whenever a system call took its time. With the usual 50 µs it is woken so often, in the way of all else
+// where there is one processor.
 const daemonSlack = time.Millisecond
 
 // startPrivately starts cmd under umask 077 and with the daemon's slack. A umask belongs to the process, so it is set on a

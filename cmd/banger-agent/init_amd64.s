@@ -18,8 +18,8 @@
 #define SYS_execve     59
 #define SYS_wait4      61
 #define SYS_setsid     112
-#define SYS_sync       162
 #define SYS_prctl      157
+#define SYS_sync       162
 #define SYS_reboot     169
 #define SYS_unshare    272
 
@@ -40,9 +40,8 @@
 // The longest order: a path of PATH_MAX bytes.
 #define MAX_ORDER      4096
 
-// How late the kernel may wake the agent's threads, in nanoseconds. While any goroutine runs, Go's monitor thread asks to be
-// woken after 20 microseconds, again and again, and each time costs a machine of one processor two exits to its host.
-// Commands get the usual slack back; see package linux.
+// How late the kernel may wake the agent's threads, in nanoseconds, for the same reason as the daemon's (daemonSlack of package
+// client); in a machine each time also costs exits to its host. Commands get the usual slack back; see package linux.
 #define SLACK          1000000
 
 TEXT _banger_init(SB),NOSPLIT|NOFRAME|TOPFRAME,$0
