@@ -16,8 +16,8 @@ func newSystemInstall(a *app) *cobra.Command {
 returns when the helper answers; VMs go on meanwhile.
 
 The program goes to /usr/local/lib/banger, and with it Firecracker and its jailer, so that virtual machines can be run in
-jails: what runs as root must be nobody else's to change. Units of systemd go to /etc/systemd/system, sockets to /run/banger. All of it is
-root's, and "banger system uninstall" leaves none of it.`,
+jails: what runs as root must be nobody else's to change. Units of systemd go to /etc/systemd/system, rules of udev to
+/etc/udev/rules.d, sockets to /run/banger. All of it is root's, and "banger system uninstall" leaves none of it.`,
 		Example: `  sudo banger system install                  for the user who calls sudo
   banger system install --owner alice         as root
   sudo banger system install --firecracker /opt/firecracker/firecracker`,

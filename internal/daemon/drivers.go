@@ -22,6 +22,7 @@ import (
 	"banger/internal/rootdisk/dmsnap"
 	"banger/internal/rootdisk/overlay"
 	"banger/internal/rootdisk/qcow2"
+	"banger/internal/udev"
 	"banger/internal/vmm"
 	"banger/internal/vmm/firecracker"
 	"banger/internal/vmm/kvm"
@@ -32,7 +33,8 @@ import (
 func Shipped(h Host) Drivers {
 	probes := filepath.Join(h.Dirs.Cache, "probe")
 	speed := kvm.New(kvm.Options{Cache: probes, ReadOnly: h.ReadOnly, Log: h.Log})
-	cells := jails(h.Instance, h.Firecracker.Program)
+	disks, rules := snapshots(h.Instance)
+	cells := jails(h.Instance, h.Firecracker.Program, rules)
 	packets := user.New(user.Options{Dirs: h.Dirs, Instance: h.Instance, Log: h.Log, Jails: cells})
 	kernel := bridge.New(bridge.Options{Log: h.Log, Verbs: ports(h.Instance), Publisher: packets})
 	jailed := firecracker.New(firecracker.Options{
@@ -48,7 +50,7 @@ func Shipped(h Host) Drivers {
 			qcow2.New(qcow2.Options{VMs: h.Dirs.VMs(), Log: h.Log}),
 			// For any VMM, where root has device-mapper, or a helper that is root.
 			dmsnap.New(dmsnap.Options{
-				VMs: h.Dirs.VMs(), Log: h.Log, Verbs: snapshots(h.Instance),
+				VMs: h.Dirs.VMs(), Log: h.Log, Verbs: disks,
 			}),
 			// For any VMM, but what a guest sees is not quite an ordinary file system.
 			overlay.New(overlay.Options{VMs: h.Dirs.VMs(), Log: h.Log}),
@@ -59,16 +61,17 @@ func Shipped(h Host) Drivers {
 			// Where it is asked for, or nothing else goes with the VMM: it changes the host's own network.
 			kernel,
 		},
-		Close: func() error { return errors.Join(jailed.Close(), kernel.Close(), packets.Close()) },
+		Close: func() error { return errors.Join(jailed.Close(), kernel.Close(), packets.Close(), rules.Close()) },
 	}
 }
 
-// snapshots are root's own, or an ordinary user's by the helper.
-func snapshots(instance model.InstanceID) dmsnap.Verbs {
-	if os.Geteuid() == 0 {
-		return storage.New(storage.Options{Instance: instance, UID: 0, GID: os.Getegid()})
+// snapshots are root's own, with the rules that its udev needs for them, or an ordinary user's by the helper.
+func snapshots(instance model.InstanceID) (dmsnap.Verbs, *udev.Rules) {
+	if os.Geteuid() != 0 {
+		return storagecall.New(wire.Socket(storagecall.Service), instance), &udev.Rules{}
 	}
-	return storagecall.New(wire.Socket(storagecall.Service), instance)
+	rules := udev.New(instance)
+	return storage.New(storage.Options{Instance: instance, UID: 0, GID: os.Getegid(), Udev: rules}), rules
 }
 
 // prison is what drivers ask of jails.
@@ -78,14 +81,14 @@ type prison interface {
 }
 
 // jails are root's own, of the programs that it runs itself, or an ordinary user's by the helper, which has its own.
-func jails(instance model.InstanceID, program string) prison {
+func jails(instance model.InstanceID, program string, rules *udev.Rules) prison {
 	if os.Geteuid() != 0 {
 		return jailcall.New(wire.Socket(storagecall.Service), instance)
 	}
 	if program == "" {
 		program, _ = exec.LookPath(jail.Firecracker)
 	}
-	o := jail.Options{Instance: instance, GID: os.Getegid()}
+	o := jail.Options{Instance: instance, GID: os.Getegid(), Udev: rules}
 	if resolved, err := filepath.EvalSymlinks(program); err == nil && filepath.IsAbs(resolved) {
 		o.Programs = filepath.Dir(resolved)
 	}

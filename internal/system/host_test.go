@@ -34,17 +34,19 @@ type pretended struct {
 	jails    int // likewise
 	unjailed int // how often they were taken away
 	networks int // how often they were taken away
+	udev     int // how often it was told to read its rules
 }
 
 func newHost(t *testing.T) *pretended {
 	t.Helper()
 	h := &pretended{t: t, root: t.TempDir(), env: map[string]string{"SUDO_UID": "1000"}, version: version.Version}
-	for _, dir := range []string{"usr/local/lib", "etc/systemd/system", "run/systemd/system"} {
+	for _, dir := range []string{"usr/local/lib", "etc/systemd/system", "run/systemd/system", "etc/udev/rules.d"} {
 		if err := os.MkdirAll(filepath.Join(h.root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	h.write("built/banger-helper", "a program", 0o755)
+	h.write(storage.UdevControl, "", 0o600)
 	return h
 }
 
@@ -67,8 +69,12 @@ func (h *pretended) system() *System {
 			}
 			return "", nil
 		},
-		Program:   func() (string, error) { return filepath.Join(h.root, "built/banger-helper"), nil },
-		Hello:     func(context.Context, string) (string, error) { return h.version, h.deaf },
+		Program: func() (string, error) { return filepath.Join(h.root, "built/banger-helper"), nil },
+		Hello:   func(context.Context, string) (string, error) { return h.version, h.deaf },
+		Udev: func(context.Context) error {
+			h.udev++
+			return nil
+		},
 		Snapshots: h, Networks: networks{h}, Jails: jails{h},
 		LookPath: func(name string) (string, error) {
 			path := filepath.Join(h.root, "bin", name)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"banger/internal/atomicfile"
+	"banger/internal/helper/storage"
 	"banger/internal/helper/wire"
 	"banger/internal/model"
 	"banger/internal/version"
@@ -44,7 +45,7 @@ func (s *System) install(ctx context.Context, owner int, jailed []string) error 
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	if err := s.write(owner, jailed); err != nil {
+	if err := s.write(ctx, owner, jailed); err != nil {
 		return model.Fixable(kindOf(err), "sudo banger system uninstall", "cannot install banger's helper: %w; some of it may be there, to take it away", err)
 	}
 	if err := s.start(ctx); err != nil {
@@ -62,7 +63,7 @@ func kindOf(err error) error {
 }
 
 // write writes every file.
-func (s *System) write(owner int, jailed []string) error {
+func (s *System) write(ctx context.Context, owner int, jailed []string) error {
 	from, err := s.o.Program()
 	if err != nil {
 		return err
@@ -71,6 +72,9 @@ func (s *System) write(owner int, jailed []string) error {
 		return err
 	}
 	if err := s.directory(unitDir); err != nil {
+		return err
+	}
+	if err := s.writeRules(ctx); err != nil {
 		return err
 	}
 	if err := copyProgram(from, s.path(filepath.Join(programDir, program))); err != nil {
@@ -93,6 +97,23 @@ func (s *System) write(owner int, jailed []string) error {
 		}
 	}
 	return nil
+}
+
+// writeRules has udev, where it runs, keep away from what the helper will make.
+func (s *System) writeRules(ctx context.Context) error {
+	if _, err := os.Lstat(s.path(storage.UdevControl)); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	dir := filepath.Dir(storage.UdevFile)
+	for _, path := range []string{filepath.Dir(dir), dir} {
+		if err := s.directory(path); err != nil {
+			return err
+		}
+	}
+	if err := atomicfile.Write(s.path(storage.UdevFile), storage.UdevRules, 0o644); err != nil {
+		return err
+	}
+	return s.o.Udev(ctx)
 }
 
 // directory makes a directory of root's if it is not there, and refuses one, or one above it, that others can change.

@@ -1,6 +1,6 @@
 // Package system installs the privileged helper for one user, as services of systemd.
 //
-// What it makes is a program, two units for each service, and what systemd makes of them. All of it is root's, nobody else
+// What it makes is a program, two units for each service and what systemd makes of them, and rules for udev. All of it is root's, nobody else
 // can write to it, and Uninstall leaves none of it, nor what the helper made.
 package system
 
@@ -22,6 +22,7 @@ import (
 	"banger/internal/helper/storage"
 	"banger/internal/hosttool"
 	"banger/internal/model"
+	"banger/internal/udev"
 )
 
 // Snapshots is what the helper may have made for ordinary users; see package storage.
@@ -48,6 +49,7 @@ type Options struct {
 	Hello     func(ctx context.Context, socket string) (version string, err error) // asks the service that listens there
 	LookPath  func(name string) (path string, err error)                           // finds a program in PATH
 	Version   func(ctx context.Context, path string) (said string, err error)      // asks a program of Firecracker's
+	Udev      func(ctx context.Context) error                                      // has it read its rules again
 	Snapshots Snapshots
 	Networks  Made // see package hostnet
 	Jails     Made // see package jail
@@ -62,7 +64,7 @@ func New() *System {
 		UID: os.Geteuid(), Getenv: os.Getenv, Systemctl: systemctl, Snapshots: storage.Users{}, Networks: hostnet.Users{},
 		Jails: jail.Users{}, LookPath: exec.LookPath, Version: askVersion,
 		Program: func() (string, error) { return companion.Find(program) },
-		Hello:   hello,
+		Hello:   hello, Udev: udev.Reload,
 	})
 }
 

@@ -29,6 +29,7 @@ func TestInstallWritesWhatNobodyElseCanChange(t *testing.T) {
 	want := []string{
 		"/etc/systemd/system/banger-network.service", "/etc/systemd/system/banger-network.socket",
 		"/etc/systemd/system/banger-storage.service", "/etc/systemd/system/banger-storage.socket",
+		storage.UdevFile,
 		"/usr/local/lib/banger", "/usr/local/lib/banger/banger-helper",
 	}
 	if got := h.added(before); !slices.Equal(got, want) {
@@ -41,6 +42,9 @@ func TestInstallWritesWhatNobodyElseCanChange(t *testing.T) {
 	}
 	if got := h.files()["/usr/local/lib/banger/banger-helper"]; got != "-rwxr-xr-x a program" {
 		t.Errorf("the program is %q", got)
+	}
+	if got := h.files()[storage.UdevFile]; got != "-rw-r--r-- "+string(storage.UdevRules) || h.udev != 1 {
+		t.Errorf("udev was told %d times: %q", h.udev, got)
 	}
 	calls := strings.Join(h.calls, "\n")
 	if !strings.HasPrefix(calls, "daemon-reload\nenable --quiet banger-storage.socket banger-network.socket\n") || !strings.Contains(calls, "\nstart banger-storage.socket") {

@@ -11,6 +11,7 @@ import (
 
 	"banger/internal/atomicfile"
 	"banger/internal/helper/jail"
+	"banger/internal/helper/storage"
 	"banger/internal/helper/wire"
 	"banger/internal/model"
 )
@@ -55,7 +56,7 @@ func (s *System) Uninstall(ctx context.Context, purge bool) error {
 	for _, f := range left {
 		errs = append(errs, s.o.Snapshots.Release(ctx, f))
 	}
-	errs = append(errs, s.o.Networks.Release(ctx))
+	errs = append(errs, s.o.Networks.Release(ctx), s.removeRules(ctx))
 	if err := errors.Join(errs...); err != nil {
 		return model.Fixable(kindOf(err), "sudo banger system uninstall", "cannot take all of banger's helper away: %w; once that is mended", err)
 	}
@@ -94,6 +95,15 @@ func (s *System) forget(ctx context.Context) error {
 		errs = append(errs, s.removeDir(dir))
 	}
 	return errors.Join(errs...)
+}
+
+// removeRules has udev forget the rules, which nothing needs any more.
+func (s *System) removeRules(ctx context.Context) error {
+	path := s.path(storage.UdevFile)
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return atomicfile.Sweep(path)
+	}
+	return errors.Join(atomicfile.Remove(path), atomicfile.Sweep(path), s.o.Udev(ctx))
 }
 
 // removeDir removes a directory in which nothing is any more.

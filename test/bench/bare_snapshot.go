@@ -66,13 +66,16 @@ func (b *bareSnapshots) make(id model.VMID, base, cow *os.File) (node string, er
 	if _, err := b.call(unix.DM_TABLE_LOAD, name, "", 0, append(table, make([]byte, 8)...)); err != nil {
 		return "", err
 	}
-	const handsOff = 0xf << 16 // udev's rules are told the same as by banger
+	const handsOff = 0xf << 16
 	if _, err := b.call(unix.DM_DEV_SUSPEND, name, "", handsOff, nil); err != nil {
 		return "", err
 	}
 	node = filepath.Join(b.dir(), string(id))
 	return node, unix.Mknod(node, unix.S_IFBLK|0o600, int(dev))
 }
+
+// loopMark is banger's own mark, and so are the mapped device's name and cookie: udev passes over both alike.
+const loopMark = 0x62616e676572
 
 // loop makes a loop device.
 func (b *bareSnapshots) loop(file *os.File, label string, flags uint32) (*os.File, uint64, error) {
@@ -85,7 +88,7 @@ func (b *bareSnapshots) loop(file *os.File, label string, flags uint32) (*os.Fil
 		return nil, 0, err
 	}
 	config := unix.LoopConfig{Fd: uint32(file.Fd())}
-	config.Info.Flags = flags
+	config.Info.Flags, config.Info.Sizelimit = flags, loopMark
 	copy(config.Info.File_name[:len(config.Info.File_name)-1], label)
 	if err := unix.IoctlLoopConfigure(int(device.Fd()), &config); err != nil {
 		return nil, 0, errors.Join(fmt.Errorf("cannot set up %s: %w", device.Name(), err), device.Close())

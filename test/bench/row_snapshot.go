@@ -11,6 +11,7 @@ import (
 
 	"banger/internal/helper/storage"
 	"banger/internal/model"
+	"banger/internal/udev"
 )
 
 const (
@@ -41,7 +42,10 @@ func benchSnapshot(ctx context.Context, s *session) (all []result, err error) {
 	}
 	defer bare.close()
 	floor := bareOnce{bare, model.NewVMID()}
-	own := inProcess{storage.New(storage.Options{Instance: model.NewInstanceID()}), model.NewVMID()}
+	instance := model.NewInstanceID()
+	rules := udev.New(instance)
+	defer func() { err = errors.Join(err, rules.Close()) }()
+	own := inProcess{storage.New(storage.Options{Instance: instance, Udev: rules}), model.NewVMID()}
 	base := filepath.Join(dir, "base")
 	times := s.pairs * snapshotTimes
 	results, err := ground{base, 0}.compare(ctx, times, floor, own, "in process")

@@ -38,6 +38,8 @@ type Options struct {
 	UID, GID int    // of whom the files must be, and who may enter the directory for sockets
 	Programs string // the directory of firecracker and jailer; "" for that of the host
 
+	Udev storage.Rules // for the drives' loop devices
+
 	Dir         string   // the directory of all jails; "" for that of the host
 	Cgroups     string   // where cgroup v2 is mounted; "" for where it is on a host with nothing else
 	Controllers []string // whose limits are set; nil for all
@@ -63,7 +65,7 @@ func New(o Options) *Host {
 	if o.Controllers == nil {
 		o.Controllers = []string{"cpu", "memory", "pids"}
 	}
-	return &Host{o, storage.New(storage.Options{Instance: o.Instance, UID: o.UID, GID: o.GID})}
+	return &Host{o, storage.New(storage.Options{Instance: o.Instance, UID: o.UID, GID: o.GID, Udev: o.Udev})}
 }
 
 func or(path, otherwise string) string {

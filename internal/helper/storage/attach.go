@@ -63,13 +63,13 @@ func (h *Host) restart(ctx context.Context, id model.VMID, mapped bool) error {
 
 // attach makes the loop devices and the mapped device over them.
 func (h *Host) attach(dm *control, id model.VMID, base, cow *os.File, sectors uint64) (Snapshot, error) {
-	below, err := newLoop(base, h.label(id, partBase), unix.LO_FLAGS_AUTOCLEAR|unix.LO_FLAGS_READ_ONLY)
+	below, err := h.newLoop(base, h.label(id, partBase), unix.LO_FLAGS_AUTOCLEAR|unix.LO_FLAGS_READ_ONLY)
 	if err != nil {
 		return Snapshot{}, err
 	}
 	defer below.Close() // the mapped device has it open by then
 	crash.At("storage.attach.base")
-	above, err := newLoop(cow, h.label(id, partCOW), unix.LO_FLAGS_AUTOCLEAR)
+	above, err := h.newLoop(cow, h.label(id, partCOW), unix.LO_FLAGS_AUTOCLEAR)
 	if err != nil {
 		return Snapshot{}, err
 	}

@@ -34,7 +34,7 @@ func (h *Host) OpenDrive(id model.VMID, n int, file *os.File, readOnly bool) (Dr
 	if readOnly {
 		flags = unix.LO_FLAGS_READ_ONLY
 	}
-	device, err := newLoop(file, h.label(id, partDrive+strconv.Itoa(n)), flags)
+	device, err := h.newLoop(file, h.label(id, partDrive+strconv.Itoa(n)), flags)
 	if err != nil {
 		return Drive{}, err
 	}

@@ -28,14 +28,17 @@ type loop struct {
 }
 
 // newLoop makes a loop device over file, of that name and with those flags. The caller has it open, by what is returned.
-func newLoop(file *os.File, label string, flags uint32) (_ *os.File, err error) {
+func (h *Host) newLoop(file *os.File, label string, flags uint32) (_ *os.File, err error) {
+	if err := h.udevKnows(); err != nil {
+		return nil, err
+	}
 	control, err := os.OpenFile(loopControl, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer control.Close()
 	config := unix.LoopConfig{Fd: uint32(file.Fd())}
-	config.Info.Flags = flags
+	config.Info.Flags, config.Info.Sizelimit = flags, loopMark
 	copy(config.Info.File_name[:len(config.Info.File_name)-1], label)
 	for range loopTries {
 		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)

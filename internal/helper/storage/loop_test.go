@@ -45,7 +45,7 @@ func attachLoop(t *testing.T, h *Host, id model.VMID, part string, f *os.File) *
 	if part == partBase {
 		flags |= unix.LO_FLAGS_READ_ONLY
 	}
-	device, err := newLoop(f, h.label(id, part), flags)
+	device, err := h.newLoop(f, h.label(id, part), flags)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func TestWhatIsNotOursStays(t *testing.T) {
 		"nobody's":               "notes",
 		"a look-alike":           h.label(id, partBase) + "-2",
 	} {
-		device, err := newLoop(file(t, 1<<20, os.O_RDONLY), label, unix.LO_FLAGS_AUTOCLEAR|unix.LO_FLAGS_READ_ONLY)
+		device, err := h.newLoop(file(t, 1<<20, os.O_RDONLY), label, unix.LO_FLAGS_AUTOCLEAR|unix.LO_FLAGS_READ_ONLY)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -173,7 +173,7 @@ func TestManyAskForLoopDevicesAtOnce(t *testing.T) {
 	for range 16 {
 		wait.Go(func() {
 			id := model.NewVMID()
-			device, err := newLoop(base, h.label(id, partBase), unix.LO_FLAGS_AUTOCLEAR|unix.LO_FLAGS_READ_ONLY)
+			device, err := h.newLoop(base, h.label(id, partBase), unix.LO_FLAGS_AUTOCLEAR|unix.LO_FLAGS_READ_ONLY)
 			if err != nil {
 				t.Error(err)
 				return

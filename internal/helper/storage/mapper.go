@@ -114,9 +114,7 @@ func (c *control) load(uuid string, sectors uint64, line string) error {
 }
 
 // handsOff tells udev's rules, in the place of a cookie for which somebody waits, to make no links to the device and not to
-// look for what is on it: a guest wrote that (DM_UDEV_DISABLE_{DM,SUBSYSTEM,DISK,OTHER}_RULES_FLAG of libdevmapper.h). udev
-// starts dmsetup twice to read and to complete it. Without, the rules infer these flags from the device's first event, but
-// not all of them in every version: from the third on, the last is forgotten (lvm2's 10-dm.rules).
+// look for what is on it (DM_UDEV_DISABLE_{DM,SUBSYSTEM,DISK,OTHER}_RULES_FLAG of libdevmapper.h). UdevRules say the same.
 const handsOff = 0xf << 16
 
 func (c *control) resume(uuid string) error {

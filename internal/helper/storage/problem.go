@@ -28,5 +28,11 @@ func (h *Host) Problem() string {
 	case err != nil:
 		return fmt.Sprintf("the device-mapper has no snapshots (%v); try: modprobe dm-snapshot", err)
 	}
+	if h.o.Udev != nil { // it would do something about it
+		return ""
+	}
+	if err := h.udevKnows(); err != nil {
+		return err.Error()
+	}
 	return ""
 }

@@ -28,6 +28,14 @@ type Snapshot struct {
 type Options struct {
 	Instance model.InstanceID
 	UID, GID int // of whom the files must be, and the nodes will be
+
+	Udev Rules // nil where UdevRules were installed in UdevFile
+}
+
+// Rules are UdevRules where nobody installed them.
+type Rules interface {
+	// Ready returns once udev has them.
+	Ready() error
 }
 
 // Host is this host's kernel, as one installation may use it. It keeps nothing: any number of them are the same.
