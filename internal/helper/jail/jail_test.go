@@ -84,7 +84,7 @@ func newWorld(t *testing.T, uid int) *world {
 	}
 	return &world{Host: New(Options{
 		Instance: model.NewInstanceID(), UID: uid, GID: uid, Programs: programs(t), Dir: filepath.Join(dir, "jail"),
-		Cgroups: cgroupsHere(t), Controllers: []string{},
+		Cgroups: cgroupsHere(t), Controllers: []string{}, Udev: testenv.Udev{},
 	}), t: t}
 }
 

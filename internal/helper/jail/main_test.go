@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 // act is given a verb, the installation, the VM, the directories of programs, jails and cgroups, the network, and three
 // descriptors.
 func act(args []string) int {
-	h := New(Options{Instance: model.InstanceID(args[1]), UID: 12345, Programs: args[3], Dir: args[4], Cgroups: args[5], Controllers: []string{}})
+	h := New(Options{Instance: model.InstanceID(args[1]), UID: 12345, Programs: args[3], Dir: args[4], Cgroups: args[5], Controllers: []string{}, Udev: testenv.Udev{}})
 	id := model.VMID(args[2])
 	var err error
 	switch args[0] {

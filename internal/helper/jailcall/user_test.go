@@ -82,6 +82,7 @@ func TestAnOrdinaryUsersVMM(t *testing.T) {
 	verbs := jailcall.Verbs(func(c serve.Caller) jailcall.Host {
 		return jail.New(jail.Options{
 			Instance: c.Instance, UID: c.UID, GID: c.GID, Programs: dir, Dir: filepath.Join(dir, "jail"), Cgroups: cgroups, Controllers: []string{},
+			Udev: testenv.Udev{},
 		})
 	})
 	ctx, cancel := context.WithCancel(t.Context())

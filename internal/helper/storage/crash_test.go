@@ -14,6 +14,7 @@ import (
 
 	"banger/internal/crash"
 	"banger/internal/model"
+	"banger/internal/testenv"
 )
 
 // Environment of the test program run again as what is killed.
@@ -25,7 +26,7 @@ const (
 
 func TestMain(m *testing.M) {
 	if instance := os.Getenv(instanceVariable); instance != "" {
-		os.Exit(attachAndDetach(New(Options{Instance: model.InstanceID(instance), UID: os.Getuid(), GID: os.Getgid()})))
+		os.Exit(attachAndDetach(New(Options{Instance: model.InstanceID(instance), UID: os.Getuid(), GID: os.Getgid(), Udev: testenv.Udev{}})))
 	}
 	os.Exit(m.Run())
 }

@@ -21,7 +21,7 @@ func own(t *testing.T) *Host {
 	if _, err := os.Stat(loopControl); err != nil {
 		t.Skip("not run: needs loop devices")
 	}
-	return New(Options{Instance: model.NewInstanceID(), UID: os.Getuid(), GID: os.Getgid()})
+	return New(Options{Instance: model.NewInstanceID(), UID: os.Getuid(), GID: os.Getgid(), Udev: testenv.Udev{}})
 }
 
 func loopsOf(t *testing.T, h *Host, id model.VMID) map[string]loop {
@@ -136,7 +136,7 @@ func TestDetachTellsOfWhatIsHeldTooLong(t *testing.T) {
 func TestWhatIsNotOursStays(t *testing.T) {
 	t.Parallel()
 	h, id := own(t), model.NewVMID()
-	other := New(Options{Instance: model.NewInstanceID(), UID: os.Getuid()})
+	other := New(Options{Instance: model.NewInstanceID(), UID: os.Getuid(), Udev: testenv.Udev{}})
 	attachLoop(t, h, id, partBase, file(t, 1<<20, os.O_RDONLY))
 	foreign := map[string]*os.File{}
 	for name, label := range map[string]string{

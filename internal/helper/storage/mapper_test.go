@@ -222,7 +222,7 @@ func BenchmarkAttach(b *testing.B) {
 	if os.Geteuid() != 0 {
 		b.Skip("not run: needs root")
 	}
-	h, id := New(Options{Instance: model.NewInstanceID(), UID: os.Getuid(), GID: os.Getgid()}), model.NewVMID()
+	h, id := New(Options{Instance: model.NewInstanceID(), UID: os.Getuid(), GID: os.Getgid(), Udev: testenv.Udev{}}), model.NewVMID()
 	if problem := h.Problem(); problem != "" {
 		b.Skipf("not run: needs snapshots: %s", problem)
 	}

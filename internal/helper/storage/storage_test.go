@@ -19,7 +19,9 @@ import (
 
 const instance = model.InstanceID("aaaaaaaa")
 
-func ours() *Host { return New(Options{Instance: instance, UID: os.Getuid(), GID: os.Getgid()}) }
+func ours() *Host {
+	return New(Options{Instance: instance, UID: os.Getuid(), GID: os.Getgid(), Udev: testenv.Udev{}})
+}
 
 func TestNamesAreOursOnlyWhole(t *testing.T) {
 	t.Parallel()

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"banger/internal/model"
+	"banger/internal/testenv"
 )
 
 // deaf is a udev that cannot be told.
@@ -27,7 +28,7 @@ func TestNoDeviceIsMadeThatUdevWouldLookInto(t *testing.T) {
 	if idle, err := h.Idle(); err != nil || !idle {
 		t.Errorf("there are devices, or %v", err)
 	}
-	h.o.Udev = deaf{}
+	h.o.Udev = testenv.Udev{}
 	drive, err := h.OpenDrive(id, 0, file(t, 1<<20, os.O_RDWR), false)
 	if err != nil {
 		t.Fatal(err)

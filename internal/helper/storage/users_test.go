@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"banger/internal/model"
+	"banger/internal/testenv"
 )
 
 // TestAUsersSnapshotGoesWithTheHelper takes those of an ordinary user away, one while it is in use.
@@ -16,7 +17,7 @@ func TestAUsersSnapshotGoesWithTheHelper(t *testing.T) {
 	t.Parallel()
 	snapshots(t) // or skips
 	const uid = 54321
-	h, id := New(Options{Instance: model.NewInstanceID(), UID: uid, GID: uid}), model.NewVMID()
+	h, id := New(Options{Instance: model.NewInstanceID(), UID: uid, GID: uid, Udev: testenv.Udev{}}), model.NewVMID()
 	base, cow := pair(t, t.TempDir())
 	if err := errors.Join(base.Chown(uid, uid), cow.Chown(uid, uid)); err != nil {
 		t.Fatal(err)

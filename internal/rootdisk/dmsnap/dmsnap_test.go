@@ -20,6 +20,7 @@ import (
 	"banger/internal/rootdisk/dmsnap"
 	"banger/internal/rootdisk/dmsnap/dmsnaptest"
 	"banger/internal/rootdisk/rootdisktest"
+	"banger/internal/testenv"
 )
 
 func pretended(vms string) *dmsnaptest.Host {
@@ -47,7 +48,7 @@ func TestSuite(t *testing.T) {
 func onHost(vms string) *storage.Host {
 	sum := sha256.Sum256([]byte(vms))
 	id := strings.ToLower(base32.StdEncoding.EncodeToString(sum[:])[:8])
-	return storage.New(storage.Options{Instance: model.InstanceID(id), UID: os.Getuid(), GID: os.Getgid()})
+	return storage.New(storage.Options{Instance: model.InstanceID(id), UID: os.Getuid(), GID: os.Getgid(), Udev: testenv.Udev{}})
 }
 
 // TestSuiteOverRealDevices runs where the kernel has snapshots, as in the lab.

@@ -10,6 +10,7 @@ import (
 	"banger/internal/helper/jail"
 	"banger/internal/model"
 	"banger/internal/testenv"
+	"banger/internal/udev"
 	"banger/internal/vmm"
 )
 
@@ -24,7 +25,9 @@ func TestJails(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	j := jail.New(jail.Options{Instance: model.NewInstanceID(), Programs: dir})
+	instance := model.NewInstanceID()
+	rules := udev.New(instance)
+	j := jail.New(jail.Options{Instance: instance, Programs: dir, Udev: rules})
 	if problem := j.Problem(); problem != "" {
 		t.Fatal(problem)
 	}
@@ -47,6 +50,9 @@ func TestJails(t *testing.T) {
 	}
 	if _, err := os.Stat(j.Stock()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%s is left: %v", j.Stock(), err)
+	}
+	if err := rules.Close(); err != nil {
+		t.Error(err)
 	}
 	if all, err := j.List(t.Context()); err != nil || len(all) != 0 {
 		t.Errorf("left: %+v, %v", all, err)
