@@ -12,10 +12,11 @@ import (
 )
 
 const (
-	warnAfter   = time.Minute      // of silence, the console is shown
-	lostAfter   = 4 * time.Minute  // of silence, the lab is given up
-	bootLimit   = 10 * time.Minute // for a boot that is never silent
-	rebootLimit = 15 * time.Minute // for what runs to end, too
+	wakeAfter   = wire.Beat * 3 / 2 // of silence, the lab is woken, and again after as much
+	warnAfter   = time.Minute       // of silence, the console is shown
+	lostAfter   = 4 * time.Minute   // of silence, the lab is given up
+	bootLimit   = 10 * time.Minute  // for a boot that is never silent
+	rebootLimit = 15 * time.Minute  // for what runs to end, too
 )
 
 // lost is why a lab is of no more use: its own kernel froze, panicked or began anew.
@@ -98,7 +99,7 @@ func (l *lab) reboot(ctx context.Context) error {
 // as a sign of life.
 func (l *lab) wait(ctx context.Context, kind string, out io.Writer, keep *results) (wire.Event, error) {
 	heard, warned := time.Now(), false
-	timer := time.NewTimer(warnAfter)
+	timer := time.NewTimer(wakeAfter)
 	defer timer.Stop()
 	for {
 		select {
@@ -146,20 +147,33 @@ func take(e wire.Event, out io.Writer, keep *results) error {
 	return nil
 }
 
-// silent tells once of a lab that has said nothing for long, and gives it up after longer. It returns when to look again.
+// silent wakes a lab that says nothing, tells once when that is for long, and gives it up after longer. It returns when to
+// look again.
 func (l *lab) silent(since time.Duration, warned *bool) (next time.Duration, err error) {
 	if since >= lostAfter {
 		return 0, lost{fmt.Sprintf("has not been heard of for %.0f s", since.Seconds())}
+	}
+	if since >= wakeAfter {
+		l.wake()
 	}
 	if since >= warnAfter && !*warned {
 		*warned = true
 		fmt.Fprintf(os.Stderr, "lab: nothing heard for %.0f s; the end of its console:\n%s\n", since.Seconds(), l.console.text())
 	}
-	next = warnAfter - since
-	if *warned {
-		next = lostAfter - since
+	next = wakeAfter
+	if since < wakeAfter {
+		next -= since
 	}
-	return max(next, time.Second), nil
+	return max(min(next, lostAfter-since), time.Second), nil
+}
+
+// wake interrupts the lab's processor, by a line that means nothing. QEMU 7.2 can lose the news of an interrupt while a
+// machine runs in the lab: the processor is found halted, with interrupts enabled and that of its timer, which is to be set
+// again by whoever handles it, pending in its APIC. Any other interrupt has both handled.
+func (l *lab) wake() {
+	_ = l.machine.wire.SetWriteDeadline(time.Now().Add(time.Second)) // nobody may listen; that it fails is seen in time
+	_, _ = l.machine.wire.Write([]byte("\n"))
+	_ = l.machine.wire.SetWriteDeadline(time.Time{})
 }
 
 // panicked shows what the kernel says.

@@ -16,6 +16,12 @@ import (
 // fakeLab is a lab whose other end is the test.
 func fakeLab(t *testing.T) (l *lab, inside *wire.Conn, serial net.Conn) {
 	t.Helper()
+	l, theirs, serial := fakePorts(t)
+	return l, wire.NewConn(theirs), serial
+}
+
+func fakePorts(t *testing.T) (l *lab, theirs, serial net.Conn) {
+	t.Helper()
 	ours, theirs := net.Pipe()
 	console, serial := net.Pipe()
 	m := &machine{wire: ours, console: readConsole(console, io.Discard), done: make(chan struct{})}
@@ -25,7 +31,7 @@ func fakeLab(t *testing.T) (l *lab, inside *wire.Conn, serial net.Conn) {
 		serial.Close()
 		<-m.console.ended
 	})
-	return l, wire.NewConn(theirs), serial
+	return l, theirs, serial
 }
 
 func TestDo(t *testing.T) {
@@ -91,6 +97,30 @@ func TestLost(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestASilentLabIsWoken has one whose processor misses all but what it is sent.
+func TestASilentLabIsWoken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, theirs, _ := fakePorts(t)
+		begin := time.Now()
+		go func() {
+			var word [8]byte
+			for i := range 3 {
+				n, err := theirs.Read(word[:])
+				if at := time.Since(begin); err != nil || string(word[:n]) != "\n" || at != time.Duration(i+1)*wakeAfter {
+					t.Errorf("sent %q, %v after %v", word[:n], err, at)
+				}
+			}
+			if err := wire.NewConn(theirs).Send(wire.Event{Kind: wire.KindDone, Code: 7}); err != nil {
+				t.Error(err)
+			}
+		}()
+		if done, err := l.wait(t.Context(), wire.KindDone, nil, nil); err != nil || done.Code != 7 {
+			t.Errorf("%+v, %v", done, err)
+		}
+	})
 }
 
 // TestNotLost: the end of QEMU and an interrupt are no reasons to repeat anything.

@@ -22,7 +22,7 @@ const (
 	Images       = "/srv/lab/data" // the data home of root's scenarios, with the images and kernels made outside
 	Results      = "/run/lab"      // what a scenario leaves in there is sent out
 	Kept         = "/var/lib/lab"  // the directories of scenarios that go on after a reboot
-	Beat         = 5 * time.Second // between two signs of life of the lab
+	Beat         = 2 * time.Second // between two signs of life of the lab
 	maxLine      = 1 << 20
 	maxChunk     = 32 << 10
 	ChunksToSend = maxChunk
