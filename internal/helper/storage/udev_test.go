@@ -54,7 +54,7 @@ func TestNoDeviceIsMadeThatUdevWouldLookInto(t *testing.T) {
 func TestNoFileIsAsLargeAsTheMark(t *testing.T) {
 	t.Parallel()
 	if loopMark <= COWBytes(model.MaxDiskBytes) {
-		t.Errorf("a disk of %d bytes would be cut", int64(model.MaxDiskBytes))
+		t.Errorf("a disk of %d bytes would be cut", model.MaxDiskBytes)
 	}
 }
 
