@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"banger/internal/atomicfile"
+	"banger/internal/crash"
 	"banger/internal/helper/storage"
 	"banger/internal/hosttool"
 	"banger/internal/model"
@@ -34,6 +35,7 @@ type Rules struct {
 	idle   func() (bool, error) // whether there are no devices
 	reload func(context.Context) error
 	mu     sync.Mutex
+	told   bool // whether udev read the file since it was written
 }
 
 // New returns those of an installation of root's. It touches nothing.
@@ -49,22 +51,27 @@ func New(instance model.InstanceID) *Rules {
 func (r *Rules) Ready() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if storage.UdevKnows(storage.UdevFile) == nil || storage.UdevKnows(r.file) == nil {
+	if storage.UdevKnows(storage.UdevFile) == nil || r.told && storage.UdevKnows(r.file) == nil {
 		return nil
 	}
 	return r.write()
 }
 
+// write tells udev of a file that is there already, too: who wrote it may have been killed before udev read it.
 func (r *Rules) write() error {
+	crash.At("udev.write.before")
 	if err := errors.Join(os.MkdirAll(filepath.Dir(r.file), 0o755), atomicfile.Sweep(r.file)); err != nil {
 		return err
 	}
 	if err := atomicfile.WriteHint(r.file, storage.UdevRules, 0o644); err != nil {
 		return err
 	}
+	crash.At("udev.write.written")
 	if err := r.reload(context.Background()); err != nil {
-		return errors.Join(err, atomicfile.Remove(r.file)) // so that the next one tries again
+		return err
 	}
+	crash.At("udev.write.after")
+	r.told = true
 	return nil
 }
 
@@ -76,13 +83,16 @@ func (r *Rules) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, err := os.Lstat(r.file); errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return atomicfile.Sweep(r.file)
 	}
 	idle, err := r.idle()
 	if err != nil || !idle {
 		return err
 	}
-	return atomicfile.Remove(r.file)
+	crash.At("udev.remove.before")
+	err = errors.Join(atomicfile.Sweep(r.file), atomicfile.Remove(r.file))
+	crash.At("udev.remove.after")
+	return err
 }
 
 // Reload returns once udev has read all rules again. By itself it does so three seconds after it last looked.

@@ -1,0 +1,61 @@
+//go:build crash
+
+package udev
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"banger/internal/crash"
+)
+
+// fileVariable names the file of rules that the test program, run again as what is killed, writes and removes.
+const fileVariable = "BANGER_TEST_RULES"
+
+func TestMain(m *testing.M) {
+	if file := os.Getenv(fileVariable); file != "" {
+		r := &Rules{file: file, idle: func() (bool, error) { return true, nil }, reload: func(context.Context) error { return nil }}
+		if err := errors.Join(r.write(), r.Close()); err != nil {
+			os.Stderr.WriteString(err.Error())
+		}
+		os.Exit(1) // it was to be killed
+	}
+	os.Exit(m.Run())
+}
+
+// TestKilledAtAnyPoint requires of the next daemon that it tells udev, whatever is there, and leaves nothing.
+func TestKilledAtAnyPoint(t *testing.T) {
+	t.Parallel()
+	points := 0
+	for _, point := range crash.Points() {
+		if !strings.HasPrefix(point, "udev.") {
+			continue
+		}
+		points++
+		r, told := host(t)
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), crash.Env+"="+point, fileVariable+"="+r.file)
+		out, err := cmd.CombinedOutput()
+		if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+			t.Fatalf("%s: it was not killed there: %v, %s", point, err, out)
+		}
+		if err := r.write(); err != nil || *told != 1 {
+			t.Errorf("%s: udev was told %d times: %v", point, *told, err)
+		}
+		if err := r.Close(); err != nil {
+			t.Errorf("%s: %v", point, err)
+		}
+		if left, err := os.ReadDir(filepath.Dir(r.file)); err != nil || len(left) > 0 {
+			t.Errorf("%s: %v, %v are left", point, err, left)
+		}
+	}
+	if points == 0 {
+		t.Error("there are no such points")
+	}
+}
