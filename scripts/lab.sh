@@ -4,7 +4,8 @@
 #
 #   LAB_BUILD       flags with which the programs are built anew for the lab, such as "-cover" or "-tags crash"
 #   LAB_COVER       directory to which it is added what was run of them, in the form of go tool covdata
-#   LAB_PACKAGES    packages whose tests the lab is given compiled, as /opt/lab/tests/NAME/NAME.test
+#   LAB_PACKAGES    packages whose tests the lab is given compiled, those of the crash points too, as
+#                   /opt/lab/tests/NAME/NAME.test
 #   FIRECRACKER     a firecracker binary, with its jailer beside it; else the one in PATH, if any
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -29,8 +30,11 @@ fi
 for package in ${LAB_PACKAGES:-}; do
 	name=$(basename "$package")
 	mkdir "$payload/tests/$name"
-	go test -c -trimpath -ldflags '-s -w' -o "$payload/tests/$name/$name.test" "$package"
+	go test -c -trimpath -ldflags '-s -w' -tags crash -o "$payload/tests/$name/$name.test" "$package"
 	[ ! -d "$package/testdata" ] || cp -r "$package/testdata" "$payload/tests/$name/"
+	for source in "$package"/testdata/*/main.go; do # a program that its tests run: there is no Go in the lab
+		[ ! -e "$source" ] || go build -trimpath -ldflags '-s -w' -o "$payload/tests/$name/testdata/$(basename "${source%/main.go}")/" "${source%/main.go}"
+	done
 done
 if [ -n "${LAB_COVER:-}" ]; then
 	LAB_BUILD="-cover ${LAB_BUILD:-}"

@@ -53,7 +53,9 @@ e2e() {
 
 lab() {
 	echo "test: lab" >&2
-	LAB_PACKAGES="./internal/vmm/qemu ./internal/vmm/firecracker" scripts/lab.sh test -run "${LAB_RUN:-}" -notrun "$notrun" || failed+=(lab)
+	local packages="./internal/vmm/qemu ./internal/vmm/firecracker"
+	packages+=" ./internal/helper/storage ./internal/rootdisk/dmsnap ./internal/helper/jail ./internal/helper/jailcall"
+	LAB_PACKAGES=$packages scripts/lab.sh test -run "${LAB_RUN:-}" -notrun "$notrun" || failed+=(lab)
 }
 
 newest() { # the newest of some files, or nothing

@@ -40,16 +40,12 @@ func programs(t *testing.T) string {
 	defer build.Unlock()
 	jailer := testenv.NeedTool(t, Jailer)
 	dir := testenv.QuickDir(t)
-	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, Firecracker), "./testdata/vmm")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // it finds no libraries where it runs
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	testenv.Program(t, "testdata/vmm", filepath.Join(dir, Firecracker))
 	text, err := os.ReadFile(jailer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(os.WriteFile(filepath.Join(dir, Jailer), text, 0o755), os.Chmod(dir, 0o755), os.Chmod(filepath.Join(dir, Firecracker), 0o755)); err != nil {
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, Jailer), text, 0o755), os.Chmod(dir, 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	return dir

@@ -20,6 +20,7 @@ import (
 	"banger/internal/helper/jail"
 	"banger/internal/helper/jailcall"
 	"banger/internal/helper/serve"
+	"banger/internal/helper/serve/servetest"
 	"banger/internal/helper/wire"
 	"banger/internal/model"
 	"banger/internal/procs"
@@ -30,6 +31,9 @@ import (
 // that it names. It works in its current directory.
 const userVariable = "BANGER_TEST_USER"
 
+// apartVariable is the one that makes it a helper, and holds what realService takes.
+const apartVariable = "BANGER_TEST_APART"
+
 func TestMain(m *testing.M) {
 	if socket := os.Getenv(userVariable); socket != "" {
 		if err := asUser(socket); err != nil {
@@ -39,6 +43,9 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	syscall.Umask(0o077) // as the helper has it
+	if dir, cgroups, ok := strings.Cut(os.Getenv(apartVariable), " "); ok {
+		os.Exit(servetest.Main(realService(os.Getuid(), dir, cgroups)))
+	}
 	if os.Geteuid() != 0 {
 		os.Exit(m.Run())
 	}
@@ -47,22 +54,17 @@ func TestMain(m *testing.M) {
 
 const user = 12345 // is nobody here
 
-// TestAnOrdinaryUsersVMM is started, spoken to and ended by a user without rights, whose VMM is not that user's process.
-func TestAnOrdinaryUsersVMM(t *testing.T) {
-	t.Parallel()
+// programs makes a directory with the real jailer, and testdata's VMM, and says where cgroup v2 is.
+func programs(t *testing.T) (dir, cgroups string) {
+	t.Helper()
 	testenv.NeedRoot(t)
 	jailer := testenv.NeedTool(t, jail.Jailer)
-	dir := testenv.QuickDir(t)
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, jail.Firecracker), "../jail/testdata/vmm")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	dir = testenv.QuickDir(t)
+	testenv.Program(t, "../jail/testdata/vmm", filepath.Join(dir, jail.Firecracker))
 	text, err := os.ReadFile(jailer)
 	if err = errors.Join(err, os.WriteFile(filepath.Join(dir, jail.Jailer), text, 0o755), os.Chmod(dir, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	cgroups := ""
 	for _, at := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
 		if _, err := os.Stat(filepath.Join(at, "cgroup.procs")); err == nil {
 			cgroups = at
@@ -71,6 +73,24 @@ func TestAnOrdinaryUsersVMM(t *testing.T) {
 	if cgroups == "" {
 		t.Skip("not run: needs a cgroup v2")
 	}
+	return dir, cgroups
+}
+
+// realService is the helper's, with the programs of a directory, for one user.
+func realService(owner int, dir, cgroups string) serve.Service {
+	verbs := jailcall.Verbs(func(c serve.Caller) jailcall.Host {
+		return jail.New(jail.Options{
+			Instance: c.Instance, UID: c.UID, GID: c.GID, Programs: dir, Dir: filepath.Join(dir, "jail"), Cgroups: cgroups, Controllers: []string{},
+			Udev: testenv.Udev{},
+		})
+	})
+	return serve.Service{Name: "storage", Owner: owner, Verbs: verbs, Log: slog.New(slog.DiscardHandler)}
+}
+
+// TestAnOrdinaryUsersVMM is started, spoken to and ended by a user without rights, whose VMM is not that user's process.
+func TestAnOrdinaryUsersVMM(t *testing.T) {
+	t.Parallel()
+	dir, cgroups := programs(t)
 	socket := filepath.Join(dir, "socket")
 	l, err := net.ListenUnix(wire.Network, &net.UnixAddr{Name: socket, Net: wire.Network})
 	if err == nil {
@@ -79,23 +99,18 @@ func TestAnOrdinaryUsersVMM(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	verbs := jailcall.Verbs(func(c serve.Caller) jailcall.Host {
-		return jail.New(jail.Options{
-			Instance: c.Instance, UID: c.UID, GID: c.GID, Programs: dir, Dir: filepath.Join(dir, "jail"), Cgroups: cgroups, Controllers: []string{},
-			Udev: testenv.Udev{},
-		})
-	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- serve.Service{Name: "storage", Owner: user, Verbs: verbs, Log: slog.New(slog.DiscardHandler)}.Serve(ctx, l)
+		done <- realService(user, dir, cgroups).Serve(ctx, l)
 	}()
 	work := filepath.Join(dir, "home")
 	if err := errors.Join(os.Mkdir(work, 0o700), os.Chown(work, user, user)); err != nil {
 		t.Fatal(err)
 	}
 	program := filepath.Join(dir, "test")
-	if text, err = os.ReadFile(os.Args[0]); err == nil {
+	text, err := os.ReadFile(os.Args[0])
+	if err == nil {
 		err = errors.Join(os.WriteFile(program, text, 0o755), os.Chmod(program, 0o755))
 	}
 	if err != nil {

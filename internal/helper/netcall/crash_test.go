@@ -63,7 +63,7 @@ func TestKilledAtAnyPoint(t *testing.T) {
 }
 
 // calls is how many use makes.
-const calls = 8
+const calls = 10
 
 // use asks for each verb that changes something, in an order in which all that they do is done.
 func use(t *testing.T, c *netcall.Client, ids [2]model.VMID) error {
@@ -80,6 +80,13 @@ func use(t *testing.T, c *netcall.Client, ids [2]model.VMID) error {
 		if err := c.Prepare(t.Context()); err != nil {
 			return err
 		}
+	}
+	names, err := c.ListenNames(t.Context())
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(names.UDP.Close(), names.TCP.Close()); err != nil {
+		return err
 	}
 	p := hostnet.Pin{Entries: []string{"web.example:443"}, Addresses: []netip.Addr{netip.MustParseAddr("11.0.0.2")}, Life: model.MinPin}
 	if err := c.PinAddresses(t.Context(), ids[1], 2, p); err != nil {
@@ -98,7 +105,10 @@ func use(t *testing.T, c *netcall.Client, ids [2]model.VMID) error {
 	if err := c.Recycle(t.Context()); err != nil {
 		return err
 	}
-	return c.Detach(t.Context(), ids[0])
+	if err := c.Detach(t.Context(), ids[0]); err != nil {
+		return err
+	}
+	return c.Sweep(t.Context(), nil)
 }
 
 // killed fails unless a helper was, and its caller heard of it.
