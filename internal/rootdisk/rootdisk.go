@@ -47,6 +47,12 @@ type Finder interface {
 	Find(ctx context.Context, id model.VMID) (model.DiskHandles, error)
 }
 
+// Checker is the power of a driver whose disk can be lost while a VMM uses it to say that it was, and why. Of a disk that is
+// whole, or not active, Check returns nil.
+type Checker interface {
+	Check(ctx context.Context, id model.VMID) error
+}
+
 // Features is what a driver needs of others, and whether it can run here. All but Problem is the same on every host.
 type Features struct {
 	Format  string     // of all its drives; the VMM must take it

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -103,6 +104,7 @@ func (s *Service) settleAtRest(ctx context.Context, e *entry, v model.VM) error 
 
 // settleDead writes what became of a VM whose VMM is gone.
 func (s *Service) settleDead(ctx context.Context, e *entry, v model.VM) error {
+	lost := s.diskLost(ctx, v)
 	err := s.end(ctx, e, v)
 	to, reason := model.StateStopped, ""
 	switch v.State {
@@ -111,6 +113,7 @@ func (s *Service) settleDead(ctx context.Context, e *entry, v model.VM) error {
 	case model.StateRunning, model.StatePausing, model.StatePaused:
 		reason = "the VMM ended while no daemon ran"
 	}
+	reason = cmp.Or(lost, reason)
 	_, stateErr := s.setState(ctx, e, to, store.Transition{LastError: &reason})
 	return errors.Join(err, stateErr)
 }

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"banger/internal/crash"
 	"banger/internal/model"
 	"banger/internal/operation"
+	"banger/internal/rootdisk"
 	"banger/internal/store"
 )
 
@@ -145,6 +147,7 @@ func (s *Service) finishStop(ctx context.Context, e *entry, v model.VM, reason s
 	if err != nil || now.State != model.StateStopping {
 		return model.Errorf(model.ErrState, "%s was deleted while it stopped", v.Name)
 	}
+	reason = cmp.Or(s.diskLost(ctx, now), reason)
 	crash.At("stop.end.before")
 	err = s.end(ctx, e, now)
 	crash.At("stop.end.after")
@@ -253,7 +256,28 @@ func (s *Service) watch(e *entry, l *live) {
 // settle cleans up after a VMM that ended by itself and writes why. The caller holds the lock.
 func (s *Service) settle(ctx context.Context, e *entry, v model.VM, reason string) error {
 	s.Log.Warn("a VMM ended by itself", "vm", string(v.ID), "name", v.Name, "reason", reason)
+	reason = cmp.Or(s.diskLost(ctx, v), reason)
 	err := s.end(ctx, e, v)
 	_, stateErr := s.setState(ctx, e, model.StateStopped, store.Transition{LastError: &reason})
 	return errors.Join(err, stateErr)
+}
+
+// diskLost says that a VM's root disk was lost while it lived, for which nothing else is the reason then, or "". It is asked
+// while the disk is active.
+func (s *Service) diskLost(ctx context.Context, v model.VM) string {
+	d, err := s.rootDisk(v.RootDisk)
+	if err != nil {
+		return ""
+	}
+	checker, ok := d.(rootdisk.Checker)
+	if !ok {
+		return ""
+	}
+	if err = checker.Check(ctx, v.ID); errors.Is(err, model.ErrCorrupt) {
+		return err.Error()
+	}
+	if err != nil {
+		s.Log.Warn("cannot tell whether a VM's root disk is whole", "vm", string(v.ID), "error", err)
+	}
+	return ""
 }

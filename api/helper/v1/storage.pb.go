@@ -381,13 +381,15 @@ func (x *ListSnapshotsResponse) GetMore() bool {
 
 // Snapshot is what stands for a VM's snapshot on the host. Each part but the id may be missing, after a crash.
 type Snapshot struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Vm            string                 `protobuf:"bytes,1,opt,name=vm,proto3" json:"vm,omitempty"`
-	BaseLoop      string                 `protobuf:"bytes,2,opt,name=base_loop,json=baseLoop,proto3" json:"base_loop,omitempty"`
-	CowLoop       string                 `protobuf:"bytes,3,opt,name=cow_loop,json=cowLoop,proto3" json:"cow_loop,omitempty"`
-	Name          string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
-	Dev           string                 `protobuf:"bytes,5,opt,name=dev,proto3" json:"dev,omitempty"`
-	Node          string                 `protobuf:"bytes,6,opt,name=node,proto3" json:"node,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Vm       string                 `protobuf:"bytes,1,opt,name=vm,proto3" json:"vm,omitempty"`
+	BaseLoop string                 `protobuf:"bytes,2,opt,name=base_loop,json=baseLoop,proto3" json:"base_loop,omitempty"`
+	CowLoop  string                 `protobuf:"bytes,3,opt,name=cow_loop,json=cowLoop,proto3" json:"cow_loop,omitempty"`
+	Name     string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	Dev      string                 `protobuf:"bytes,5,opt,name=dev,proto3" json:"dev,omitempty"`
+	Node     string                 `protobuf:"bytes,6,opt,name=node,proto3" json:"node,omitempty"`
+	// What the kernel calls changes that it could not keep and gave up; else empty.
+	Lost          string `protobuf:"bytes,7,opt,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -464,6 +466,13 @@ func (x *Snapshot) GetNode() string {
 	return ""
 }
 
+func (x *Snapshot) GetLost() string {
+	if x != nil {
+		return x.Lost
+	}
+	return ""
+}
+
 var File_helper_v1_storage_proto protoreflect.FileDescriptor
 
 const file_helper_v1_storage_proto_rawDesc = "" +
@@ -483,14 +492,15 @@ const file_helper_v1_storage_proto_rawDesc = "" +
 	"\x05after\x18\x01 \x01(\tR\x05after\"^\n" +
 	"\x15ListSnapshotsResponse\x121\n" +
 	"\tsnapshots\x18\x01 \x03(\v2\x13.helper.v1.SnapshotR\tsnapshots\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\bR\x04more\"\x8c\x01\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\xa0\x01\n" +
 	"\bSnapshot\x12\x0e\n" +
 	"\x02vm\x18\x01 \x01(\tR\x02vm\x12\x1b\n" +
 	"\tbase_loop\x18\x02 \x01(\tR\bbaseLoop\x12\x19\n" +
 	"\bcow_loop\x18\x03 \x01(\tR\acowLoop\x12\x12\n" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12\x10\n" +
 	"\x03dev\x18\x05 \x01(\tR\x03dev\x12\x12\n" +
-	"\x04node\x18\x06 \x01(\tR\x04nodeB\x1fZ\x1dbanger/api/helper/v1;helperv1b\x06proto3"
+	"\x04node\x18\x06 \x01(\tR\x04node\x12\x12\n" +
+	"\x04lost\x18\a \x01(\tR\x04lostB\x1fZ\x1dbanger/api/helper/v1;helperv1b\x06proto3"
 
 var (
 	file_helper_v1_storage_proto_rawDescOnce sync.Once

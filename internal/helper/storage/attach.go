@@ -100,11 +100,21 @@ func (h *Host) finish(dm *control, s *Snapshot) error {
 	if err != nil {
 		return err
 	}
-	if slices.Contains([]string{"Invalid", "Overflow", "Unknown"}, strings.TrimSpace(state.params)) {
-		return model.Errorf(model.ErrCorrupt, "the changes could not be written at some time, because the host's file system was full or its disk failed, and the kernel gave them up (%s); delete the VM and make it anew", state.params)
+	s.Lost = lost(state)
+	if err := s.Err(); err != nil {
+		return err
 	}
 	s.Dev, s.Node = number(state.dev), h.node(s.ID)
 	return h.makeNode(s.ID, state.dev)
+}
+
+// lost is the kernel's word for a snapshot that it has given up, or "".
+func lost(state mapped) string {
+	word := strings.TrimSpace(state.params)
+	if slices.Contains([]string{"Invalid", "Overflow", "Unknown"}, word) {
+		return word
+	}
+	return ""
 }
 
 // whole returns the VM's snapshot, all but its node, if it is there, runs, and is one of these two files; else its name is

@@ -50,7 +50,14 @@ func (h *Host) list(dm *control) (map[model.VMID]Snapshot, error) {
 		}
 		for _, d := range devices {
 			if id, ok := h.ownerOfName(d.name); ok && d.uuid == h.uuid(id) {
-				edit(id, func(s *Snapshot) { s.Name, s.Dev = d.name, number(d.dev) })
+				state, err := dm.status(d.uuid, false)
+				if errors.Is(err, errNoDevice) {
+					continue // it has just ended
+				}
+				if err != nil {
+					return nil, err
+				}
+				edit(id, func(s *Snapshot) { s.Name, s.Dev, s.Lost = d.name, number(d.dev), lost(state) })
 			}
 		}
 	}

@@ -156,6 +156,9 @@ func TestAFullHost(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
+	if all, err := h.List(t.Context()); err != nil || len(all) != 1 || all[0].Lost == "" || !errors.Is(all[0].Err(), model.ErrCorrupt) {
+		t.Errorf("while it is there: %+v, %v", all, err)
+	}
 	if err := h.Detach(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,15 @@ type Snapshot struct {
 	Name     string // of the mapped device
 	Dev      string // its number, "254:0"
 	Node     string // the block device to give to a VMM
+	Lost     string // what the kernel calls changes that it could not keep and gave up, "Invalid"; else ""
+}
+
+// Err says that the changes are lost, if they are.
+func (s Snapshot) Err() error {
+	if s.Lost == "" {
+		return nil
+	}
+	return model.Errorf(model.ErrCorrupt, "the changes could not be written at some time, because the host's file system was full or its disk failed, and the kernel gave them up (%s); delete the VM and make it anew", s.Lost)
 }
 
 // Options are what a Host needs.

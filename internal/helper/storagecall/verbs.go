@@ -85,11 +85,12 @@ func (s *service) list(ctx context.Context, c serve.Caller, r *helperv1.ListSnap
 }
 
 func toWire(s storage.Snapshot) *helperv1.Snapshot {
-	return &helperv1.Snapshot{Vm: string(s.ID), BaseLoop: s.BaseLoop, CowLoop: s.COWLoop, Name: s.Name, Dev: s.Dev, Node: s.Node}
+	return &helperv1.Snapshot{Vm: string(s.ID), BaseLoop: s.BaseLoop, CowLoop: s.COWLoop, Name: s.Name, Dev: s.Dev, Node: s.Node, Lost: s.Lost}
 }
 
 func fromWire(s *helperv1.Snapshot) storage.Snapshot {
 	return storage.Snapshot{
 		ID: model.VMID(s.GetVm()), BaseLoop: s.GetBaseLoop(), COWLoop: s.GetCowLoop(), Name: s.GetName(), Dev: s.GetDev(), Node: s.GetNode(),
+		Lost: s.GetLost(),
 	}
 }

@@ -4,7 +4,7 @@
 // overflow. The devices over it and the image need root; they are made by verbs that are given descriptors and ids only.
 //
 // When the host's file system is full, the kernel cannot keep a change and gives the whole snapshot up: the guest gets I/O
-// errors from then on, and the next Activate says why. Taking the disk away works all the same.
+// errors from then on, and Check and the next Activate say why. Taking the disk away works all the same.
 package dmsnap
 
 import (
@@ -58,8 +58,9 @@ type Options struct {
 type Driver struct{ o Options }
 
 var (
-	_ rootdisk.Driver = (*Driver)(nil)
-	_ rootdisk.Finder = (*Driver)(nil)
+	_ rootdisk.Driver  = (*Driver)(nil)
+	_ rootdisk.Finder  = (*Driver)(nil)
+	_ rootdisk.Checker = (*Driver)(nil)
 )
 
 // New returns a driver. It touches nothing.
@@ -158,16 +159,34 @@ func handles(s storage.Snapshot) model.DiskHandles {
 
 // Find implements rootdisk.Finder.
 func (d *Driver) Find(ctx context.Context, id model.VMID) (model.DiskHandles, error) {
+	s, err := d.find(ctx, id)
+	return handles(s), err
+}
+
+// Check implements rootdisk.Checker.
+func (d *Driver) Check(ctx context.Context, id model.VMID) error {
+	s, err := d.find(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := s.Err(); err != nil {
+		return model.HostErrorf(err, "the root disk is lost")
+	}
+	return nil
+}
+
+// find is empty of a VM without devices.
+func (d *Driver) find(ctx context.Context, id model.VMID) (storage.Snapshot, error) {
 	there, err := d.o.Verbs.List(ctx)
 	if err != nil {
-		return model.DiskHandles{}, model.HostErrorf(err, "cannot find the root disk's devices")
+		return storage.Snapshot{}, model.HostErrorf(err, "cannot find the root disk's devices")
 	}
 	for _, s := range there {
 		if s.ID == id {
-			return handles(s), nil
+			return s, nil
 		}
 	}
-	return model.DiskHandles{}, nil
+	return storage.Snapshot{}, nil
 }
 
 // verify checks that the changes are there whole, as far as their size tells, and belong to base.
@@ -256,7 +275,7 @@ func (d *Driver) sweepDevices(ctx context.Context, keep map[model.VMID]rootdisk.
 	return errors.Join(errs...)
 }
 
-// Leaks tells of devices whose VM does not run, of VMs that run without theirs, and of VMs whose changes are gone.
+// Leaks tells of devices whose VM does not run, of VMs that run without theirs, and of VMs whose changes are gone or lost.
 func (d *Driver) Leaks(ctx context.Context, vms []model.VM) ([]model.Leak, error) {
 	leaks := rootdisk.Missing(vms, d.Name(), func(id model.VMID) string { return d.path(id, File) })
 	if d.o.Verbs.Problem() != "" {
@@ -267,17 +286,22 @@ func (d *Driver) Leaks(ctx context.Context, vms []model.VM) ([]model.Leak, error
 		return nil, model.HostErrorf(err, "cannot look for the devices of root disks")
 	}
 	attached, lives := map[model.VMID]bool{}, map[model.VMID]bool{}
+	broken := map[model.VMID]error{}
 	for _, v := range vms {
 		lives[v.ID] = v.State.Lives()
 	}
 	for _, s := range there {
-		if attached[s.ID] = true; !lives[s.ID] {
+		attached[s.ID], broken[s.ID] = true, s.Err()
+		if !lives[s.ID] {
 			leaks = append(leaks, model.Leak{Kind: "device", What: cmp.Or(s.Name, s.COWLoop, s.BaseLoop), Why: fmt.Sprintf("is of the VM %s, which does not run; its devices are %q, %q and %q", s.ID, s.Name, s.COWLoop, s.BaseLoop)})
 		}
 	}
 	for _, v := range vms {
 		if v.RootDisk == d.Name() && v.State == model.StateRunning && !attached[v.ID] {
 			leaks = append(leaks, model.Leak{Kind: "row", What: string(v.ID), Why: "is of " + v.Name + ", which runs without the device of its root disk"})
+		}
+		if err := broken[v.ID]; err != nil && lives[v.ID] {
+			leaks = append(leaks, model.Leak{Kind: "disk", What: d.path(v.ID, File), Why: "is lost to " + v.Name + ", which runs: " + err.Error()})
 		}
 	}
 	return leaks, nil

@@ -126,9 +126,22 @@ func TestWhatTheDevicesAreIsInTheHandles(t *testing.T) {
 func TestALostSnapshot(t *testing.T) {
 	t.Parallel()
 	host, d, id, base, vms := made(t, model.GiB)
+	if err := d.Check(t.Context(), id); err != nil {
+		t.Errorf("it is whole, but: %v", err)
+	}
 	host.Lost = func(lost model.VMID) bool { return lost == id }
+	if err := d.Check(t.Context(), id); !errors.Is(err, model.ErrCorrupt) {
+		t.Errorf("while it is used: got %v, want ErrCorrupt", err)
+	}
+	leaks, err := d.Leaks(t.Context(), []model.VM{{ID: id, Name: "box", State: model.StateRunning, RootDisk: d.Name()}})
+	if err != nil || len(leaks) != 1 || leaks[0].Kind != "disk" {
+		t.Errorf("doctor is told %+v, %v", leaks, err)
+	}
 	if err := d.Deactivate(t.Context(), id, model.DiskHandles{}); err != nil {
 		t.Fatal(err)
+	}
+	if err := d.Check(t.Context(), id); err != nil {
+		t.Errorf("without devices: %v", err)
 	}
 	if _, err := d.Activate(t.Context(), id, base); !errors.Is(err, model.ErrCorrupt) {
 		t.Errorf("got %v, want ErrCorrupt", err)

@@ -55,8 +55,8 @@ func (h *Host) Attach(ctx context.Context, id model.VMID, base, cow *os.File) (s
 	if info.Size() < storage.COWBytes(below.Size()) {
 		return storage.Snapshot{}, fmt.Errorf("%d bytes of changes to %d can overflow", info.Size(), below.Size())
 	}
-	if h.Lost != nil && h.Lost(id) {
-		return storage.Snapshot{}, model.Errorf(model.ErrCorrupt, "the changes could not be written")
+	if err := h.snapshot(id).Err(); err != nil {
+		return storage.Snapshot{}, err
 	}
 	belowPath, err := pathOf(base)
 	abovePath, aerr := pathOf(cow)
@@ -80,8 +80,12 @@ func (h *Host) Attach(ctx context.Context, id model.VMID, base, cow *os.File) (s
 func pathOf(f *os.File) (string, error) { return os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd())) }
 
 func (h *Host) snapshot(id model.VMID) storage.Snapshot {
+	lost := ""
+	if h.Lost != nil && h.Lost(id) {
+		lost = "Invalid"
+	}
 	return storage.Snapshot{
-		ID: id, BaseLoop: h.path(id, "base"), COWLoop: h.path(id, "cow"), Name: "banger-" + string(id), Dev: "254:0", Node: h.path(id, "node"),
+		Lost: lost, ID: id, BaseLoop: h.path(id, "base"), COWLoop: h.path(id, "cow"), Name: "banger-" + string(id), Dev: "254:0", Node: h.path(id, "node"),
 	}
 }
 
