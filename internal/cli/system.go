@@ -20,6 +20,7 @@ func newSystem(a *app) *cobra.Command {
 	cmd := group("system", "Install what needs root: the privileged helper",
 		newSystemInstall(a), newSystemStatus(a), newSystemRestart(a), newSystemUninstall(a))
 	cmd.Long = `Install what needs root: the privileged helper, a service of systemd that does a few things for the daemon of one
-user. Nothing needs it. With it root disks are snapshots of the kernel's, which any VMM can use.`
+user. Nothing needs it. With it root disks can be snapshots of the kernel's, networks a bridge of the host's, and Firecracker's
+processes jailed.`
 	return cmd
 }
