@@ -32,11 +32,11 @@ func attachAndDetach(args []string) error {
 	if err != nil {
 		return err
 	}
-	attach := func(id model.VMID, slot int) error {
-		_, err := h.Attach(ctx, id, slot, hostnet.Rules{Policy: policy})
+	attach := func(id model.VMID, slot int, wire bool) error {
+		_, err := h.Attach(ctx, id, slot, hostnet.Rules{Policy: policy, Wire: wire})
 		return err
 	}
-	if err := errors.Join(attach(model.NewVMID(), 1), h.Prepare(ctx)); err != nil {
+	if err := errors.Join(attach(model.NewVMID(), 1, false), h.Prepare(ctx)); err != nil {
 		return err
 	}
 	bare, err := newBareTap()
@@ -49,7 +49,7 @@ func attachAndDetach(args []string) error {
 		id := model.NewVMID()
 		err := inTurn(i,
 			clocked(&b.AttachFloor, bare.up),
-			clocked(&b.Attach, func() error { return attach(id, 2) }))
+			clocked(&b.Attach, func() error { return attach(id, 2, false) }))
 		if err != nil {
 			return err
 		}
@@ -63,6 +63,12 @@ func attachAndDetach(args []string) error {
 			return err
 		}
 		if err := clocked(&b.Recycle, func() error { return h.Recycle(ctx) })(); err != nil {
+			return err
+		}
+		err = inTurn(i,
+			clocked(&b.WireFloor, bare.wired),
+			clocked(&b.Wire, func() error { return attach(id, 2, true) }))
+		if err := errors.Join(err, bare.unwired(), h.Detach(ctx, id), h.Recycle(ctx)); err != nil {
 			return err
 		}
 		all = append(all, b)
@@ -87,6 +93,9 @@ type bareTap struct {
 	chain *nftables.Chain
 }
 
+// bareWire is the pair that a jail's network begins with.
+const bareWire = "floor-wire"
+
 func newBareTap() (*bareTap, error) {
 	links, err := netlink.NewHandle()
 	if err != nil {
@@ -106,14 +115,33 @@ func newBareTap() (*bareTap, error) {
 	return &bareTap{links, tap, rules, &nftables.Chain{Name: "floor", Table: table}}, rules.Flush()
 }
 
-func (b *bareTap) up() error {
-	b.rules.AddRule(&nftables.Rule{Table: b.chain.Table, Chain: b.rules.AddChain(b.chain), Exprs: []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}}})
-	return errors.Join(b.rules.Flush(), b.links.LinkSetUp(b.tap))
+func (b *bareTap) up() error { return errors.Join(b.rule(), b.links.LinkSetUp(b.tap)) }
+
+func (b *bareTap) down() error { return errors.Join(b.links.LinkSetDown(b.tap), b.noRule()) }
+
+// wired does it with a pair that is made for it.
+func (b *bareTap) wired() error {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = bareWire
+	pair := &netlink.Veth{LinkAttrs: attrs, PeerName: bareWire + "-end"}
+	return errors.Join(b.rule(), b.links.LinkAdd(pair), b.links.LinkSetUp(pair))
 }
 
-func (b *bareTap) down() error {
-	err := b.links.LinkSetDown(b.tap)
+func (b *bareTap) unwired() error {
+	pair, err := b.links.LinkByName(bareWire)
+	if err != nil {
+		return err
+	}
+	return errors.Join(b.links.LinkDel(pair), b.noRule())
+}
+
+func (b *bareTap) rule() error {
+	b.rules.AddRule(&nftables.Rule{Table: b.chain.Table, Chain: b.rules.AddChain(b.chain), Exprs: []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}}})
+	return b.rules.Flush()
+}
+
+func (b *bareTap) noRule() error {
 	b.rules.FlushChain(b.chain)
 	b.rules.DelChain(b.chain)
-	return errors.Join(err, b.rules.Flush())
+	return b.rules.Flush()
 }

@@ -19,6 +19,8 @@ const bridgeLimit = 5 * time.Millisecond
 type bridgeTimes struct {
 	AttachFloor, Attach, DetachFloor, Detach time.Duration
 
+	WireFloor, Wire time.Duration // of one in a jail
+
 	Prepare, Recycle time.Duration // in the background
 }
 
@@ -52,5 +54,7 @@ func benchBridge(ctx context.Context, s *session) ([]result, error) {
 	detach := paired("the end of a VM's port on the bridge", "a tap made down"+floor, limit,
 		each(all, func(b bridgeTimes) pair { return pair{b.DetachFloor, b.Detach, bridgeLimit} }))
 	detach.notes = []string{"Its tap is removed afterwards, in " + milliseconds(median(each(all, func(b bridgeTimes) time.Duration { return b.Recycle }))) + "."}
-	return []result{attach, detach}, nil
+	wire := paired("a port on the bridge of a VM in a jail", "a veth pair made and made up"+floor, limit,
+		each(all, func(b bridgeTimes) pair { return pair{b.WireFloor, b.Wire, bridgeLimit} }))
+	return []result{attach, detach, wire}, nil
 }
