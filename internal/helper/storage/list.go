@@ -43,23 +43,12 @@ func (h *Host) list(dm *control) (map[model.VMID]Snapshot, error) {
 		change(&s)
 		all[id] = s
 	}
-	if dm != nil {
-		devices, err := dm.devices()
-		if err != nil {
-			return nil, err
-		}
-		for _, d := range devices {
-			if id, ok := h.ownerOfName(d.name); ok && d.uuid == h.uuid(id) {
-				state, err := dm.status(d.uuid, false)
-				if errors.Is(err, errNoDevice) {
-					continue // it has just ended
-				}
-				if err != nil {
-					return nil, err
-				}
-				edit(id, func(s *Snapshot) { s.Name, s.Dev, s.Lost = d.name, number(d.dev), lost(state) })
-			}
-		}
+	devices, err := h.mapped(dm)
+	if err != nil {
+		return nil, err
+	}
+	for id, d := range devices {
+		edit(id, func(s *Snapshot) { s.Name, s.Dev, s.Lost = d.name, number(d.dev), lost(d) })
 	}
 	loops, err := h.loops(isSnapshot)
 	if err != nil {
@@ -80,6 +69,33 @@ func (h *Host) list(dm *control) (map[model.VMID]Snapshot, error) {
 	}
 	for _, id := range nodes {
 		edit(id, func(s *Snapshot) { s.Node = h.node(id) })
+	}
+	return all, nil
+}
+
+// mapped are the installation's mapped devices with their states, by the VM's id; without a device-mapper there are none.
+func (h *Host) mapped(dm *control) (map[model.VMID]mapped, error) {
+	if dm == nil {
+		return nil, nil
+	}
+	devices, err := dm.devices()
+	if err != nil {
+		return nil, err
+	}
+	all := map[model.VMID]mapped{}
+	for _, d := range devices {
+		id, ok := h.ownerOfName(d.name)
+		if !ok || d.uuid != h.uuid(id) {
+			continue
+		}
+		state, err := dm.status(d.uuid, false)
+		if errors.Is(err, errNoDevice) {
+			continue // it has just ended
+		}
+		if err != nil {
+			return nil, err
+		}
+		all[id] = state
 	}
 	return all, nil
 }
