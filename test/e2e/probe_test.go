@@ -48,8 +48,12 @@ func sendProbes(out io.Writer, phase string, doors []string) error {
 		})
 		fmt.Fprintf(out, "sent %s/%s\n", phase, p.name)
 	}
-	wg.Wait()
-	late := time.After(2 * time.Second)
+	over := make(chan struct{})
+	go func() {
+		wg.Wait()
+		time.Sleep(2 * time.Second) // what is answered late
+		close(over)
+	}()
 	said := map[string]bool{}
 	for {
 		select {
@@ -58,9 +62,21 @@ func sendProbes(out io.Writer, phase string, doors []string) error {
 				said[name] = true
 				fmt.Fprintf(out, "answered %s\n", name)
 			}
-		case <-late:
+		case <-over:
 			return nil
 		}
+	}
+}
+
+// keepSending sends every probe, says "all sent", and sends them anew each second until its guest ends.
+func keepSending(out io.Writer, phase string, doors []string) error {
+	if err := sendProbes(out, phase, doors); err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "all sent")
+	for {
+		time.Sleep(time.Second)
+		go func() { _ = sendProbes(out, phase, doors) }() // a guest that ends may be short of anything
 	}
 }
 

@@ -52,6 +52,8 @@ func runRole(args []string) (code int, found bool) {
 		err = serveProxy(rest[0])
 	case "probe": // PHASE PORT...: send every probe from this guest, also to those ports of its gateway
 		err = sendProbes(os.Stdout, rest[0], rest[1:])
+	case "probing": // PHASE PORT...: the same, again and again until this guest ends
+		err = keepSending(os.Stdout, rest[0], rest[1:])
 	case "verdict": // FILE...: compare what was seen with what may be
 		err = verdict(os.Stdout, rest)
 	default:

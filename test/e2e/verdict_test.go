@@ -22,6 +22,9 @@ const (
 //
 //	public, again   the policy public; again is after a restart of netd
 //	killed          likewise, while no daemon lives
+//	beside          likewise, while another VM is started and stopped
+//	stop            likewise, until the end of the guest that sends them
+//	start           likewise, from its first program on
 //	list            the policy 11.0.0.2,*.example, which leaves the rest of the internet out
 //	none            the policy none
 //	open            the policy open, which lets what is private be seen: so do the probes that must not arrive elsewhere
@@ -32,7 +35,8 @@ func expected(phase, name string) string {
 	if phase == "open" {
 		return expectedOpen(name)
 	}
-	open := phase == "public" || phase == "again" || phase == "killed" || phase == "list"
+	public := slices.Contains([]string{"public", "again", "killed", "beside", "stop", "start"}, phase)
+	open := public || phase == "list"
 	unsure := phase == "flip" || phase == "restart"
 	switch {
 	case strings.HasPrefix(name, "fragments") && !strings.Contains(name, " to "), name == "a huge frame":
@@ -48,7 +52,7 @@ func expected(phase, name string) string {
 			return may
 		}
 	case strings.HasPrefix(name, "second"):
-		if phase == "public" || phase == "again" || phase == "killed" {
+		if public {
 			return must
 		}
 		if unsure {
