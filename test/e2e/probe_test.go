@@ -12,10 +12,12 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,8 +48,12 @@ func sendProbes(out io.Writer, phase string, doors []string) error {
 		})
 		fmt.Fprintf(out, "sent %s/%s\n", phase, p.name)
 	}
-	wg.Wait()
-	late := time.After(2 * time.Second)
+	over := make(chan struct{})
+	go func() {
+		wg.Wait()
+		time.Sleep(2 * time.Second) // what is answered late
+		close(over)
+	}()
 	said := map[string]bool{}
 	for {
 		select {
@@ -56,9 +62,21 @@ func sendProbes(out io.Writer, phase string, doors []string) error {
 				said[name] = true
 				fmt.Fprintf(out, "answered %s\n", name)
 			}
-		case <-late:
+		case <-over:
 			return nil
 		}
+	}
+}
+
+// keepSending sends every probe, says "all sent", and sends them anew each second until its guest ends.
+func keepSending(out io.Writer, phase string, doors []string) error {
+	if err := sendProbes(out, phase, doors); err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "all sent")
+	for {
+		time.Sleep(time.Second)
+		go func() { _ = sendProbes(out, phase, doors) }() // a guest that ends may be short of anything
 	}
 }
 
@@ -194,31 +212,46 @@ func ctxFor(d time.Duration) context.Context {
 	return ctx
 }
 
-// doorProbes are to ports where the host listens for what its rules lead there.
+// doorProbes are to ports of the gateway at which the host listens. To port 53 a guest is led elsewhere, if it may ask.
 func doorProbes(guestGateway string, doors []string) []socketProbe {
 	var all []socketProbe
 	for _, port := range doors {
 		at := net.JoinHostPort(guestGateway, port)
-		all = append(all, socketProbe{"tcp to the door " + port, connects(at)}, socketProbe{"udp to the door " + port, asks(at)})
+		all = append(all, socketProbe{"tcp to the door " + port, asks("tcp4", at)}, socketProbe{"udp to the door " + port, asks("udp4", at)})
 	}
 	return all
 }
 
-// asks sends a question for a name, with the probe's text after it.
-func asks(address string) func(string) bool {
+// asks sends a question for a name with the probe's text after it, of which who serves names answers the one, and who
+// records, the other. Whatever is answered counts.
+func asks(network, address string) func(string) bool {
 	return func(text string) bool {
-		c, err := net.Dial("udp4", address)
+		c, err := net.DialTimeout(network, address, probeTimeout)
 		if err != nil {
 			return false
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(probeTimeout / 3))
-		question := "\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03web\x07example\x00\x00\x01\x00\x01"
-		if _, err := io.WriteString(c, question); err != nil {
+		_ = c.SetDeadline(time.Now().Add(probeTimeout))
+		question, err := new(dns.Msg).SetQuestion("web.example.", dns.TypeA).Pack()
+		if err != nil {
+			return false
+		}
+		if network == "tcp4" {
+			question = slices.Concat([]byte{0, byte(len(question))}, question, []byte(text+"\n"))
+		}
+		if _, err := c.Write(question); err != nil {
 			return false
 		}
 		_, err = c.Read(make([]byte, 512))
 		return err == nil
+	}
+}
+
+// tells asks the server at an address for a name, and says whether it told one's address.
+func tells(network, address, name string) func(string) bool {
+	return func(string) bool {
+		found, err := ask(network, address, name)
+		return err == nil && len(found) > 0
 	}
 }
 
@@ -247,5 +280,7 @@ func socketProbes(guestGateway, otherGuest string) []socketProbe {
 			first := private(text)
 			return private(text) || first
 		}},
+		{"udp to the server of the VMs' names", tells("udp", guestGateway+":53", "other.vm")},
+		{"tcp to the server of the VMs' names", tells("tcp", guestGateway+":53", "other.vm")},
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/miekg/dns"
 )
 
 // runRole is what the test program does when it is run again under the name of a role, on the host or in a guest; found
@@ -38,12 +40,20 @@ func runRole(args []string) (code int, found bool) {
 		err = hold(rest[0])
 	case "resolve": // NAME...: print the addresses of names
 		err = resolve(rest)
+	case "ask": // ADDRESS:PORT NAME: print the addresses that this server has for a name, over either protocol
+		for _, network := range []string{"udp", "tcp"} {
+			found, failed := ask(network, rest[0], rest[1])
+			fmt.Println(network, found)
+			err = errors.Join(err, failed)
+		}
 	case "listen": // ADDRESS:PORT...: serve a page at each, for ever
 		err = servePages(rest)
 	case "proxy": // ADDRESS:PORT: an HTTP proxy, for ever
 		err = serveProxy(rest[0])
 	case "probe": // PHASE PORT...: send every probe from this guest, also to those ports of its gateway
 		err = sendProbes(os.Stdout, rest[0], rest[1:])
+	case "probing": // PHASE PORT...: the same, again and again until this guest ends
+		err = keepSending(os.Stdout, rest[0], rest[1:])
 	case "verdict": // FILE...: compare what was seen with what may be
 		err = verdict(os.Stdout, rest)
 	default:
@@ -131,6 +141,20 @@ func resolve(names []string) error {
 		fmt.Println(name, strings.Join(addresses, " "))
 	}
 	return failed
+}
+
+// ask returns the addresses that a server has for a name.
+func ask(network, server, name string) (found []string, err error) {
+	a, _, err := (&dns.Client{Net: network, Timeout: probeTimeout}).Exchange(new(dns.Msg).SetQuestion(dns.Fqdn(name), dns.TypeA), server)
+	if err != nil {
+		return nil, err
+	}
+	for _, record := range a.Answer {
+		if record, ok := record.(*dns.A); ok {
+			found = append(found, record.A.String())
+		}
+	}
+	return found, nil
 }
 
 // servePages serves over HTTP, in the simplest way there is.
