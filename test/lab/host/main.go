@@ -24,6 +24,7 @@ type options struct {
 	payload string        // directory whose content is given to the lab
 	run     string        // regular expression over the scenarios' names
 	notRun  string        // file to add those to that were not run, and why
+	labs    int           // that run scenarios at once
 	limit   time.Duration // of exec
 	cover   string        // directory to add coverage to
 }
@@ -35,6 +36,7 @@ func main() {
 	flags := flag.NewFlagSet("host", flag.ExitOnError)
 	flags.StringVar(&o.payload, "payload", "", "directory with the lab's programs")
 	flags.StringVar(&o.run, "run", "", "which scenarios, by a regular expression")
+	flags.IntVar(&o.labs, "labs", labsHere(), "how many labs run scenarios at once")
 	flags.StringVar(&o.notRun, "notrun", "", "file to add what was not run to")
 	flags.StringVar(&o.cover, "cover", "", "directory to add coverage data to")
 	flags.DurationVar(&o.limit, "limit", 10*time.Minute, "how long a command may take")
@@ -57,6 +59,18 @@ func main() {
 		code = max(code, 1)
 	}
 	os.Exit(code)
+}
+
+// labsHere is how many labs this host has room for: each keeps one processor busy, and has 4 GiB of memory beside the host's
+// cache of its disks.
+func labsHere() int {
+	const most, each = 4, 6 << 30
+	labs := min(runtime.NumCPU(), most)
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err == nil {
+		labs = min(labs, int(info.Totalram*uint64(info.Unit)/each))
+	}
+	return max(labs, 1)
 }
 
 func dispatch(ctx context.Context, verb string, o options, args []string) (int, error) {

@@ -15,7 +15,7 @@ import (
 	"banger/test/lab/wire"
 )
 
-// tester runs scenarios in labs: one, and another one when that is lost.
+// tester runs scenarios in a lab, and in another one when that is lost. There may be several, each with a lab of its own.
 type tester struct {
 	setup      *setup
 	keep       *results
@@ -41,35 +41,42 @@ func test(ctx context.Context, o options) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	keep, err := newResults(s.cache)
+	sum := &tester{setup: s, out: os.Stderr}
+	var can []*script
+	for _, one := range all {
+		if one.needs != "" && !s.has(one.needs) {
+			sum.notRun = append(sum.notRun, fmt.Sprintf("lab %s: no %s was given (FIRECRACKER=/path, or in PATH)", one.name, one.needs))
+			continue
+		}
+		can = append(can, one)
+	}
+	testers, err := sum.share(ctx, can, max(1, min(o.labs, len(can))))
 	if err != nil {
 		return 1, err
 	}
-	t := &tester{setup: s, keep: keep, out: os.Stderr}
-	defer t.stop()
-	for _, one := range all {
-		if one.needs != "" && !s.has(one.needs) {
-			t.notRun = append(t.notRun, fmt.Sprintf("lab %s: no %s was given (FIRECRACKER=/path, or in PATH)", one.name, one.needs))
-			continue
-		}
-		if err := t.scenario(ctx, one); err != nil {
+	var kept []string
+	for _, t := range testers {
+		sum.add(t)
+		kept = append(kept, t.keep.dir)
+	}
+	fmt.Fprintf(sum.out, "lab: %d passed, %d failed, %d not run, %d repeated, in %d labs and %.0f s; logs in %s\n",
+		sum.passed, len(sum.failed), len(sum.notRun), len(sum.repeated), sum.labs, time.Since(begin).Seconds(), strings.Join(kept, " and "))
+	for _, name := range sum.repeated {
+		fmt.Fprintf(sum.out, "lab: repeated: %s\n", name)
+	}
+	if err := sum.sayNotRun(o.notRun); err != nil {
+		return 1, err
+	}
+	for _, t := range testers {
+		if err := errors.Join(t.keep.err, addCoverage(o.cover, t.keep)); err != nil {
 			return 1, err
 		}
 	}
-	t.stop()
-	fmt.Fprintf(t.out, "lab: %d passed, %d failed, %d not run, %d repeated, in %d labs and %.0f s; logs in %s\n",
-		t.passed, len(t.failed), len(t.notRun), len(t.repeated), t.labs, time.Since(begin).Seconds(), keep.dir)
-	for _, name := range t.repeated {
-		fmt.Fprintf(t.out, "lab: repeated: %s\n", name)
-	}
-	if err := t.sayNotRun(o.notRun); err != nil {
+	if err := showCoverage(o.cover); err != nil {
 		return 1, err
 	}
-	if err := errors.Join(keep.err, showCoverage(o.cover, keep)); err != nil {
-		return 1, err
-	}
-	if len(t.failed) > 0 {
-		return 1, fmt.Errorf("FAILED: %s", strings.Join(t.failed, ", "))
+	if len(sum.failed) > 0 {
+		return 1, fmt.Errorf("FAILED: %s", strings.Join(sum.failed, ", "))
 	}
 	return 0, nil
 }
@@ -191,8 +198,8 @@ func (t *tester) sayNotRun(file string) error {
 	return errors.Join(err, f.Close())
 }
 
-// showCoverage adds what the lab covered to a directory, and says how much that is.
-func showCoverage(dir string, keep *results) error {
+// addCoverage adds what a lab covered to a directory.
+func addCoverage(dir string, keep *results) error {
 	if dir == "" {
 		return nil
 	}
@@ -207,6 +214,14 @@ func showCoverage(dir string, keep *results) error {
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// showCoverage says how much is covered.
+func showCoverage(dir string) error {
+	if dir == "" {
+		return nil
 	}
 	cmd := exec.Command("go", "tool", "covdata", "percent", "-i", dir)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
