@@ -1159,7 +1159,9 @@ type ListObstaclesResponse struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Obstacles []string               `protobuf:"bytes,1,rep,name=obstacles,proto3" json:"obstacles,omitempty"`
 	// How many there are beside these.
-	More          uint32 `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	More uint32 `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	// The command that has packets of VMs pass at each of them, or nothing where none is known.
+	Fixes         []string `protobuf:"bytes,3,rep,name=fixes,proto3" json:"fixes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1206,6 +1208,13 @@ func (x *ListObstaclesResponse) GetMore() uint32 {
 		return x.More
 	}
 	return 0
+}
+
+func (x *ListObstaclesResponse) GetFixes() []string {
+	if x != nil {
+		return x.Fixes
+	}
+	return nil
 }
 
 // ListenNamesRequest opens where this host asks for the names of VMs.
@@ -1619,10 +1628,11 @@ const file_helper_v1_network_proto_rawDesc = "" +
 	"\apackets\x18\x04 \x01(\x04R\apackets\x12 \n" +
 	"\flast_unix_ms\x18\x05 \x01(\x03R\n" +
 	"lastUnixMs\"\x16\n" +
-	"\x14ListObstaclesRequest\"I\n" +
+	"\x14ListObstaclesRequest\"_\n" +
 	"\x15ListObstaclesResponse\x12\x1c\n" +
 	"\tobstacles\x18\x01 \x03(\tR\tobstacles\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\rR\x04more\"\x14\n" +
+	"\x04more\x18\x02 \x01(\rR\x04more\x12\x14\n" +
+	"\x05fixes\x18\x03 \x03(\tR\x05fixes\"\x14\n" +
 	"\x12ListenNamesRequest\"\x15\n" +
 	"\x13ListenNamesResponse\"\x15\n" +
 	"\x13TellResolvedRequest\"\x16\n" +

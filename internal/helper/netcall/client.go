@@ -167,15 +167,22 @@ func (c *Client) List(ctx context.Context) (hostnet.Found, error) {
 	return found, nil
 }
 
-// Obstacles is hostnet.Host's.
-func (c *Client) Obstacles(ctx context.Context) ([]string, error) {
+// Obstacles is hostnet.Host's. A helper of an earlier version knows no commands.
+func (c *Client) Obstacles(ctx context.Context) ([]hostnet.Obstacle, error) {
 	var answer helperv1.ListObstaclesResponse
 	if err := c.wire.Call(ctx, &helperv1.ListObstaclesRequest{}, &answer); err != nil {
 		return nil, err
 	}
-	all := answer.GetObstacles()
+	var all []hostnet.Obstacle
+	for i, chain := range answer.GetObstacles() {
+		o := hostnet.Obstacle{Chain: chain}
+		if i < len(answer.GetFixes()) {
+			o.Fix = answer.GetFixes()[i]
+		}
+		all = append(all, o)
+	}
 	if n := answer.GetMore(); n > 0 {
-		all = append(all, fmt.Sprintf("%d other chains", n))
+		all = append(all, hostnet.Obstacle{Chain: fmt.Sprintf("%d other chains", n)})
 	}
 	return all, nil
 }

@@ -27,7 +27,7 @@ type answers struct {
 	problem   string
 	err       error
 	found     hostnet.Found
-	obstacles []string
+	obstacles []hostnet.Obstacle
 	names     hostnet.Names
 	denials   []hostnet.Denial
 	asked     chan hostnet.Rules
@@ -92,7 +92,7 @@ func (a answers) Denials(context.Context, model.VMID) ([]hostnet.Denial, error) 
 	return a.denials, a.err
 }
 
-func (a answers) Obstacles(context.Context) ([]string, error) { return a.obstacles, a.err }
+func (a answers) Obstacles(context.Context) ([]hostnet.Obstacle, error) { return a.obstacles, a.err }
 
 func client(t *testing.T, a answers) *netcall.Client {
 	t.Helper()
@@ -198,12 +198,12 @@ func TestListsHaveNoLimit(t *testing.T) {
 
 func TestManyObstaclesAreCounted(t *testing.T) {
 	t.Parallel()
-	var all []string
+	var all []hostnet.Obstacle
 	for range 1000 {
-		all = append(all, strings.Repeat("o", 600))
+		all = append(all, hostnet.Obstacle{Chain: strings.Repeat("o", 600), Fix: strings.Repeat("f", 1300)})
 	}
 	got, err := client(t, answers{obstacles: all}).Obstacles(t.Context())
-	if err != nil || len(got) != 65 || got[64] != "936 other chains" {
+	if err != nil || len(got) != 33 || got[32].Chain != "968 other chains" {
 		t.Errorf("got %d, %v", len(got), err)
 	}
 	if got, err := client(t, answers{obstacles: all[:3]}).Obstacles(t.Context()); err != nil || !slices.Equal(got, all[:3]) {

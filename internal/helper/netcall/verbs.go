@@ -27,7 +27,7 @@ type Host interface {
 	Prepare(ctx context.Context) error
 	List(ctx context.Context) (hostnet.Found, error)
 	Denials(ctx context.Context, id model.VMID) ([]hostnet.Denial, error)
-	Obstacles(ctx context.Context) ([]string, error)
+	Obstacles(ctx context.Context) ([]hostnet.Obstacle, error)
 	ListenNames(ctx context.Context) (hostnet.Sockets, error)
 	TellResolved(ctx context.Context) error
 	LookNames(ctx context.Context) (hostnet.Names, error)
@@ -41,7 +41,7 @@ func OnHost(c serve.Caller) Host {
 const (
 	page          = 256 // ports that one answer tells of: a message holds them, whatever the names are
 	mostKept      = 2 * hostnet.MaxSlot
-	mostObstacles = 64 // of names of at most 600 bytes
+	mostObstacles = 32 // of names of at most 600 bytes, with a command that has them twice
 	mostLeft      = 256
 )
 
@@ -192,7 +192,12 @@ func (s *service) obstacles(ctx context.Context, c serve.Caller, _ *helperv1.Lis
 		return nil, err
 	}
 	n := min(mostObstacles, len(all))
-	return &helperv1.ListObstaclesResponse{Obstacles: all[:n], More: uint32(len(all) - n)}, nil
+	answer := &helperv1.ListObstaclesResponse{More: uint32(len(all) - n)}
+	for _, o := range all[:n] {
+		answer.Obstacles = append(answer.Obstacles, o.Chain)
+		answer.Fixes = append(answer.Fixes, o.Fix)
+	}
+	return answer, nil
 }
 
 // rules are those that were asked for, in no other words than the model's own.

@@ -43,7 +43,7 @@ type Verbs interface {
 	// List tells what there is of this installation's, whole or not.
 	List(ctx context.Context) (hostnet.Found, error)
 	// Obstacles tells of the rules of others that are in the way.
-	Obstacles(ctx context.Context) ([]string, error)
+	Obstacles(ctx context.Context) ([]hostnet.Obstacle, error)
 	// Denials lists what was refused to a VM lately, newest first.
 	Denials(ctx context.Context, id model.VMID) ([]hostnet.Denial, error)
 	// ListenNames opens the sockets at which this host asks for the names of VMs.

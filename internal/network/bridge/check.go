@@ -77,10 +77,30 @@ func (d *Driver) CheckHost(ctx context.Context) []model.Check {
 	case err != nil:
 		return []model.Check{model.CheckOf(name, err, "").AtMost(model.CheckWarning)}
 	case len(obstacles) > 0:
-		err := model.Errorf(model.ErrState, "packets of VMs on the bridge may be dropped by %s; let pass there what comes from and goes to interfaces named bb*", strings.Join(obstacles, ", "))
-		return []model.Check{model.CheckOf(name, err, "").AtMost(model.CheckWarning), d.checkNames(ctx)}
+		return append(checksOf(name, obstacles), d.checkNames(ctx))
 	}
 	return []model.Check{
 		{Name: name, Status: model.CheckOK, Detail: `this user can have VMs on it, with network-driver = "bridge" in config.toml`}, d.checkNames(ctx),
 	}
+}
+
+// checksOf tells of obstacles, once of all that one command has VMs' packets pass.
+func checksOf(name string, obstacles []hostnet.Obstacle) []model.Check {
+	var fixes []string
+	chains := map[string][]string{}
+	for _, o := range obstacles {
+		if chains[o.Fix] == nil {
+			fixes = append(fixes, o.Fix)
+		}
+		chains[o.Fix] = append(chains[o.Fix], o.Chain)
+	}
+	var checks []model.Check
+	for _, fix := range fixes {
+		text := "packets of VMs on the bridge may be refused by " + strings.Join(chains[fix], ", ") + ", unless a rule there lets them pass"
+		if fix == "" {
+			text += "; let pass there what comes from and goes to interfaces named bb*"
+		}
+		checks = append(checks, model.CheckOf(name, model.Fixable(model.ErrState, fix, "%s", text), "").AtMost(model.CheckWarning))
+	}
+	return checks
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"banger/internal/image"
+	"banger/internal/image/tarfilter"
 	"banger/internal/model"
 )
 
@@ -24,6 +25,12 @@ func recipe() image.System {
 			"nftables", "iptables", "dmsetup", "libcap2-bin", "strace", // what the drivers' work is looked at with
 			"qemu-system-x86", "qemu-utils", "e2fsprogs", "git", // what banger and its tests run
 			"openssh-client", "curl", "tcpdump", // what the scenarios use
+			"firewalld", "ufw", // whose rules a host may have beside banger's
+		},
+		// They are started by the scenario that is about them, and are no part of a boot.
+		Files: []tarfilter.File{
+			{Name: "etc/systemd/system/firewalld.service", Link: "/dev/null"},
+			{Name: "etc/systemd/system/ufw.service", Link: "/dev/null"},
 		},
 		Modules: []string{
 			"virtio_pci", "virtio_blk", "virtio_console", "virtio-rng", "ext4", "crc32c_generic",
