@@ -35,11 +35,11 @@ func (h *Host) Obstacles(ctx context.Context) ([]Obstacle, error) {
 	if err != nil {
 		return fail(err)
 	}
-	o := foreign{Conn: rules, chains: chains, ends: map[place]end{}}
+	o := foreign{Conn: rules, ends: map[place]end{}}
 	var found []Obstacle
 	for _, c := range chains {
-		family, passes := families[c.Table.Family]
-		if !passes || c.Hooknum == nil {
+		family, known := families[c.Table.Family]
+		if !known || c.Hooknum == nil {
 			continue
 		}
 		if *c.Hooknum != *nftables.ChainHookForward && *c.Hooknum != *nftables.ChainHookInput {
@@ -52,7 +52,7 @@ func (h *Host) Obstacles(ctx context.Context) ([]Obstacle, error) {
 		if refuses {
 			found = append(found, Obstacle{
 				Chain: fmt.Sprintf("the chain %s of the nftables table %s %s", c.Name, family, c.Table.Name),
-				Fix:   h.fix(o, c),
+				Fix:   h.fix(chains, c),
 			})
 		}
 	}
@@ -66,8 +66,7 @@ var families = map[nftables.TableFamily]string{nftables.TableFamilyIPv4: "ip", n
 // foreign are the chains of a host, whose rules are read when they are asked for.
 type foreign struct {
 	*nftables.Conn
-	chains []*nftables.Chain
-	ends   map[place]end
+	ends map[place]end // those that are known
 }
 
 // place is where a chain is.
@@ -169,13 +168,13 @@ func unconditional(exprs []expr.Any) expr.Any {
 }
 
 // fix is the command by which what comes from the bridge and goes to it passes a chain: by the program whose chain it is,
-// where that is known.
-func (h *Host) fix(o foreign, c *nftables.Chain) string {
+// where the host's chains tell.
+func (h *Host) fix(all []*nftables.Chain, c *nftables.Chain) string {
 	if !h.o.Instance.Valid() {
 		return ""
 	}
 	beside := func(chain string) bool {
-		return slices.ContainsFunc(o.chains, func(other *nftables.Chain) bool {
+		return slices.ContainsFunc(all, func(other *nftables.Chain) bool {
 			return other.Name == chain && other.Table.Name == c.Table.Name && other.Table.Family == c.Table.Family
 		})
 	}

@@ -181,12 +181,12 @@ func TestFixes(t *testing.T) {
 		},
 	} {
 		at := &nftables.Table{Family: c.family, Name: c.table}
-		o := foreign{chains: []*nftables.Chain{{Table: at, Name: c.beside}}}
-		if got := h.fix(o, &nftables.Chain{Table: at, Name: c.name, Hooknum: c.hook}); got != c.want {
+		all := []*nftables.Chain{{Table: at, Name: c.beside}}
+		if got := h.fix(all, &nftables.Chain{Table: at, Name: c.name, Hooknum: c.hook}); got != c.want {
 			t.Errorf("got %q, want %q", got, c.want)
 		}
 	}
-	if got := New(Options{}).fix(foreign{}, nil); got != "" {
+	if got := New(Options{}).fix(nil, nil); got != "" {
 		t.Errorf("while the bridge has no name: %q", got)
 	}
 }

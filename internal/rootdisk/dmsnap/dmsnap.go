@@ -285,22 +285,21 @@ func (d *Driver) Leaks(ctx context.Context, vms []model.VM) ([]model.Leak, error
 	if err != nil {
 		return nil, model.HostErrorf(err, "cannot look for the devices of root disks")
 	}
-	attached, lives := map[model.VMID]bool{}, map[model.VMID]bool{}
-	broken := map[model.VMID]error{}
+	attached, lives := map[model.VMID]storage.Snapshot{}, map[model.VMID]bool{}
 	for _, v := range vms {
 		lives[v.ID] = v.State.Lives()
 	}
 	for _, s := range there {
-		attached[s.ID], broken[s.ID] = true, s.Err()
-		if !lives[s.ID] {
+		if attached[s.ID] = s; !lives[s.ID] {
 			leaks = append(leaks, model.Leak{Kind: "device", What: cmp.Or(s.Name, s.COWLoop, s.BaseLoop), Why: fmt.Sprintf("is of the VM %s, which does not run; its devices are %q, %q and %q", s.ID, s.Name, s.COWLoop, s.BaseLoop)})
 		}
 	}
 	for _, v := range vms {
-		if v.RootDisk == d.Name() && v.State == model.StateRunning && !attached[v.ID] {
+		s, there := attached[v.ID]
+		if v.RootDisk == d.Name() && v.State == model.StateRunning && !there {
 			leaks = append(leaks, model.Leak{Kind: "row", What: string(v.ID), Why: "is of " + v.Name + ", which runs without the device of its root disk"})
 		}
-		if err := broken[v.ID]; err != nil && lives[v.ID] {
+		if err := s.Err(); err != nil && lives[v.ID] {
 			leaks = append(leaks, model.Leak{Kind: "disk", What: d.path(v.ID, File), Why: "is lost to " + v.Name + ", which runs: " + err.Error()})
 		}
 	}

@@ -18,14 +18,15 @@ func (t *tester) share(ctx context.Context, all []*script, labs int) ([]*tester,
 	}
 	close(queue)
 	var testers []*tester
-	g, ctx := errgroup.WithContext(ctx)
 	for range labs {
 		keep, err := newResults(t.setup.cache)
 		if err != nil {
 			return nil, err
 		}
-		one := &tester{setup: t.setup, keep: keep, out: t.out}
-		testers = append(testers, one)
+		testers = append(testers, &tester{setup: t.setup, keep: keep, out: t.out})
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, one := range testers {
 		g.Go(func() error { return one.scenarios(ctx, queue) })
 	}
 	return testers, g.Wait()
