@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"banger/internal/model"
 )
@@ -24,8 +25,8 @@ func (h *Host) Visible() ([]Snapshot, error) {
 		name, err := readLine(filepath.Join(dir, "name"))
 		dev, derr := readLine(filepath.Join(filepath.Dir(dir), "dev"))
 		switch err := errors.Join(err, derr); {
-		case errors.Is(err, fs.ErrNotExist):
-			continue // it has just ended
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENODEV), errors.Is(err, syscall.EINVAL):
+			continue // it has just ended; of one that is about to, the kernel tells nothing any more
 		case err != nil:
 			return nil, err
 		}
