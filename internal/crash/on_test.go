@@ -6,8 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
+
+	"banger/internal/testenv"
 )
 
 const childEnv = "BANGER_CRASH_TEST_CHILD"
@@ -39,8 +40,7 @@ func TestAtKills(t *testing.T) {
 		if got := strings.Count(string(out), "passed\n"); got != c.passed {
 			t.Errorf("%q: passed %d times, want %d", c.armed, got, c.passed)
 		}
-		status := cmd.ProcessState.Sys().(syscall.WaitStatus)
-		if killed := status.Signaled() && status.Signal() == syscall.SIGKILL; killed != c.killed {
+		if killed := testenv.Killed(cmd); killed != c.killed {
 			t.Errorf("%q: killed %v (%v), want %v", c.armed, killed, cmd.ProcessState, c.killed)
 		}
 	}

@@ -6,12 +6,11 @@ import (
 	"banger/client"
 	"banger/internal/crash"
 	"banger/internal/model"
+	"banger/internal/testenv"
 	"banger/internal/vmm/vmmtest"
-	"errors"
 	"os/exec"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -161,8 +160,7 @@ func died(t *testing.T, cmd *exec.Cmd, point string) {
 	go func() { ended <- cmd.Wait() }()
 	select {
 	case err := <-ended:
-		var exit *exec.ExitError
-		if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
+		if testenv.Killed(cmd) {
 			return
 		}
 		t.Fatalf("the daemon did not die at %s: %v", point, err)

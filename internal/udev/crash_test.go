@@ -9,10 +9,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"banger/internal/crash"
+	"banger/internal/testenv"
 )
 
 // fileVariable names the file of rules that the test program, run again as what is killed, writes and removes.
@@ -42,7 +42,7 @@ func TestKilledAtAnyPoint(t *testing.T) {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), crash.Env+"="+point, fileVariable+"="+r.file)
 		out, err := cmd.CombinedOutput()
-		if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		if !testenv.Killed(cmd) {
 			t.Fatalf("%s: it was not killed there: %v, %s", point, err, out)
 		}
 		if err := r.write(); err != nil || *told != 1 {

@@ -10,11 +10,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"banger/internal/crash"
 	"banger/internal/model"
+	"banger/internal/testenv"
 )
 
 // The child of these tests is this binary with a directory and the verb that is to be killed.
@@ -139,7 +139,7 @@ func killAt(t *testing.T, dir, verb, point string) {
 	cmd := exec.Command(os.Args[0], "-test.run", "^TestCrashChild$", "-test.v")
 	cmd.Env = append(os.Environ(), crashDir+"="+dir, crashVerb+"="+verb, crash.Env+"="+point)
 	out, _ := cmd.CombinedOutput()
-	if status := cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() {
+	if !testenv.Killed(cmd) {
 		t.Fatalf("%s was not reached:\n%s", point, out)
 	}
 }

@@ -8,11 +8,11 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"banger/internal/crash"
 	"banger/internal/model"
+	"banger/internal/testenv"
 )
 
 // TestKilledAtAnyPoint requires that after a kill nothing that has no rules is up, that a VM can be attached, whatever is
@@ -32,9 +32,7 @@ func TestKilledAtAnyPoint(t *testing.T) {
 				h.do(func() {
 					cmd := exec.Command("/proc/self/exe")
 					cmd.Env = append(os.Environ(), crash.Env+"="+point, instanceVariable+"="+string(n.o.Instance), vmVariable+"="+string(id)+" "+string(other))
-					err := cmd.Run()
-					var exit *exec.ExitError
-					if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+					if err := cmd.Run(); !testenv.Killed(cmd) {
 						t.Errorf("it was not killed there: %v", err)
 					}
 					found, err := n.List(t.Context())

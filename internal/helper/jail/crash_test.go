@@ -8,13 +8,13 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"banger/internal/crash"
 	"banger/internal/model"
+	"banger/internal/testenv"
 )
 
 // A process of its own is killed at each point of a start and of a removal: what is there is found and taken away, and a VM
@@ -27,7 +27,7 @@ func (w *world) act(id model.VMID, verb, point string) *exec.Cmd {
 		actVariable+"="+strings.Join([]string{verb, string(w.o.Instance), string(id), w.o.Programs, w.o.Dir, w.o.Cgroups, strconv.Itoa(int(NetworkWire))}, " "))
 	cmd.ExtraFiles = []*os.File{w.file(0, os.O_RDWR), w.fifo(), w.file(1<<20, os.O_RDWR)}
 	out, _ := cmd.CombinedOutput()
-	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+	if !testenv.Killed(cmd) {
 		w.t.Errorf("%s was not killed at %s: %v, %s", verb, point, cmd.ProcessState, out)
 	}
 	return cmd

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +16,7 @@ import (
 	"banger/internal/helper/jailcall"
 	"banger/internal/helper/serve/servetest"
 	"banger/internal/model"
+	"banger/internal/testenv"
 )
 
 // TestKilledAroundACall kills the helper before and after each verb: its caller hears that it is gone, a VMM that runs is not
@@ -36,7 +36,7 @@ func TestKilledAroundACall(t *testing.T) {
 				t.Fatalf("%s: got %v, want ErrUnavailable", point, err)
 			}
 			_ = helper.Wait()
-			if status := helper.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGKILL {
+			if !testenv.Killed(helper) {
 				t.Fatalf("%s: it was not killed there: %v", point, helper.ProcessState)
 			}
 			seen := jail.New(jail.Options{Instance: own, UID: os.Getuid(), Dir: filepath.Join(dir, "jail"), Cgroups: cgroups})

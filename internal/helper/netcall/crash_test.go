@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 
 	"banger/internal/crash"
@@ -16,6 +15,7 @@ import (
 	"banger/internal/helper/netcall"
 	"banger/internal/helper/serve/servetest"
 	"banger/internal/model"
+	"banger/internal/testenv"
 )
 
 // TestKilledAtAnyPoint kills the helper before and after each verb, and at every point within one: the caller hears that it
@@ -120,7 +120,7 @@ func killed(t *testing.T, helper *exec.Cmd, err error) {
 		return
 	}
 	_ = helper.Wait()
-	if status := helper.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGKILL {
+	if !testenv.Killed(helper) {
 		t.Errorf("it was not killed there: %v", helper.ProcessState)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 
 	"banger/internal/crash"
@@ -65,9 +64,7 @@ func TestKilledAtAnyPoint(t *testing.T) {
 				cmd := exec.Command(os.Args[0])
 				cmd.Env = append(os.Environ(), crash.Env+"="+point, instanceVariable+"="+string(h.o.Instance), vmVariable+"="+string(id),
 					filesVariable+"="+base.Name()+":"+cow.Name())
-				err := cmd.Run()
-				var exit *exec.ExitError
-				if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+				if err := cmd.Run(); !testenv.Killed(cmd) {
 					t.Fatalf("it was not killed there: %v", err)
 				}
 				if attach {

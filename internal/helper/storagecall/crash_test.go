@@ -4,13 +4,13 @@ package storagecall_test
 
 import (
 	"errors"
-	"syscall"
 	"testing"
 
 	"banger/internal/crash"
 	"banger/internal/helper/serve/servetest"
 	"banger/internal/helper/storagecall"
 	"banger/internal/model"
+	"banger/internal/testenv"
 )
 
 // TestKilledAroundACall kills the helper before and after a verb: the caller hears that it is gone, and the next helper
@@ -37,7 +37,7 @@ func TestKilledAroundACall(t *testing.T) {
 				t.Fatalf("got %v, want ErrUnavailable", err)
 			}
 			_ = helper.Wait()
-			if status := helper.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGKILL {
+			if !testenv.Killed(helper) {
 				t.Fatalf("it was not killed there: %v", helper.ProcessState)
 			}
 			next := apart(t, l, dir)
