@@ -27,6 +27,7 @@ qemu-utils               qemu-img
 procps                   pgrep
 iproute2                 ip
 nftables                 nft
+iptables                 iptables-nft
 dbus-daemon              dbus-daemon
 curl                     curl
 busybox-static           /bin/busybox

@@ -38,7 +38,7 @@ func mountOverlay(lower, upper string) error {
 	}
 	if err := mountDrive(lower, lowerDir, unix.MS_RDONLY); err != nil {
 		if errors.Is(err, unix.EROFS) {
-			return fmt.Errorf("%w: its journal was not written back, which takes a writable drive; make the VM with --root-disk qcow2", err)
+			return fmt.Errorf("%w: its journal was not written back, which takes a writable drive; make the VM with another --root-disk", err)
 		}
 		return err
 	}
@@ -50,7 +50,7 @@ func mountOverlay(lower, upper string) error {
 	}
 	err := mountAt("overlay", "overlay", newRoot, 0, overlayOptions)
 	if errors.Is(err, unix.ENODEV) {
-		return fmt.Errorf("%w: this kernel has no overlayfs; make the VM with --root-disk qcow2", err)
+		return fmt.Errorf("%w: this kernel has no overlayfs; make the VM with another --root-disk", err)
 	}
 	if err != nil {
 		return err
