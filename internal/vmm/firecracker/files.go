@@ -6,14 +6,18 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"banger/internal/crash"
 )
 
 // makeFIFO makes a FIFO and opens both its ends. The VMM's is open for reading too, so that writing to it never fails for
 // want of a reader; neither end ever waits for the other.
 func makeFIFO(path string, mode os.FileMode) (vmm, ours *os.File, err error) {
+	crash.At("firecracker.fifo.before")
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		return nil, nil, fmt.Errorf("cannot make %s: %w", path, err)
 	}
+	crash.At("firecracker.fifo.made")
 	if mode != 0o600 {
 		if err := os.Chmod(path, mode); err != nil { // whatever the umask took
 			return nil, nil, err

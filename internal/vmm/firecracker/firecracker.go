@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"banger/internal/crash"
 	"banger/internal/model"
 	"banger/internal/vmm"
 	"banger/internal/vmm/kvm"
@@ -70,8 +71,12 @@ func (d *Driver) Close() error {
 	if d.options.Jail == nil || d.options.ReadOnly {
 		return nil
 	}
+	crash.At("firecracker.close.before")
 	d.stock.trim(0)
-	return d.options.Jail.LeaveStock()
+	crash.At("firecracker.close.trimmed")
+	err := d.options.Jail.LeaveStock()
+	crash.At("firecracker.close.after")
+	return err
 }
 
 // Name returns "firecracker".
@@ -79,7 +84,12 @@ func (d *Driver) Name() string { return Name }
 
 // Remove takes away a dead VMM's sockets and FIFOs, and its jail.
 func (d *Driver) Remove(ctx context.Context, id model.VMID, dir string, _ model.Handles) error {
-	if err := errors.Join(removeFiles(dir), d.unjail(ctx, id)); err != nil {
+	crash.At("firecracker.remove.before")
+	err := removeFiles(dir)
+	crash.At("firecracker.remove.files")
+	err = errors.Join(err, d.unjail(ctx, id))
+	crash.At("firecracker.remove.after")
+	if err != nil {
 		return fmt.Errorf("cannot remove what the VMM of %s left: %w", id, err)
 	}
 	return nil
@@ -88,7 +98,10 @@ func (d *Driver) Remove(ctx context.Context, id model.VMID, dir string, _ model.
 func removeFiles(dir string) error {
 	var errs []error
 	for _, name := range fileNames {
-		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		switch err := os.Remove(filepath.Join(dir, name)); {
+		case err == nil:
+			crash.At("firecracker.remove.file")
+		case !errors.Is(err, fs.ErrNotExist):
 			errs = append(errs, err)
 		}
 	}

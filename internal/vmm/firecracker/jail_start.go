@@ -11,6 +11,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sys/unix"
 
+	"banger/internal/crash"
 	"banger/internal/helper/jail"
 	"banger/internal/model"
 	"banger/internal/network"
@@ -53,7 +54,7 @@ func (d *Driver) runJailed(ctx context.Context, c vmm.Config, requests []request
 		err = m.instruct(ctx, watcher, requests)
 	}
 	if err == nil {
-		err = errors.Join(os.Remove(filepath.Join(m.sockets, fileKernel)), os.Remove(filepath.Join(m.sockets, fileInitrd)))
+		err = m.withdraw()
 	}
 	if err != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), killTimeout)
@@ -90,6 +91,7 @@ func (d *Driver) spawnJailed(ctx context.Context, m *machine, c vmm.Config) erro
 	}
 	defer output.Close()
 	m.log, m.heardAll = process.NewTail(ours), true
+	crash.At("firecracker.jail.before")
 	vm, err := d.options.Jail.Start(ctx, c.ID, spec, c.Lock, output)
 	if err != nil {
 		output.Close()
@@ -99,6 +101,7 @@ func (d *Driver) spawnJailed(ctx context.Context, m *machine, c vmm.Config) erro
 		}
 		return fmt.Errorf("cannot start the VM: %w", err)
 	}
+	crash.At("firecracker.jail.after")
 	m.imprison(d.options.Jail, c.ID, vm.Cgroup, uid)
 	if err := d.supply(ctx, m, c); err != nil {
 		return err
@@ -129,4 +132,14 @@ func (d *Driver) supply(ctx context.Context, m *machine, c vmm.Config) error {
 		return nil
 	}
 	return m.openConsole(0o666) // nobody else can enter the directory
+}
+
+// withdraw takes out of that directory what the guest has been started from.
+func (m *machine) withdraw() error {
+	crash.At("firecracker.withdraw.before")
+	errs := []error{os.Remove(filepath.Join(m.sockets, fileKernel))}
+	crash.At("firecracker.withdraw.kernel")
+	errs = append(errs, os.Remove(filepath.Join(m.sockets, fileInitrd)))
+	crash.At("firecracker.withdraw.after")
+	return errors.Join(errs...)
 }

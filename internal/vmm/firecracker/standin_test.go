@@ -23,10 +23,14 @@ import (
 	"banger/internal/vmm/vmmtest"
 )
 
-// TestMain makes the test's program a stand-in for Firecracker when the driver runs it so.
+// TestMain makes the test's program a stand-in for Firecracker when the driver runs it so, and a daemon with one VM for the
+// tests of crash points.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && (os.Args[1] == "--api-sock" || os.Args[1] == "--version") {
 		os.Exit(standIn(os.Args[1:]))
+	}
+	if what := os.Getenv(houseVariable); what != "" {
+		os.Exit(inHouse(strings.Split(what, " ")))
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
+	"banger/internal/crash"
 	"banger/internal/helper/jail"
 	"banger/internal/model"
 	"banger/internal/network"
@@ -141,10 +142,12 @@ func (m *machine) instruct(ctx context.Context, watcher *fsnotify.Watcher, reque
 		return err
 	}
 	defer conn.close()
+	crash.At("firecracker.instruct.before")
 	for _, r := range requests {
 		if err := conn.put(ctx, r); err != nil {
 			return m.explain(err)
 		}
+		crash.At("firecracker.instruct.told")
 	}
 	m.releaseConsole()
 	return nil

@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"banger/internal/atomicfile"
+	"banger/internal/crash"
 	"banger/internal/turns"
 )
 
@@ -66,13 +67,17 @@ func (s *stock) link(ctx context.Context, source *os.File, to string) error {
 	}
 	defer done()
 	path := filepath.Join(s.dir, name)
+	crash.At("firecracker.stock.before")
 	if err := os.Link(path, to); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := makeCopy(source, path); err != nil {
 		return err
 	}
-	return os.Link(path, to)
+	crash.At("firecracker.stock.copied")
+	err = os.Link(path, to)
+	crash.At("firecracker.stock.after")
+	return err
 }
 
 // trim removes the copies that are not among the last used ones, as many as keep says, nor needed by a start; and what was
@@ -110,7 +115,10 @@ func (s *stock) drop(name, file string) {
 	if info, err := os.Lstat(path); err != nil || links(info) > 1 {
 		return // nobody links it while it is this call's turn
 	}
-	if err := atomicfile.Remove(path); err != nil {
+	crash.At("firecracker.drop.before")
+	err := atomicfile.Remove(path)
+	crash.At("firecracker.drop.after")
+	if err != nil {
 		s.log.Warn("cannot remove a copy of what a VM in a jail was started from", "file", path, "error", err)
 	}
 }

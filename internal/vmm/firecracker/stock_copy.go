@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/atomicfile"
+	"banger/internal/crash"
 	"banger/internal/model"
 )
 
@@ -67,19 +68,25 @@ func makeCopy(source *os.File, path string) error {
 	if err != nil {
 		return err
 	}
+	crash.At("firecracker.stock.made")
 	if err := sendFile(target.File, source); err != nil {
 		return errors.Join(err, target.Abort())
 	}
+	crash.At("firecracker.stock.full")
 	return target.Commit()
 }
 
 // copyFile makes a copy where others can make files, too.
 func copyFile(source *os.File, to string) error {
+	crash.At("firecracker.copy.before")
 	target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
-	return errors.Join(sendFile(target, source), target.Chmod(readable), target.Close())
+	crash.At("firecracker.copy.made")
+	err = errors.Join(sendFile(target, source), target.Chmod(readable), target.Close())
+	crash.At("firecracker.copy.after")
+	return err
 }
 
 // sendFile copies in the kernel, which moves each byte once; io.Copy would have it moved into this process and out again,

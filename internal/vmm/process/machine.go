@@ -7,6 +7,7 @@ import (
 	"sync"
 	"syscall"
 
+	"banger/internal/crash"
 	"banger/internal/model"
 	"banger/internal/procs"
 	"banger/internal/unixsocket"
@@ -117,9 +118,11 @@ func (m *Machine) Kill(ctx context.Context) error {
 	m.mu.Lock()
 	m.killed = true
 	m.mu.Unlock()
+	crash.At("process.kill.before")
 	if err := m.handle.Kill(ctx); err != nil {
 		return err
 	}
+	crash.At("process.kill.after")
 	select { // death is a fact; this only lets Exit be known when it can be
 	case <-m.done:
 	case <-m.life.Done():

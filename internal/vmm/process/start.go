@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/crash"
 	"banger/internal/procs"
 )
 
@@ -37,6 +38,7 @@ func Start(c Command) (child *procs.Child, coreErr, err error) {
 	if c.Errors != nil {
 		files[2] = c.Errors
 	}
+	crash.At("process.start.before")
 	child, err = procs.Start(c.Argv[0], c.Argv, os.ProcAttr{
 		Dir:   c.Dir,
 		Env:   []string{"PATH=/usr/bin:/bin", "LC_ALL=C"},
@@ -46,8 +48,11 @@ func Start(c Command) (child *procs.Child, coreErr, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	crash.At("process.start.spawned")
 	// The VMM has parsed nothing of the guest's by now.
-	return child, unix.Prlimit(child.Process().PID, unix.RLIMIT_CORE, &unix.Rlimit{}, nil), nil
+	coreErr = unix.Prlimit(child.Process().PID, unix.RLIMIT_CORE, &unix.Rlimit{}, nil)
+	crash.At("process.start.after")
+	return child, coreErr, nil
 }
 
 func attributes(ownNetwork bool) *syscall.SysProcAttr {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"banger/internal/crash"
 	"banger/internal/model"
 	"banger/internal/vmm"
 	"banger/internal/vmm/kvm"
@@ -50,12 +51,17 @@ func (d *Driver) Name() string { return Name }
 
 // Remove takes away a dead VMM's sockets.
 func (d *Driver) Remove(_ context.Context, id model.VMID, dir string, _ model.Handles) error {
+	crash.At("qemu.remove.before")
 	var errs []error
 	for _, name := range socketNames {
-		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		switch err := os.Remove(filepath.Join(dir, name)); {
+		case err == nil:
+			crash.At("qemu.remove.socket")
+		case !errors.Is(err, fs.ErrNotExist):
 			errs = append(errs, err)
 		}
 	}
+	crash.At("qemu.remove.after")
 	if len(errs) > 0 {
 		return fmt.Errorf("cannot remove what the VMM of %s left: %w", id, errors.Join(errs...))
 	}

@@ -23,7 +23,13 @@ import (
 	"banger/internal/vmm/vmmtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain makes the test's program a daemon with one VM for the tests of crash points.
+func TestMain(m *testing.M) {
+	if what := os.Getenv(houseVariable); what != "" {
+		os.Exit(inHouse(strings.Split(what, " ")))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // guestFiles names the kernel and the initramfs of the tests that boot a real guest; the end-to-end tier sets them.
 func guestFiles(t *testing.T) (kernel, initrd string) {

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"banger/internal/crash"
 	"banger/internal/network"
 	"banger/internal/unixsocket"
 	"banger/internal/vmm"
@@ -39,6 +40,7 @@ func listen(c vmm.Config) (*sockets, error) {
 	if c.Link.Kind == network.LinkSocket {
 		s.paths = append(s.paths, c.Link.Socket)
 	}
+	crash.At("qemu.listen.before")
 	for i, path := range s.paths {
 		l, err := unixsocket.Listen(path)
 		if err == nil {
@@ -54,6 +56,7 @@ func listen(c vmm.Config) (*sockets, error) {
 			s.unlink()
 			return nil, err
 		}
+		crash.At("qemu.listen.socket")
 	}
 	return s, nil
 }
@@ -70,8 +73,10 @@ func (s *sockets) close() {
 
 // unlink removes the sockets' names; what is not there is fine.
 func (s *sockets) unlink() {
+	crash.At("qemu.unlink.before")
 	for _, path := range s.paths {
 		_ = os.Remove(path)
+		crash.At("qemu.unlink.socket")
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"banger/internal/crash"
 	"banger/internal/model"
 	"banger/internal/network"
 	"banger/internal/vmm"
@@ -96,6 +97,7 @@ func (d *Driver) spawn(ctx context.Context, c vmm.Config, s *sockets, argv []str
 func (m *machine) started(ctx context.Context) error {
 	select {
 	case <-m.ready:
+		crash.At("qemu.start.ready")
 		return nil
 	case <-m.Ended():
 	case <-ctx.Done():
