@@ -69,7 +69,7 @@ func rootDiskOf(point string) string {
 func elsewhere(point string) bool {
 	of, _, _ := strings.Cut(point, ".")
 	return of == "image" && !strings.HasPrefix(point, "image.initrd.") || // walked by the jobs of images
-		slices.Contains([]string{"workspace", "storage", "jail", "hostnet", "helper", "udev"}, of) || // these packages walk their own
+		slices.Contains([]string{"workspace", "storage", "jail", "hostnet", "helper", "udev", "resolved", "system", "user", "bridge"}, of) || // these packages walk their own
 		of == "store" || // a new database, walked below
 		point == "start.undone" || point == "start.again" || point == "reconcile.undo.after"
 }
