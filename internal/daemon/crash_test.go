@@ -65,11 +65,16 @@ func rootDiskOf(point string) string {
 	return map[string]string{"overlay": "overlay", "dmsnap": "dm-snapshot"}[driver]
 }
 
+// walkTheirOwn are the packages' whose tests walk their points. A point of any other is walked here.
+var walkTheirOwn = []string{
+	"bridge", "firecracker", "helper", "hostnet", "jail", "process", "qemu", "resolved", "storage", "system", "udev", "user", "workspace",
+}
+
 // elsewhere are the points that a VM's life does not pass.
 func elsewhere(point string) bool {
 	of, _, _ := strings.Cut(point, ".")
 	return of == "image" && !strings.HasPrefix(point, "image.initrd.") || // walked by the jobs of images
-		slices.Contains([]string{"workspace", "storage", "jail", "hostnet", "helper", "udev", "process", "firecracker", "qemu"}, of) || // these packages walk their own
+		slices.Contains(walkTheirOwn, of) ||
 		of == "store" || // a new database, walked below
 		point == "start.undone" || point == "start.again" || point == "reconcile.undo.after"
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"banger/internal/atomicfile"
+	"banger/internal/crash"
 	"banger/internal/helper/storage"
 	"banger/internal/helper/wire"
 	"banger/internal/model"
@@ -35,7 +36,11 @@ func (s *System) Install(ctx context.Context, named, firecracker string) (owner 
 	if err != nil {
 		return 0, err
 	}
-	return owner, s.install(ctx, owner, jailed)
+	if err := s.install(ctx, owner, jailed); err != nil {
+		return owner, err
+	}
+	crash.At("system.install.after")
+	return owner, nil
 }
 
 func (s *System) install(ctx context.Context, owner int, jailed []string) error {
@@ -68,22 +73,26 @@ func (s *System) write(ctx context.Context, owner int, jailed []string) error {
 	if err != nil {
 		return err
 	}
+	crash.At("system.install.before")
 	if err := s.directory(programDir); err != nil {
 		return err
 	}
 	if err := s.directory(unitDir); err != nil {
 		return err
 	}
+	crash.At("system.install.directory")
 	if err := s.writeRules(ctx); err != nil {
 		return err
 	}
 	if err := copyProgram(from, s.path(filepath.Join(programDir, program))); err != nil {
 		return err
 	}
+	crash.At("system.install.program")
 	for _, path := range jailed {
 		if err := copyProgram(path, s.path(filepath.Join(programDir, filepath.Base(path)))); err != nil {
 			return err
 		}
+		crash.At("system.install.jailed")
 	}
 	for _, v := range services() {
 		files, err := v.units(owner)
@@ -91,9 +100,10 @@ func (s *System) write(ctx context.Context, owner int, jailed []string) error {
 			return err
 		}
 		for name, text := range files {
-			if err := atomicfile.Write(s.path(filepath.Join(unitDir, name)), []byte(text), 0o644); err != nil {
+			if err := write(s.path(filepath.Join(unitDir, name)), []byte(text)); err != nil {
 				return err
 			}
+			crash.At("system.install.unit")
 		}
 	}
 	return nil
@@ -110,22 +120,34 @@ func (s *System) writeRules(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := atomicfile.Write(s.path(storage.UdevFile), storage.UdevRules, 0o644); err != nil {
+	if err := write(s.path(storage.UdevFile), storage.UdevRules); err != nil {
 		return err
 	}
-	return s.o.Udev(ctx)
+	crash.At("system.rules.written")
+	if err := s.o.Udev(ctx); err != nil {
+		return err
+	}
+	crash.At("system.rules.told")
+	return nil
+}
+
+// write writes a file whole, in place of what is there and of what one who was killed has left beside it.
+func write(path string, data []byte) error {
+	if err := atomicfile.Sweep(path); err != nil {
+		return err
+	}
+	return atomicfile.Write(path, data, 0o644)
 }
 
 // directory makes a directory of root's if it is not there, and refuses one, or one above it, that others can change.
 func (s *System) directory(path string) error {
 	full := s.path(path)
-	if err := os.Mkdir(full, 0o755); err == nil {
-		if err := os.Chmod(full, 0o755); err != nil { // whatever the umask took
-			return err
-		}
-	} else if !errors.Is(err, fs.ErrExist) {
+	err := os.Mkdir(full, 0o755)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
+	fresh := err == nil
+	crash.At("system.directory.made")
 	for at := path; at != "/"; at = filepath.Dir(at) {
 		info, err := os.Stat(s.path(at))
 		if err != nil {
@@ -135,6 +157,9 @@ func (s *System) directory(path string) error {
 		if !ok || !info.IsDir() || int(stat.Uid) != os.Geteuid() || info.Mode().Perm()&0o002 != 0 {
 			return model.Errorf(model.ErrDenied, "what is in %s would run as root, and others can change it: it has to be a directory of root's that nobody else may write to", s.path(at))
 		}
+	}
+	if fresh || path == programDir { // which is ours alone, and made by one who was killed, perhaps
+		return os.Chmod(full, 0o755) // whatever the umask took
 	}
 	return nil
 }
@@ -149,6 +174,9 @@ func copyProgram(from, to string) error {
 	if info, err := source.Stat(); err != nil || !info.Mode().IsRegular() {
 		return errors.Join(err, fmt.Errorf("%s is not a program", from))
 	}
+	if err := atomicfile.Sweep(to); err != nil { // of one who was killed
+		return err
+	}
 	target, err := atomicfile.Create(to, 0o755)
 	if err != nil {
 		return err
@@ -156,6 +184,7 @@ func copyProgram(from, to string) error {
 	if _, err := io.Copy(target, source); err != nil {
 		return errors.Join(err, target.Abort())
 	}
+	crash.At("system.program.written")
 	return target.Commit()
 }
 
@@ -164,6 +193,7 @@ func (s *System) start(ctx context.Context) error {
 	if _, err := s.o.Systemctl(ctx, "daemon-reload"); err != nil {
 		return err
 	}
+	crash.At("system.install.reloaded")
 	sockets := []string{}
 	for _, v := range services() {
 		sockets = append(sockets, v.socketName())
@@ -171,6 +201,7 @@ func (s *System) start(ctx context.Context) error {
 	if _, err := s.o.Systemctl(ctx, append([]string{"enable", "--quiet"}, sockets...)...); err != nil {
 		return err
 	}
+	crash.At("system.install.enabled")
 	return s.renew(ctx)
 }
 
@@ -196,9 +227,11 @@ func (s *System) renew(ctx context.Context) error {
 		if _, err := s.o.Systemctl(ctx, "stop", v.serviceName(), v.socketName()); err != nil {
 			return err
 		}
+		crash.At("system.renew.stopped")
 		if _, err := s.o.Systemctl(ctx, "start", v.socketName()); err != nil {
 			return err
 		}
+		crash.At("system.renew.started")
 	}
 	for _, v := range services() {
 		if err := s.answers(ctx, v); err != nil {

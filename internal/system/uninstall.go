@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"banger/internal/atomicfile"
+	"banger/internal/crash"
 	"banger/internal/helper/jail"
 	"banger/internal/helper/storage"
 	"banger/internal/helper/wire"
@@ -47,19 +48,26 @@ func (s *System) Uninstall(ctx context.Context, purge bool) error {
 	if disks+taps > 0 && !purge {
 		return model.Fixable(model.ErrState, "sudo banger system uninstall --purge", "cannot uninstall banger's helper: machines that run have %d disks and %d network devices of its making; stop them, with banger vm stop, or have the disks go when the machines end, and their networks at once", disks, taps)
 	}
+	crash.At("system.uninstall.before")
 	errs := []error{s.forget(ctx)}
 	// After the helper is gone, nobody makes new ones.
-	errs = append(errs, s.o.Jails.Release(ctx), s.removeDir(wire.Dir))
+	errs = append(errs, s.o.Jails.Release(ctx))
+	crash.At("system.uninstall.jails")
+	errs = append(errs, s.removeDir(wire.Dir))
 	if left, err = s.o.Snapshots.Foreign(ctx); err != nil {
 		errs = append(errs, err)
 	}
 	for _, f := range left {
 		errs = append(errs, s.o.Snapshots.Release(ctx, f))
+		crash.At("system.uninstall.snapshot")
 	}
-	errs = append(errs, s.o.Networks.Release(ctx), s.removeRules(ctx))
+	errs = append(errs, s.o.Networks.Release(ctx))
+	crash.At("system.uninstall.networks")
+	errs = append(errs, s.removeRules(ctx))
 	if err := errors.Join(errs...); err != nil {
 		return model.Fixable(kindOf(err), "sudo banger system uninstall", "cannot take all of banger's helper away: %w; once that is mended", err)
 	}
+	crash.At("system.uninstall.after")
 	return nil
 }
 
@@ -70,29 +78,36 @@ func (s *System) forget(ctx context.Context) error {
 		if _, err := s.o.Systemctl(ctx, "disable", "--now", "--quiet", v.socketName()); err != nil && s.exists(v.socketName()) {
 			errs = append(errs, err)
 		}
+		crash.At("system.uninstall.disabled")
 		if _, err := s.o.Systemctl(ctx, "stop", v.serviceName()); err != nil && s.exists(v.serviceName()) {
 			errs = append(errs, err)
 		}
+		crash.At("system.uninstall.stopped")
 	}
 	for _, v := range services() {
 		for _, name := range []string{v.socketName(), v.serviceName()} {
 			path := s.path(filepath.Join(unitDir, name))
 			errs = append(errs, atomicfile.Remove(path), atomicfile.Sweep(path))
+			crash.At("system.uninstall.unit")
 		}
 		errs = append(errs, atomicfile.Remove(s.path(wire.Socket(v.name))))
+		crash.At("system.uninstall.socket")
 	}
 	if _, err := s.o.Systemctl(ctx, "daemon-reload"); err != nil {
 		errs = append(errs, err)
 	}
+	crash.At("system.uninstall.reloaded")
 	for _, v := range services() { // one that failed is remembered otherwise; that none is no error
 		_, _ = s.o.Systemctl(ctx, "reset-failed", v.serviceName(), v.socketName())
 	}
 	for _, name := range []string{program, jail.Firecracker, jail.Jailer} {
 		path := s.path(filepath.Join(programDir, name))
 		errs = append(errs, atomicfile.Remove(path), atomicfile.Sweep(path))
+		crash.At("system.uninstall.program")
 	}
 	for _, dir := range []string{programDir, wire.Dir} {
 		errs = append(errs, s.removeDir(dir))
+		crash.At("system.uninstall.directory")
 	}
 	return errors.Join(errs...)
 }
@@ -103,7 +118,9 @@ func (s *System) removeRules(ctx context.Context) error {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return atomicfile.Sweep(path)
 	}
-	return errors.Join(atomicfile.Remove(path), atomicfile.Sweep(path), s.o.Udev(ctx))
+	err := errors.Join(atomicfile.Remove(path), atomicfile.Sweep(path))
+	crash.At("system.rules.removed")
+	return errors.Join(err, s.o.Udev(ctx))
 }
 
 // removeDir removes a directory in which nothing is any more.

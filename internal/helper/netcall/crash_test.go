@@ -13,6 +13,7 @@ import (
 	"banger/internal/crash"
 	"banger/internal/helper/hostnet"
 	"banger/internal/helper/netcall"
+	"banger/internal/helper/resolved/resolvedtest"
 	"banger/internal/helper/serve/servetest"
 	"banger/internal/model"
 	"banger/internal/testenv"
@@ -28,19 +29,22 @@ func TestKilledAtAnyPoint(t *testing.T) {
 		points = append(points, fmt.Sprintf("helper.call.before#%d", n), fmt.Sprintf("helper.call.after#%d", n))
 	}
 	for _, p := range crash.Points() {
-		if strings.HasPrefix(p, "hostnet.") {
+		if strings.HasPrefix(p, "hostnet.") || strings.HasPrefix(p, "resolved.tell.") {
 			points = append(points, p)
 		}
 	}
+	bus := resolvedtest.Bus(t)
+	resolvedtest.Start(t, bus)
+	resolves := busVariable + "=" + bus
 	for _, point := range points {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
 			l, path := servetest.Listen(t)
 			t.Cleanup(func() { _ = l.Close() })
-			helper := apart(t, l, crash.Env+"="+point)
+			helper := apart(t, l, resolves, crash.Env+"="+point)
 			c, ids := netcall.New(path, model.NewInstanceID()), [2]model.VMID{model.NewVMID(), model.NewVMID()}
 			killed(t, helper, use(t, c, ids))
-			next := apart(t, l)
+			next := apart(t, l, resolves)
 			t.Cleanup(func() { kill(next) })
 			if err := use(t, c, ids); err != nil {
 				t.Error(err)
@@ -50,9 +54,9 @@ func TestKilledAtAnyPoint(t *testing.T) {
 			// Killed once more, and then only swept.
 			swept := netcall.New(path, model.NewInstanceID())
 			kill(next)
-			helper = apart(t, l, crash.Env+"="+point)
+			helper = apart(t, l, resolves, crash.Env+"="+point)
 			killed(t, helper, use(t, swept, ids))
-			last := apart(t, l)
+			last := apart(t, l, resolves)
 			t.Cleanup(func() { kill(last) })
 			if err := swept.Sweep(t.Context(), nil); err != nil {
 				t.Error(err)
@@ -63,7 +67,7 @@ func TestKilledAtAnyPoint(t *testing.T) {
 }
 
 // calls is how many use makes.
-const calls = 10
+const calls = 12
 
 // use asks for each verb that changes something, in an order in which all that they do is done.
 func use(t *testing.T, c *netcall.Client, ids [2]model.VMID) error {
@@ -87,6 +91,12 @@ func use(t *testing.T, c *netcall.Client, ids [2]model.VMID) error {
 	}
 	if err := errors.Join(names.UDP.Close(), names.TCP.Close()); err != nil {
 		return err
+	}
+	if err := c.TellResolved(t.Context()); err != nil {
+		return err
+	}
+	if n, err := c.LookNames(t.Context()); err != nil || !n.Told {
+		return fmt.Errorf("what systemd-resolved was told is %+v: %w", n, err)
 	}
 	p := hostnet.Pin{Entries: []string{"web.example:443"}, Addresses: []netip.Addr{netip.MustParseAddr("11.0.0.2")}, Life: model.MinPin}
 	if err := c.PinAddresses(t.Context(), ids[1], 2, p); err != nil {

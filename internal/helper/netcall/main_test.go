@@ -11,14 +11,17 @@ import (
 
 	"banger/internal/helper/hostnet"
 	"banger/internal/helper/netcall"
+	"banger/internal/helper/resolved"
 	"banger/internal/helper/serve"
 	"banger/internal/helper/serve/servetest"
 	"banger/internal/model"
 	"banger/internal/testenv"
 )
 
-// apartVariable is the environment variable that makes the test program a helper.
-const apartVariable = "BANGER_TEST_APART"
+const (
+	apartVariable = "BANGER_TEST_APART" // makes the test program a helper
+	busVariable   = "BANGER_TEST_BUS"   // on which that finds systemd-resolved, instead of the host's
+)
 
 func TestMain(m *testing.M) {
 	if os.Getenv(apartVariable) != "" {
@@ -34,7 +37,7 @@ const (
 
 // user is the namespace's kernel as an ordinary user's installation may use it.
 func user(c serve.Caller) netcall.Host {
-	return hostnet.New(hostnet.Options{Instance: c.Instance, UID: someUser})
+	return hostnet.New(hostnet.Options{Instance: c.Instance, UID: someUser, Resolved: resolved.Options{Bus: os.Getenv(busVariable)}})
 }
 
 // service is the helper's for the user who tests.

@@ -16,6 +16,7 @@ import (
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
 
+	"banger/internal/crash"
 	"banger/internal/model"
 )
 
@@ -121,6 +122,7 @@ func (s *Service) Tell(ctx context.Context, r Route) error {
 	call := func(method string, args ...any) error {
 		return object.CallWithContext(ctx, manager+method, dbus.FlagNoAutoStart, append([]any{index}, args...)...).Err
 	}
+	crash.At("resolved.tell.before")
 	// Whom to ask comes last: before, the device is one that no name is asked for on.
 	for _, step := range []struct {
 		method  string
@@ -140,9 +142,14 @@ func (s *Service) Tell(ctx context.Context, r Route) error {
 			continue
 		}
 		if err != nil {
-			return errors.Join(model.Errorf(model.ErrUnavailable, "systemd-resolved does not take it (%s): %w", step.method, err), ignoreAbsent(call("RevertLink")))
+			crash.At("resolved.revert.before")
+			rerr := ignoreAbsent(call("RevertLink"))
+			crash.At("resolved.revert.after")
+			return errors.Join(model.Errorf(model.ErrUnavailable, "systemd-resolved does not take it (%s): %w", step.method, err), rerr)
 		}
+		crash.At("resolved.tell.step")
 	}
+	crash.At("resolved.tell.after")
 	return nil
 }
 

@@ -21,11 +21,19 @@ import (
 // route is one over a device that every namespace has.
 func route(t *testing.T) resolved.Route {
 	t.Helper()
-	lo, err := net.InterfaceByName("lo")
+	r, err := loopback()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resolved.Route{Device: lo.Index, Server: netip.MustParseAddr("198.18.0.1"), Domain: "vm"}
+	return r
+}
+
+func loopback() (resolved.Route, error) {
+	lo, err := net.InterfaceByName("lo")
+	if err != nil {
+		return resolved.Route{}, err
+	}
+	return resolved.Route{Device: lo.Index, Server: netip.MustParseAddr("198.18.0.1"), Domain: "vm"}, nil
 }
 
 func TestTell(t *testing.T) {

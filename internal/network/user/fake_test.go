@@ -26,13 +26,16 @@ import (
 	"banger/internal/version"
 )
 
-// TestMain runs the tests, or, as fake-netd, a netd that carries nothing: it keeps what it was told, in its memory alone.
+// TestMain runs the tests, or, as fake-netd, a netd that carries nothing: it keeps what it was told, in its memory alone; as
+// real-netd the one that is shipped, and as driver what is killed.
 func TestMain(m *testing.M) {
 	switch state := filepath.Dir(os.Args[0]); filepath.Base(os.Args[0]) {
 	case "fake-netd":
 		os.Exit(fakeNetd(state))
 	case "real-netd":
 		os.Exit(realNetd(state))
+	case "driver":
+		os.Exit(passEveryPoint(state, os.Args[1:]))
 	}
 	os.Exit(m.Run())
 }

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	netdv1 "banger/api/netd/v1"
+	"banger/internal/crash"
 	"banger/internal/model"
 	"banger/internal/network"
 )
@@ -27,10 +28,12 @@ func (d *Driver) Publish(ctx context.Context, id model.VMID, p network.Direct) (
 	defer d.setting.Unlock()
 	d.keepHostPorts(id, port)
 	port.Doors = d.doors(id)
+	crash.At("user.publish.before")
 	answer, err := d.tell(ctx, port)
 	if err != nil {
 		return network.Published{}, err
 	}
+	crash.At("user.publish.after")
 	there := network.Published{}
 	if there.Ports, err = forwardsOf(answer.GetForwards(), p.Ports); err != nil {
 		return network.Published{}, err
@@ -97,7 +100,10 @@ func (d *Driver) remember(p *netdv1.Port, answer *netdv1.SetResponse) {
 func (d *Driver) Withdraw(ctx context.Context, id model.VMID) error {
 	d.setting.Lock()
 	defer d.setting.Unlock()
-	return d.forget(ctx, id)
+	crash.At("user.withdraw.before")
+	err := d.forget(ctx, id)
+	crash.At("user.withdraw.after")
+	return err
 }
 
 // Explain lists what was refused to such a VM, newest first: by the kernel, which knows no rules, and by netd.

@@ -16,6 +16,7 @@ import (
 
 	netdv1 "banger/api/netd/v1"
 	"banger/internal/companion"
+	"banger/internal/crash"
 	"banger/internal/model"
 	"banger/internal/procs"
 	"banger/internal/version"
@@ -132,11 +133,13 @@ func endNetd(ctx context.Context, pid int, sig syscall.Signal) error {
 		return err
 	}
 	defer h.Close()
+	crash.At("user.end.before")
 	if err := h.Signal(sig); err != nil {
 		return err
 	}
 	select {
 	case <-h.Done():
+		crash.At("user.end.after")
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -145,9 +148,11 @@ func endNetd(ctx context.Context, pid int, sig syscall.Signal) error {
 
 // take makes n the netd that is asked from now on, holds it, and has its end noticed.
 func (d *Driver) take(n *netd) error {
+	crash.At("user.hold.before")
 	if err := n.hold(d.ctx); err != nil {
 		return err
 	}
+	crash.At("user.hold.after")
 	d.mu.Lock()
 	if d.closed {
 		d.mu.Unlock()
@@ -191,6 +196,7 @@ func (d *Driver) revive() {
 // retell tells a netd that may be a new one what the last one knew, before anyone else asks it.
 func (d *Driver) retell(ctx context.Context, n *netd) {
 	for _, p := range d.remembered() {
+		crash.At("user.retell.before")
 		answer, err := n.rpc.Set(ctx, &netdv1.SetRequest{Port: p})
 		if err != nil && !n.dead(err) && len(p.GetForwards()) > 0 {
 			// Somebody may have taken a port of the host meanwhile. A network without ports is better than none.
@@ -208,6 +214,7 @@ func (d *Driver) retell(ctx context.Context, n *netd) {
 		if err != nil {
 			d.options.Log.Error("cannot give a VM its network again", "vm", p.GetVmId(), "error", err)
 		}
+		crash.At("user.retell.after")
 	}
 }
 
@@ -236,6 +243,7 @@ func (d *Driver) start(ctx context.Context) error {
 		return model.HostErrorf(err, "cannot open the network's log")
 	}
 	defer log.Close()
+	crash.At("user.start.before")
 	child, err := procs.Start(program, []string{program}, os.ProcAttr{
 		Dir: "/", Env: os.Environ(), Files: []*os.File{null, log, log, theirs}, Sys: &syscall.SysProcAttr{Setsid: true},
 	})
@@ -243,9 +251,14 @@ func (d *Driver) start(ctx context.Context) error {
 		return model.HostErrorf(err, "cannot start the network")
 	}
 	defer child.Close()
+	crash.At("user.start.spawned")
 	_ = theirs.Close()
 	defer context.AfterFunc(ctx, func() { _ = says.SetReadDeadline(time.Now()) })()
-	return answer(ctx, says, d.options.Dirs.NetdLog())
+	if err := answer(ctx, says, d.options.Dirs.NetdLog()); err != nil {
+		return err
+	}
+	crash.At("user.start.after")
+	return nil
 }
 
 // answer reads what a netd that starts says of itself: that it listens, that another one does, or what is wrong.

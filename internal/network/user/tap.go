@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	netdv1 "banger/api/netd/v1"
+	"banger/internal/crash"
 	"banger/internal/hosttool"
 	"banger/internal/model"
 	"banger/internal/procs"
@@ -162,14 +163,17 @@ func (d *Driver) handOver(ctx context.Context, id string, packet *os.File) error
 
 // attach gives netd a new packet socket for the port of a tap.
 func (d *Driver) attach(ctx context.Context, port *netdv1.Port) error {
+	crash.At("user.tap.before")
 	packet, err := d.openTap(ctx, port)
 	if err != nil {
 		return err
 	}
 	defer packet.Close()
+	crash.At("user.tap.opened")
 	if err := within(ctx, answerTime, func(ctx context.Context) error { return d.handOver(ctx, port.GetVmId(), packet) }); err != nil {
 		return model.Errorf(model.ErrUnavailable, "cannot give the VM its network: %w", err)
 	}
+	crash.At("user.tap.after")
 	return nil
 }
 

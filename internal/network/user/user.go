@@ -21,6 +21,7 @@ import (
 
 	netdv1 "banger/api/netd/v1"
 	"banger/internal/atomicfile"
+	"banger/internal/crash"
 	"banger/internal/dirs"
 	"banger/internal/model"
 	"banger/internal/network"
@@ -121,6 +122,7 @@ func (d *Driver) Set(ctx context.Context, id model.VMID, s network.Spec) (networ
 		return link, err
 	}
 	port := portOf(id, s, link)
+	crash.At("user.set.before")
 	wants, err := d.set(ctx, id, s, port)
 	if err == nil {
 		link.Ports, err = forwardsOf(port.GetForwards(), s.Ports)
@@ -131,6 +133,7 @@ func (d *Driver) Set(ctx context.Context, id model.VMID, s network.Spec) (networ
 	if err != nil {
 		return network.Link{}, err
 	}
+	crash.At("user.set.after")
 	link.Search = searchDomains(s.Policy)
 	return link, nil
 }
@@ -146,6 +149,7 @@ func (d *Driver) set(ctx context.Context, id model.VMID, s network.Spec, port *n
 	if err != nil {
 		return false, err
 	}
+	crash.At("user.set.told")
 	port.Forwards = answer.GetForwards()
 	d.mu.Lock()
 	d.ports[id], d.kinds[id] = port, s.Kind
@@ -194,6 +198,7 @@ func (d *Driver) Up(ctx context.Context, id model.VMID, p model.Process) error {
 	if err == nil && wants {
 		err = d.attach(ctx, port)
 	}
+	crash.At("user.up.after")
 	return err
 }
 
@@ -208,10 +213,12 @@ func (d *Driver) tellTap(ctx context.Context, id model.VMID, p model.Process) (p
 		return nil, false, nil
 	}
 	port.Tap = &netdv1.Tap{Name: tapName, Pid: int32(p.PID), StartTime: p.StartTime, BootId: p.BootID}
+	crash.At("user.up.before")
 	answer, err := d.tell(ctx, port)
 	if err != nil {
 		return nil, false, err
 	}
+	crash.At("user.up.told")
 	d.mu.Lock()
 	d.ports[id] = port
 	d.mu.Unlock()
@@ -223,7 +230,12 @@ func (d *Driver) tellTap(ctx context.Context, id model.VMID, p model.Process) (p
 func (d *Driver) Clear(ctx context.Context, id model.VMID, _ model.NetHandles) error {
 	d.setting.Lock()
 	defer d.setting.Unlock()
-	return errors.Join(d.forget(ctx, id), atomicfile.Remove(socketIn(d.options.Dirs.VM(id))))
+	crash.At("user.clear.before")
+	err := d.forget(ctx, id)
+	crash.At("user.clear.told")
+	err = errors.Join(err, atomicfile.Remove(socketIn(d.options.Dirs.VM(id))))
+	crash.At("user.clear.after")
+	return err
 }
 
 // forget has netd take away what it has of a VM. The caller holds setting.
@@ -257,10 +269,13 @@ func (d *Driver) Sweep(ctx context.Context, keep map[model.VMID]bool) error {
 		}
 	}
 	d.mu.Unlock()
-	return d.change(ctx, "cannot sweep the network", false, func(ctx context.Context, n *netd) error {
+	crash.At("user.sweep.before")
+	err := d.change(ctx, "cannot sweep the network", false, func(ctx context.Context, n *netd) error {
 		_, err := n.rpc.Keep(ctx, &netdv1.KeepRequest{VmIds: ids})
 		return err
 	})
+	crash.At("user.sweep.after")
+	return err
 }
 
 // Denied implements network.Explainer.
