@@ -100,7 +100,7 @@ func TestWhatTheNetworkServiceMayChange(t *testing.T) {
 	want := []string{
 		"CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BIND_SERVICE", "DeviceAllow=/dev/net/tun rw",
 		"RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET",
-		"ReadWritePaths=/proc/sys/net/ipv4/ip_forward", "ReadWritePaths=-/proc/sys/net/ipv6/conf", "RestrictNamespaces=yes",
+		"ReadWritePaths=/proc/sys/net/ipv4/ip_forward", "ReadWritePaths=/proc/sys/net/ipv4/conf", "ReadWritePaths=-/proc/sys/net/ipv6/conf", "RestrictNamespaces=yes",
 		"IPAddressAllow=" + model.GuestRange().String(),
 	}
 	if got := granted(unit); !slices.Equal(got, want) {

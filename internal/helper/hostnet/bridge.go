@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"net/netip"
-	"strings"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
@@ -12,14 +11,6 @@ import (
 
 	"banger/internal/crash"
 	"banger/internal/model"
-)
-
-// What a bridge's alias says: how forwarding was before the first of us came. It is where this is remembered, since it is
-// there exactly as long as it matters.
-const (
-	bridgeAlias  = "banger, ip_forward was "
-	forwardedNot = bridgeAlias + "0"
-	forwarded    = bridgeAlias + "1"
 )
 
 // defaultMTU is that of a host of whose way out nothing is known.
@@ -160,52 +151,6 @@ func rangeOf(links *netlink.Handle, br netlink.Link) (netip.Prefix, error) {
 	return netip.Prefix{}, nil
 }
 
-// forward has the kernel forward packets, and the bridge remember whether it did so before. The caller holds the lock.
-func (h *Host) forward(links *netlink.Handle, br netlink.Link) error {
-	if !strings.HasPrefix(br.Attrs().Alias, bridgeAlias) {
-		was, err := getSysctl(forwardIn)
-		if err != nil {
-			return err
-		}
-		before := forwarded
-		others, err := others(links, br)
-		if err != nil {
-			return err
-		}
-		for _, alias := range others {
-			if alias == forwardedNot {
-				was = "0" // it is one of us who switched it on
-			}
-		}
-		if was == "0" {
-			before = forwardedNot
-		}
-		if err := links.LinkSetAlias(br, before); err != nil {
-			return err
-		}
-		crash.At("hostnet.bridge.noted")
-	}
-	if now, err := getSysctl(forwardIn); err != nil || now != "0" {
-		return err
-	}
-	return setSysctl(forwardIn, "1")
-}
-
-// others are the aliases of the bridges of all installations but one.
-func others(links *netlink.Handle, but netlink.Link) ([]string, error) {
-	all, err := whole(links.LinkList)
-	if err != nil {
-		return nil, err
-	}
-	var aliases []string
-	for _, l := range all {
-		if isBridge(l.Attrs().Name) && l.Type() == "bridge" && l.Attrs().Index != but.Attrs().Index && strings.HasPrefix(l.Attrs().Alias, bridgeAlias) {
-			aliases = append(aliases, l.Attrs().Alias)
-		}
-	}
-	return aliases, nil
-}
-
 // removeBridge gives back what was changed for a bridge, and then removes it.
 func removeBridge(links *netlink.Handle, br netlink.Link) error {
 	lock, err := lockForwarding()
@@ -217,8 +162,8 @@ func removeBridge(links *netlink.Handle, br netlink.Link) error {
 	if err != nil {
 		return err
 	}
-	if br.Attrs().Alias == forwardedNot && len(others) == 0 {
-		if err := setSysctl(forwardIn, "0"); err != nil {
+	if len(others) == 0 {
+		if err := giveBack(links, br.Attrs().Alias); err != nil {
 			return err
 		}
 	}

@@ -176,6 +176,9 @@ func TestOnlyItsOwnerReachesAGuest(t *testing.T) {
 	})
 }
 
+// settings prints those that change with forwarding.
+const settings = "cat /proc/sys/net/ipv4/ip_forward; cd /proc/sys/net/ipv4/conf; grep . */forwarding */accept_redirects"
+
 // listing is all that a host has of devices, addresses, routes, rules and forwarding. What a device finds out by itself is
 // left out.
 func (s *space) listing(t *testing.T) string {
@@ -183,15 +186,21 @@ func (s *space) listing(t *testing.T) string {
 	nft := testenv.NeedTool(t, "nft")
 	var all strings.Builder
 	s.do(func() {
-		for _, c := range []string{"ip -o link | sed 's/<[^>]*>//; s/ state [A-Z]*//'", "ip -4 -o addr", "ip route | sed 's/ linkdown//'", "cat /proc/sys/net/ipv4/ip_forward", nft + " list ruleset"} {
-			out, err := exec.Command("sh", "-c", c).CombinedOutput()
-			if err != nil {
-				t.Errorf("%s: %v: %s", c, err, out)
-			}
-			all.Write(out)
+		for _, c := range []string{"ip -o link | sed 's/<[^>]*>//; s/ state [A-Z]*//'", "ip -4 -o addr", "ip route | sed 's/ linkdown//'", settings, nft + " list ruleset"} {
+			all.WriteString(said(t, c))
 		}
 	})
 	return all.String()
+}
+
+// said is what a command of a shell's says.
+func said(t *testing.T, command string) string {
+	t.Helper()
+	out, err := exec.Command("sh", "-c", command).CombinedOutput()
+	if err != nil {
+		t.Errorf("%s: %v: %s", command, err, out)
+	}
+	return string(out)
 }
 
 // TestWhatIsNotOursStays has devices and rules of others, of which some look as if they were another installation's.
@@ -241,6 +250,8 @@ func TestForwardingIsGivenBackByTheLast(t *testing.T) {
 	t.Parallel()
 	for _, was := range []string{"0", "1"} {
 		h := newHost(t)
+		h.ip(t, "link add lan type bridge")
+		var before string
 		h.do(func() {
 			forwards := func(want string) {
 				t.Helper()
@@ -248,9 +259,13 @@ func TestForwardingIsGivenBackByTheLast(t *testing.T) {
 					t.Errorf("was %s: forwarding is %s, %v, want %s", was, got, err, want)
 				}
 			}
-			if err := setSysctl(forwardIn, was); err != nil {
-				t.Error(err)
+			// As no kernel has them by itself: all that is written here changes with forwarding.
+			for _, s := range [][2]string{{forwardIn, was}, {acceptRedirects, was}, {forwardsOf("default"), "1"}, {forwardsOf("lan"), "1"}, {forwardsOf("v0"), "0"}} {
+				if err := setSysctl(s[0], s[1]); err != nil {
+					t.Error(err)
+				}
 			}
+			before = said(t, settings)
 			one, two, id := New(Options{Instance: model.NewInstanceID()}), New(Options{Instance: model.NewInstanceID()}), model.NewVMID()
 			for _, n := range []*Host{one, two} {
 				if _, err := n.Attach(t.Context(), id, 1, Rules{}); err != nil {
@@ -265,6 +280,9 @@ func TestForwardingIsGivenBackByTheLast(t *testing.T) {
 				}
 			}
 			forwards(was)
+			if after := said(t, settings); after != before {
+				t.Errorf("was %s: before:\n%s\nafter:\n%s", was, before, after)
+			}
 		})
 	}
 }

@@ -137,7 +137,7 @@ func TestAUsersNetworksGoWithTheHelper(t *testing.T) {
 		t.Errorf("a guest whose tap was taken away: %q", said)
 	}
 	// Its VMM is told of no error again and again, and takes what is left along.
-	if during := h.listing(t); strings.Count(during, "bx_") != 1 || strings.Contains(during, "bt_") || strings.Contains(during, "bb_") {
+	if during := h.listing(t); strings.Count(during, ": bx_") != 1 || strings.Contains(during, "bt_") || strings.Contains(during, "bb_") {
 		t.Errorf("beside a VMM there is\n%s", during)
 	}
 	if conn, err := mine.tap.SyscallConn(); err != nil {

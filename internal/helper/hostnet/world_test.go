@@ -150,6 +150,9 @@ func newHost(t *testing.T) host {
 	}
 	far := h.far.handle(t)
 	h.do(func() {
+		if err := setSysctl(acceptRedirects, "0"); err != nil { // as a careful host has it
+			t.Error(err)
+		}
 		links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 		if err != nil {
 			t.Error(err)
@@ -183,6 +186,10 @@ func (s *space) serve(t *testing.T, address string, port int) {
 	at := netip.AddrPortFrom(netip.MustParseAddr(address), uint16(port))
 	s.do(func() {
 		l, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(at))
+		// A program that another test starts has for a moment what was just closed here.
+		for limit := time.Now().Add(5 * time.Second); errors.Is(err, unix.EADDRINUSE) && time.Now().Before(limit); {
+			l, err = net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(at))
+		}
 		if err != nil {
 			t.Error(err)
 			return

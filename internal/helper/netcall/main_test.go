@@ -90,7 +90,7 @@ func nothingLeft(t *testing.T, c *netcall.Client) {
 func hostListing(t *testing.T) string {
 	t.Helper()
 	nft := testenv.NeedTool(t, "nft")
-	out, err := exec.Command("sh", "-c", "ip -o link | sed 's/<[^>]*>//; s/ state [A-Z]*//'; ip -4 -o addr; ip route | sed 's/ linkdown//'; cat /proc/sys/net/ipv4/ip_forward; "+nft+" list ruleset").CombinedOutput()
+	out, err := exec.Command("sh", "-c", "ip -o link | sed 's/<[^>]*>//; s/ state [A-Z]*//'; ip -4 -o addr; ip route | sed 's/ linkdown//'; grep . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/forwarding /proc/sys/net/ipv4/conf/*/accept_redirects; "+nft+" list ruleset").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
