@@ -1,7 +1,7 @@
 // Package system installs the privileged helper for one user, as services of systemd.
 //
-// What it makes is a program, two units for each service and what systemd makes of them, and rules for udev. All of it is root's, nobody else
-// can write to it, and Uninstall leaves none of it, nor what the helper made.
+// What it makes is a program, two units for each service and what systemd makes of them, and rules for udev. All of it is
+// root's, nobody else can write to it, and Uninstall leaves none of it, nor what the helper made.
 package system
 
 import (

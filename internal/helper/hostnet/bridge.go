@@ -13,8 +13,12 @@ import (
 	"banger/internal/model"
 )
 
-// defaultMTU is that of a host of whose way out nothing is known.
-const defaultMTU = 1500
+// defaultMTU is that of a host of whose way out nothing is known. The others are the least and the most of a bridge.
+const (
+	minMTU     = 1280
+	defaultMTU = 1500
+	maxMTU     = 9000
+)
 
 // ensureBridge makes the bridge where it is not there or not whole, and returns it with its part of the VMs' range.
 func (h *Host) ensureBridge(links *netlink.Handle) (netlink.Link, netip.Prefix, error) {
@@ -79,7 +83,7 @@ func isNoLink(err error) bool {
 	return errors.As(err, &none) || errors.Is(err, syscall.ENODEV)
 }
 
-// wayOutMTU is that of the device that packets to the internet leave by.
+// wayOutMTU is that of the device that packets to the internet leave by, within a bridge's.
 func wayOutMTU(links *netlink.Handle) int {
 	routes, err := whole(func() ([]netlink.Route, error) { return links.RouteList(nil, unix.AF_INET) })
 	if err != nil {
@@ -89,8 +93,8 @@ func wayOutMTU(links *netlink.Handle) int {
 		if r.Dst != nil && !r.Dst.IP.IsUnspecified() {
 			continue
 		}
-		if l, err := links.LinkByIndex(r.LinkIndex); err == nil && l.Attrs().MTU >= 1280 && l.Attrs().MTU <= 9000 {
-			return l.Attrs().MTU
+		if l, err := links.LinkByIndex(r.LinkIndex); err == nil {
+			return min(max(l.Attrs().MTU, minMTU), maxMTU)
 		}
 	}
 	return defaultMTU

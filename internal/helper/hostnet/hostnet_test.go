@@ -1,6 +1,7 @@
 package hostnet
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -284,6 +285,25 @@ func TestForwardingIsGivenBackByTheLast(t *testing.T) {
 				t.Errorf("was %s: before:\n%s\nafter:\n%s", was, before, after)
 			}
 		})
+	}
+}
+
+// TestTheMTU is that of the way out, where the bridge can have it.
+func TestTheMTU(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	for wayOut, want := range map[int]int{1200: minMTU, 1400: 1400, 9001: maxMTU} {
+		h.ip(t, fmt.Sprintf("link set v0 mtu %d", wayOut))
+		n, id := New(Options{Instance: model.NewInstanceID()}), model.NewVMID()
+		if p := h.set(t, n, id, 1, "public"); p.MTU != want || !strings.Contains(h.shows(p.Tap), fmt.Sprintf("mtu %d ", want)) {
+			t.Errorf("beside a way out of %d there is %+v: %s", wayOut, p, h.shows(p.Tap))
+		}
+		h.call(t, func(ctx context.Context) error { return n.Detach(ctx, id) })
+	}
+	h.ip(t, "route del default")
+	n := h.installation(t)
+	if p := h.set(t, n, model.NewVMID(), 1, "public"); p.MTU != defaultMTU {
+		t.Errorf("without a way out there is %+v", p)
 	}
 }
 

@@ -60,6 +60,20 @@ func (h host) index(t *testing.T, name string) (index int) {
 	return index
 }
 
+// hasNoIPv6 requires of devices that they neither speak it nor listen to routers.
+func (h host) hasNoIPv6(t *testing.T, names ...string) {
+	t.Helper()
+	h.do(func() {
+		for _, name := range names {
+			off, err := getSysctl("ipv6/conf/" + name + "/disable_ipv6")
+			listens, rerr := getSysctl("ipv6/conf/" + name + "/accept_ra")
+			if off != "1" || listens != "0" || err != nil || rerr != nil {
+				t.Errorf("%s: IPv6 is off: %s, %v; routers are listened to: %s, %v", name, off, err, listens, rerr)
+			}
+		}
+	})
+}
+
 // TestTapsAreReady has a VM get one that was made before it, and another be made.
 func TestTapsAreReady(t *testing.T) {
 	t.Parallel()
@@ -88,11 +102,7 @@ func TestTapsAreReady(t *testing.T) {
 		if strings.Contains(said, "UP") {
 			t.Errorf("%s is up: %s", name, said)
 		}
-		h.do(func() {
-			if off, err := getSysctl("ipv6/conf/" + name + "/disable_ipv6"); off != "1" || err != nil {
-				t.Errorf("%s has IPv6: %s, %v", name, off, err)
-			}
-		})
+		h.hasNoIPv6(t, name)
 	}
 	g := h.attach(t, n, 2, "public")
 	if !indexes[h.index(t, g.port.Tap)] {

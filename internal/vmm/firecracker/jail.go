@@ -17,8 +17,8 @@ import (
 	"banger/internal/vmm/process"
 )
 
-// Jail is what runs VMMs in jails, which takes root: see package jail. All but the first and the last four may be asked
-// without rights.
+// Jail is what runs VMMs in jails: see package jail. Problem, Start, Kill, Remove and LeaveStock take root's rights, and the
+// others none.
 type Jail interface {
 	// Problem says why there are no jails here, with what would help, or is "".
 	Problem() string
@@ -58,8 +58,7 @@ func (d *Driver) jails(ctx context.Context, c vmm.Config) (bool, error) {
 
 // noJail says why no VMM is run in a jail, "" when they are.
 func (d *Driver) noJail(ctx context.Context) string {
-	switch {
-	case d.options.Jail == nil || d.options.Unjailed:
+	if d.options.Jail == nil || d.options.Unjailed {
 		return "config.toml says jail = false"
 	}
 	if problem := d.options.Jail.Problem(); problem != "" {

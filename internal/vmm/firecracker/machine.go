@@ -24,7 +24,7 @@ type machine struct {
 	log         *process.Tail     // nil when it could not be opened
 	heardAll    bool              // of the log, from its start
 	con         *process.Console  // nil for none
-	consoleHold *os.File          // see spawn
+	consoleHold *os.File          // see openConsole
 
 	mu    sync.Mutex
 	agent net.Conn // the agent's socket, of the last Agent call
