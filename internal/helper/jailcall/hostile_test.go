@@ -59,7 +59,7 @@ func serveGuarded(t *testing.T) (socket string, effects *atomic.Int64) {
 	t.Helper()
 	effects = new(atomic.Int64)
 	none := t.TempDir()
-	verbs := jailcall.Verbs(func(c serve.Caller) jailcall.Host {
+	verbs := jailcall.Verbs(&serve.VMs{}, func(c serve.Caller) jailcall.Host {
 		return guarded{jail.New(jail.Options{Instance: c.Instance, UID: c.UID, GID: c.GID, Programs: none, Dir: none, Cgroups: none}), effects}
 	})
 	return servetest.Here(t, serve.Service{Name: "storage", Owner: os.Getuid(), Verbs: verbs, Log: slog.New(slog.DiscardHandler)}), effects

@@ -9,11 +9,14 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"banger/internal/helper/jail"
 	"banger/internal/helper/jailcall"
 	"banger/internal/helper/serve"
 	"banger/internal/helper/serve/servetest"
+	"banger/internal/helper/storage"
+	"banger/internal/helper/storagecall"
 	"banger/internal/model"
 )
 
@@ -40,7 +43,7 @@ func newOwner(t *testing.T) *owner {
 		Instance: own, UID: user, GID: user, Programs: dir, Dir: filepath.Join(dir, "jail"), Cgroups: cgroups, Controllers: []string{}, Udev: between,
 	})
 	socket := servetest.Here(t, serve.Service{
-		Name: "storage", Owner: os.Getuid(), Log: slog.New(slog.DiscardHandler), Verbs: jailcall.Verbs(func(serve.Caller) jailcall.Host { return host }),
+		Name: "storage", Owner: os.Getuid(), Log: slog.New(slog.DiscardHandler), Verbs: jailcall.Verbs(&serve.VMs{}, func(serve.Caller) jailcall.Host { return host }),
 	})
 	return &owner{jailcall.New(socket, own), between, host, servetest.Another(t)}
 }
@@ -132,4 +135,63 @@ func TestFilesThatChangeAllTheTime(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d calls started something", made, calls)
+}
+
+// TestADiskStaysWhileItsVMMRuns, which was given the number of the disk's device.
+func TestADiskStaysWhileItsVMMRuns(t *testing.T) {
+	t.Parallel()
+	o := newOwner(t)
+	id := model.NewVMID()
+	disks := storage.New(storage.Options{Instance: model.NewInstanceID(), UID: user, GID: user, Jails: o.host})
+	files := o.files(t)
+	spec := jail.Spec{Slot: 1, VCPUs: 1, MemoryBytes: 256 * model.MiB}
+	if _, err := o.Start(t.Context(), id, spec, files[0].Handed, files[1].Handed); err != nil {
+		t.Fatal(err)
+	}
+	if err := disks.Detach(t.Context(), id); !errors.Is(err, model.ErrState) {
+		t.Errorf("while it runs: %v", err)
+	}
+	if err := errors.Join(o.Remove(t.Context(), id), disks.Detach(t.Context(), id)); err != nil {
+		t.Error(err)
+	}
+}
+
+// beginning is a host whose Start waits until its context ends.
+type beginning struct {
+	jailcall.Host
+	began chan struct{}
+}
+
+func (b beginning) Start(ctx context.Context, _ model.VMID, _ jail.Spec, _, _ *os.File) (jail.VM, error) {
+	close(b.began)
+	<-ctx.Done()
+	return jail.VM{}, ctx.Err()
+}
+
+// TestADiskStaysWhileItsJailIsMade has a Detach wait for a Start, as in the service.
+func TestADiskStaysWhileItsJailIsMade(t *testing.T) {
+	t.Parallel()
+	vms, b := &serve.VMs{}, beginning{began: make(chan struct{})}
+	verbs := jailcall.Verbs(vms, func(serve.Caller) jailcall.Host { return b })
+	verbs = append(verbs, storagecall.Verbs(vms, func(serve.Caller) storagecall.Host {
+		t.Error("a disk was asked for")
+		return nil
+	})...)
+	socket := servetest.Here(t, serve.Service{Name: "storage", Owner: os.Getuid(), Log: slog.New(slog.DiscardHandler), Verbs: verbs})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended, lock, log := make(chan error), file(t, 0, os.O_RDWR), fifo(t, os.O_RDWR)
+	go func() {
+		_, err := jailcall.New(socket, instance).Start(ctx, someVM, jail.Spec{}, lock, log)
+		ended <- err
+	}()
+	<-b.began
+	short, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer stop()
+	if err := storagecall.New(socket, instance).Detach(short, someVM); !errors.Is(err, model.ErrTimeout) {
+		t.Errorf("got %v, want ErrTimeout", err)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, model.ErrCanceled) {
+		t.Errorf("got %v, want ErrCanceled", err)
+	}
 }

@@ -37,3 +37,36 @@ func TestANodeIsNobodysWhenItIsRemoved(t *testing.T) {
 		t.Errorf("%s is left: %v", h.dir(), err)
 	}
 }
+
+// jailed is a VM whose VMM runs.
+type jailed struct{ pid int }
+
+func (j *jailed) Process(model.VMID) (int, error) { return j.pid, nil }
+
+// TestWhatAVMMMayOpenIsNotTakenAway has one that has not opened it yet.
+func TestWhatAVMMMayOpenIsNotTakenAway(t *testing.T) {
+	t.Parallel()
+	h, id, j := snapshots(t), model.NewVMID(), &jailed{}
+	h.o.Jails = j
+	base, cow := pair(t, t.TempDir())
+	s := attached(t, h, id, base, cow)
+	j.pid = os.Getpid()
+	defer func() { j.pid = 0 }()
+	if err := h.Detach(t.Context(), id); !errors.Is(err, model.ErrState) {
+		t.Errorf("detach: %v", err)
+	}
+	if again := attached(t, h, id, base, cow); again != s {
+		t.Errorf("%+v became %+v", s, again)
+	}
+	other, changes := pair(t, t.TempDir())
+	if _, err := h.Attach(t.Context(), id, other, changes); !errors.Is(err, model.ErrState) {
+		t.Errorf("attach of other files: %v", err)
+	}
+	if again := attached(t, h, id, base, cow); again != s {
+		t.Errorf("%+v became %+v", s, again)
+	}
+	j.pid = 0
+	if err := h.Detach(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+}
