@@ -27,8 +27,9 @@ const idle = time.Minute
 
 // Services are what a banger-helper can be, with the verbs of each.
 func Services() map[string][]serve.Verb {
+	vms := &serve.VMs{} // nobody takes a VM's disk away while its jail is made
 	return map[string][]serve.Verb{
-		storagecall.Service: append(storagecall.Verbs(storagecall.OnHost), jailcall.Verbs(jailcall.OnHost)...),
+		storagecall.Service: append(storagecall.Verbs(vms, storagecall.OnHost), jailcall.Verbs(vms, jailcall.OnHost)...),
 		netcall.Service:     netcall.Verbs(netcall.OnHost),
 	}
 }

@@ -75,12 +75,34 @@ func (h *Host) noCgroups() string {
 			return fmt.Sprintf("%s has no controller %s", h.o.Cgroups, c)
 		}
 	}
-	// The root of all has none of it.
-	if some, err := filepath.Glob(filepath.Join(h.o.Cgroups, "*", "cgroup.kill")); err != nil || len(some) == 0 {
-		children, _ := filepath.Glob(filepath.Join(h.o.Cgroups, "*", "cgroup.procs"))
-		if len(children) > 0 {
-			return "the kernel cannot end a cgroup at once; Linux 5.14 and later can"
+	// The root of all has none of it. Of a child that ends, or is made anew meanwhile, nothing is seen but what it was.
+	children, err := filepath.Glob(filepath.Join(h.o.Cgroups, "*", "cgroup.procs"))
+	if err != nil {
+		return err.Error()
+	}
+	lacking := false
+	for _, path := range children {
+		switch kills, lives := killable(filepath.Dir(path)); {
+		case kills:
+			return ""
+		case lives:
+			lacking = true
 		}
 	}
+	if lacking {
+		return "the kernel cannot end a cgroup at once; Linux 5.14 and later can"
+	}
 	return ""
+}
+
+// killable says whether a cgroup can be ended at once, and whether it is there at all.
+func killable(cgroup string) (kills, lives bool) {
+	dir, err := os.OpenRoot(cgroup)
+	if err != nil {
+		return false, false
+	}
+	defer dir.Close()
+	_, kerr := dir.Lstat("cgroup.kill")
+	_, perr := dir.Lstat("cgroup.procs")
+	return kerr == nil, perr == nil
 }

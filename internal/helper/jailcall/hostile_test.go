@@ -59,7 +59,7 @@ func serveGuarded(t *testing.T) (socket string, effects *atomic.Int64) {
 	t.Helper()
 	effects = new(atomic.Int64)
 	none := t.TempDir()
-	verbs := jailcall.Verbs(func(c serve.Caller) jailcall.Host {
+	verbs := jailcall.Verbs(&serve.VMs{}, func(c serve.Caller) jailcall.Host {
 		return guarded{jail.New(jail.Options{Instance: c.Instance, UID: c.UID, GID: c.GID, Programs: none, Dir: none, Cgroups: none}), effects}
 	})
 	return servetest.Here(t, serve.Service{Name: "storage", Owner: os.Getuid(), Verbs: verbs, Log: slog.New(slog.DiscardHandler)}), effects
@@ -103,6 +103,11 @@ func fine() *helperv1.StartJailRequest {
 	}
 }
 
+type hostileStart struct {
+	request proto.Message
+	files   []*os.File
+}
+
 // TestHostileStarts are refused before anything is done.
 func TestHostileStarts(t *testing.T) {
 	t.Parallel()
@@ -126,10 +131,7 @@ func TestHostileStarts(t *testing.T) {
 		f(r)
 		return r
 	}
-	for name, c := range map[string]struct {
-		request proto.Message
-		files   []*os.File
-	}{
+	calls := map[string]hostileStart{
 		"no id":                {change(func(r *helperv1.StartJailRequest) { r.Vm = "" }), good},
 		"a path for the id":    {change(func(r *helperv1.StartJailRequest) { r.Vm = "../../../etc/pas" }), good},
 		"an option for the id": {change(func(r *helperv1.StartJailRequest) { r.Vm = "--exec-file=/bin" }), good},
@@ -180,7 +182,17 @@ func TestHostileStarts(t *testing.T) {
 		"an empty drive":             {fine(), swap(3, lock)},
 		"half a sector":              {fine(), swap(2, file(t, 700, os.O_RDONLY))},
 		"another user's drive":       {fine(), swap(2, open(t, "/proc/version", os.O_RDONLY))},
-	} {
+	}
+	strange := func(access int, places map[string]int) {
+		for name, f := range servetest.Strange(t, access, 1<<20) {
+			for place, n := range places {
+				calls[name+" for "+place] = hostileStart{fine(), swap(n, f)}
+			}
+		}
+	}
+	strange(os.O_RDONLY, map[string]int{"a drive to read": 2})
+	strange(os.O_RDWR, map[string]int{"the lock": 0, "the log": 1, "a drive to write to": 3})
+	for name, c := range calls {
 		err := wire.Client{Socket: socket, Instance: instance}.Call(t.Context(), c.request, &helperv1.StartJailResponse{}, c.files...)
 		if err == nil {
 			t.Errorf("%s: was done", name)
@@ -191,6 +203,7 @@ func TestHostileStarts(t *testing.T) {
 			t.Errorf("%s: %d effects, %v", name, n, err)
 		}
 	}
+	t.Logf("%d hostile calls", len(calls))
 	// And one that nothing is wrong with comes through all that.
 	err = wire.Client{Socket: socket, Instance: instance}.Call(t.Context(), fine(), &helperv1.StartJailResponse{}, good...)
 	if n := effects.Load(); n != 1 {

@@ -78,7 +78,7 @@ func programs(t *testing.T) (dir, cgroups string) {
 
 // realService is the helper's, with the programs of a directory, for one user.
 func realService(owner int, dir, cgroups string) serve.Service {
-	verbs := jailcall.Verbs(func(c serve.Caller) jailcall.Host {
+	verbs := jailcall.Verbs(&serve.VMs{}, func(c serve.Caller) jailcall.Host {
 		return jail.New(jail.Options{
 			Instance: c.Instance, UID: c.UID, GID: c.GID, Programs: dir, Dir: filepath.Join(dir, "jail"), Cgroups: cgroups, Controllers: []string{},
 			Udev: testenv.Udev{},

@@ -27,9 +27,10 @@ func OnHost(c serve.Caller) Host {
 
 const held = 2 // the descriptors before those of drives
 
-// Verbs are those of jails, done by what hosts gives for a caller. Calls for one VM wait for each other.
-func Verbs(hosts func(serve.Caller) Host) []serve.Verb {
-	s := &service{hosts: hosts}
+// Verbs are those of jails, done by what hosts gives for a caller. Calls for one VM wait for each other, and for others that
+// take turns by vms.
+func Verbs(vms *serve.VMs, hosts func(serve.Caller) Host) []serve.Verb {
+	s := &service{hosts, vms}
 	return []serve.Verb{
 		serve.On(0, s.check),
 		serve.OnSome(held, held+storage.MaxDrives, s.start),
@@ -41,7 +42,7 @@ func Verbs(hosts func(serve.Caller) Host) []serve.Verb {
 
 type service struct {
 	hosts func(serve.Caller) Host
-	vms   serve.VMs
+	vms   *serve.VMs
 }
 
 func (s *service) check(_ context.Context, c serve.Caller, _ *helperv1.CheckJailRequest, _ []*os.File) (*helperv1.CheckJailResponse, error) {

@@ -17,6 +17,9 @@ var stalling = []int64{unix.FUSE_SUPER_MAGIC, unix.OVERLAYFS_SUPER_MAGIC}
 
 // Check refuses a file that is not uid's, of that kind (unix.S_IFREG, unix.S_IFIFO) and open in just that way, one of
 // unix.O_RDONLY and unix.O_RDWR: so nobody gets at more through us than through the descriptor.
+//
+// A file system without any blocks is no place for it: memory without a name is in one (memfd_create, memfd_secret, pipe), and so
+// are files that are settings, processes or another's memory (in /proc, /sys, or by a pidfd), which call themselves regular.
 func Check(f *os.File, uid int, kind uint32, access int) (stat unix.Stat_t, err error) {
 	conn, err := f.SyscallConn()
 	if err != nil {
@@ -43,6 +46,8 @@ func Check(f *os.File, uid int, kind uint32, access int) (stat unix.Stat_t, err 
 		return stat, model.Errorf(model.ErrDenied, "it belongs to the user %d, not to %d", stat.Uid, uid)
 	case uid != 0 && slices.Contains(stalling, system.Type):
 		return stat, model.Errorf(model.ErrInvalid, "it is in a file system whose user may have to answer for it (FUSE or overlayfs)")
+	case system.Blocks == 0:
+		return stat, model.Errorf(model.ErrInvalid, "it is in no file system that keeps files: it is memory, or the kernel's")
 	case flags&(unix.O_ACCMODE|unix.O_PATH|unix.O_APPEND) != access:
 		return stat, model.Errorf(model.ErrInvalid, "it is open in the wrong way (flags %#x)", flags)
 	}

@@ -14,9 +14,10 @@ import (
 // killed is gone before its devices are taken away.
 const patience = 10 * time.Second
 
-// Detach takes the VM's snapshot away. That there is nothing is success. Every step runs whatever the others do.
+// Detach takes the VM's snapshot away, unless its VMM runs in a jail. That there is nothing is success. Every step runs
+// whatever the others do.
 func (h *Host) Detach(ctx context.Context, id model.VMID) error {
-	if err := h.check(id); err != nil {
+	if err := errors.Join(h.check(id), h.unjailed(id)); err != nil {
 		return model.HostErrorf(err, "cannot detach the snapshot of %s", id)
 	}
 	crash.At("storage.detach.before")
@@ -30,6 +31,18 @@ func (h *Host) Detach(ctx context.Context, id model.VMID) error {
 	}
 	crash.At("storage.detach.after")
 	return nil
+}
+
+// unjailed is an error while the VM's VMM runs in a jail.
+func (h *Host) unjailed(id model.VMID) error {
+	if h.o.Jails == nil {
+		return nil
+	}
+	pid, err := h.o.Jails.Process(id)
+	if err == nil && pid != 0 {
+		err = model.Errorf(model.ErrState, "its VMM runs, process %d", pid)
+	}
+	return err
 }
 
 // removeMapped removes the mapped device, once nothing has it open.

@@ -54,8 +54,13 @@ func (h *Host) mknod(path string, dev uint64) error {
 	return os.Lchown(path, h.o.UID, h.o.GID)
 }
 
-// removeNode removes the VM's node, and the directory when it was the last.
+// removeNode removes the VM's node, and the directory when it was the last. Its owner may go on holding the node without
+// having its device open (O_PATH, a mount), and could open whatever device has the number next, so the node is taken away from
+// the owner first.
 func (h *Host) removeNode(id model.VMID) error {
+	if err := errors.Join(os.Lchown(h.node(id), 0, 0), os.Chmod(h.node(id), 0)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	if err := os.Remove(h.node(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

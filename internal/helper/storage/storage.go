@@ -38,7 +38,14 @@ type Options struct {
 	Instance model.InstanceID
 	UID, GID int // of whom the files must be, and the nodes will be
 
-	Udev Rules // nil where UdevRules were installed in UdevFile
+	Udev  Rules // nil where UdevRules were installed in UdevFile
+	Jails Jails // nil where none is to be heeded
+}
+
+// Jails tell of the VMM of a VM that runs in one, by its pid, else 0. It was given the number of the snapshot's device, which
+// it may open at any time: while it runs the number must not become another device's.
+type Jails interface {
+	Process(id model.VMID) (pid int, err error)
 }
 
 // Rules are UdevRules where nobody installed them.

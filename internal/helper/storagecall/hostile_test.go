@@ -181,6 +181,12 @@ func misfitted(t *testing.T) []servetest.Call {
 	} {
 		calls = append(calls, servetest.Hostile("for the changes: "+name, attach(t, 2), []*os.File{base, f}, nil))
 	}
+	for name, f := range servetest.Strange(t, os.O_RDONLY, size) {
+		calls = append(calls, servetest.Hostile("as the base: "+name, attach(t, 2), []*os.File{f, cow}, nil))
+	}
+	for name, f := range servetest.Strange(t, os.O_RDWR, storage.COWBytes(size)) {
+		calls = append(calls, servetest.Hostile("for the changes: "+name, attach(t, 2), []*os.File{base, f}, nil))
+	}
 	calls = append(calls,
 		servetest.Hostile("no descriptors", attach(t, 2), nil, model.ErrInvalid),
 		servetest.Hostile("one descriptor", attach(t, 2), []*os.File{base}, model.ErrInvalid),
@@ -192,13 +198,25 @@ func misfitted(t *testing.T) []servetest.Call {
 	)
 	for i, c := range calls {
 		if c.Kind == nil {
-			calls[i].Kind = model.ErrInvalid
-			if strings.Contains(c.Name, "another user's") {
-				calls[i].Kind = model.ErrDenied
-			}
+			calls[i].Kind = refusal(t, c.Files)
 		}
 	}
 	return calls
+}
+
+// refusal is the kind of error for files of which one is not what it should be: whose it is is looked at with a regular one.
+func refusal(t *testing.T, files []*os.File) error {
+	t.Helper()
+	for _, f := range files {
+		var stat unix.Stat_t
+		if err := unix.Fstat(int(f.Fd()), &stat); err != nil {
+			t.Fatal(err)
+		}
+		if stat.Mode&unix.S_IFMT == unix.S_IFREG && int(stat.Uid) != os.Getuid() {
+			return model.ErrDenied
+		}
+	}
+	return model.ErrInvalid
 }
 
 func many(f *os.File, n int) []*os.File {
@@ -222,18 +240,26 @@ func anothers(t *testing.T, size int64) *os.File {
 	return f
 }
 
-// devicesOfHost are what this host has of loop devices that stand for something, mapped devices and nodes of banger's.
+// devicesOfHost are what this host has of loop devices over files of the test's, whosever they are, of what is mapped over
+// those, and of nodes of the installation's. Other tests have theirs meanwhile.
 func devicesOfHost(t *testing.T) string {
 	t.Helper()
-	var all []string
-	for _, pattern := range []string{"/sys/block/loop*/loop/backing_file", "/sys/block/dm-*/dm/name", "/dev/banger-*/*"} {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
+	all := globbed(t, "/dev/banger-*"+string(instance)+"/*")
+	for _, path := range globbed(t, "/sys/block/loop*/loop/backing_file") {
+		if file, err := os.ReadFile(path); err == nil && strings.Contains(string(file), t.Name()) {
+			all = append(append(all, path), globbed(t, filepath.Join(filepath.Dir(filepath.Dir(path)), "holders", "*"))...)
 		}
-		all = append(all, found...)
 	}
 	return strings.Join(all, "\n")
+}
+
+func globbed(t *testing.T, pattern string) []string {
+	t.Helper()
+	found, err := filepath.Glob(pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
 }
 
 // TestHostileCallsHaveNoEffect is not parallel: it counts descriptors.

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 
 // service is the helper's for the user who tests.
 func service(hosts func(serve.Caller) storagecall.Host) serve.Service {
-	return serve.Service{Name: storagecall.Service, Owner: os.Getuid(), Verbs: storagecall.Verbs(hosts), Log: slog.New(slog.DiscardHandler)}
+	return serve.Service{Name: storagecall.Service, Owner: os.Getuid(), Verbs: storagecall.Verbs(&serve.VMs{}, hosts), Log: slog.New(slog.DiscardHandler)}
 }
 
 // apart serves a pretended host in a process of its own, which more says more of.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -150,6 +151,95 @@ func TestAForeignUIDIsRefused(t *testing.T) {
 	if !errors.As(err, &exit) || exit.ExitCode() != 7 {
 		t.Errorf("it was not refused: %v", err)
 	}
+}
+
+// owner is an ordinary user who hands over files and changes them meanwhile, over the real host.
+type owner struct {
+	*storagecall.Client
+	between *servetest.Between
+	host    *storage.Host
+	another string
+}
+
+func newOwner(t *testing.T) *owner {
+	t.Helper()
+	own, between := model.NewInstanceID(), &servetest.Between{}
+	host := storage.New(storage.Options{Instance: own, UID: someUser, GID: someUser, Udev: between})
+	socket := servetest.Here(t, service(func(serve.Caller) storagecall.Host { return host }))
+	return &owner{storagecall.New(socket, own), between, host, servetest.Another(t)}
+}
+
+const someUser = 54321 // is nobody here
+
+// files are what fits together, each of the owner's.
+func (o *owner) files(t *testing.T) (base, cow *servetest.Owned) {
+	t.Helper()
+	const size = 1 << 20
+	return servetest.Own(t, someUser, size, os.O_RDONLY, o.another), servetest.Own(t, someUser, storage.COWBytes(size), os.O_RDWR, o.another)
+}
+
+// attach requires that what is attached, if anything is, is over the two files, and that nothing is left of it afterwards.
+func (o *owner) attach(t *testing.T, base, cow *servetest.Owned) error {
+	t.Helper()
+	id := model.NewVMID()
+	s, err := o.Attach(t.Context(), id, base.Handed, cow.Handed)
+	if err == nil {
+		servetest.Over(t, s.BaseLoop, base.Handed)
+		servetest.Over(t, s.COWLoop, cow.Handed)
+		if node, err := os.OpenFile(s.Node, os.O_WRONLY, 0); err == nil {
+			_, _ = node.Write(make([]byte, 64<<10)) // whether there is room or not
+			_ = node.Close()
+		}
+	}
+	derr := o.Detach(t.Context(), id)
+	snapshots, lerr := o.host.List(t.Context())
+	drives, rerr := o.host.Drives()
+	if err := errors.Join(derr, lerr, rerr); err != nil || len(snapshots)+len(drives) > 0 {
+		t.Errorf("left: %+v, %+v, %v", snapshots, drives, err)
+	}
+	return err
+}
+
+// TestAFileThatIsChangedBetweenCheckAndUse has each change made just there.
+func TestAFileThatIsChangedBetweenCheckAndUse(t *testing.T) {
+	t.Parallel()
+	testenv.NeedRoot(t)
+	o := newOwner(t)
+	if problem := o.host.Problem(); problem != "" {
+		t.Skip("not run: needs snapshots: " + problem)
+	}
+	for n := 0; ; n++ {
+		base, cow := o.files(t)
+		changes := slices.Concat(base.Changes, cow.Changes)
+		if n == len(changes) {
+			t.Logf("%d changes", n)
+			return
+		}
+		o.between.Have(changes[n], 0)
+		err := o.attach(t, base, cow)
+		if !o.between.Had() || changes[n].Aside && err != nil {
+			t.Errorf("the %dth, %s: made %t, %v", n, changes[n].Name, o.between.Had(), err)
+		}
+	}
+}
+
+// TestFilesThatChangeAllTheTime are handed over a hundred times.
+func TestFilesThatChangeAllTheTime(t *testing.T) {
+	t.Parallel()
+	testenv.NeedRoot(t)
+	o := newOwner(t)
+	made := 0
+	const calls = 100
+	for n := range calls {
+		base, cow := o.files(t)
+		stop := servetest.Churn(n, base, cow)
+		err := o.attach(t, base, cow)
+		stop()
+		if err == nil {
+			made++
+		}
+	}
+	t.Logf("%d of %d calls attached something", made, calls)
 }
 
 func TestServeEndsWhenNobodyAsks(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	helperv1 "banger/api/helper/v1"
+	"banger/internal/helper/jail"
 	"banger/internal/helper/serve"
 	"banger/internal/helper/storage"
 	"banger/internal/model"
@@ -22,15 +23,18 @@ type Host interface {
 
 // OnHost is this host's kernel as a caller's installation may use it.
 func OnHost(c serve.Caller) Host {
-	return storage.New(storage.Options{Instance: c.Instance, UID: c.UID, GID: c.GID})
+	return storage.New(storage.Options{
+		Instance: c.Instance, UID: c.UID, GID: c.GID, Jails: jail.New(jail.Options{Instance: c.Instance, UID: c.UID, GID: c.GID}),
+	})
 }
 
 // page is how many snapshots one answer tells of: a message holds them, whatever the names are.
 const page = 128
 
-// Verbs are the service's, done by what hosts gives for a caller. Calls for one VM wait for each other.
-func Verbs(hosts func(serve.Caller) Host) []serve.Verb {
-	s := &service{hosts: hosts}
+// Verbs are the service's, done by what hosts gives for a caller. Calls for one VM wait for each other, and for others that
+// take turns by vms.
+func Verbs(vms *serve.VMs, hosts func(serve.Caller) Host) []serve.Verb {
+	s := &service{hosts, vms}
 	return []serve.Verb{
 		serve.On(0, s.check),
 		serve.On(2, s.attach),
@@ -41,7 +45,7 @@ func Verbs(hosts func(serve.Caller) Host) []serve.Verb {
 
 type service struct {
 	hosts func(serve.Caller) Host
-	vms   serve.VMs
+	vms   *serve.VMs
 }
 
 func (s *service) check(_ context.Context, c serve.Caller, _ *helperv1.CheckStorageRequest, _ []*os.File) (*helperv1.CheckStorageResponse, error) {
