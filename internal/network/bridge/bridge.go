@@ -18,6 +18,7 @@ import (
 	"slices"
 	"sync"
 
+	"banger/internal/crash"
 	"banger/internal/helper/hostnet"
 	"banger/internal/model"
 	"banger/internal/network"
@@ -135,6 +136,7 @@ func (d *Driver) Set(ctx context.Context, id model.VMID, s network.Spec) (networ
 	defer d.pool.tend()
 	d.setting.Lock()
 	defer d.setting.Unlock()
+	crash.At("bridge.set.before")
 	t, ports, err := d.attach(ctx, id, s, policy)
 	if err != nil {
 		return network.Link{}, err
@@ -142,6 +144,7 @@ func (d *Driver) Set(ctx context.Context, id model.VMID, s network.Spec) (networ
 	port := t.port
 	d.names.set(ctx, id, s.Name, port.Address)
 	d.told.set(id, t)
+	crash.At("bridge.set.after")
 	link := network.Link{
 		Kind: s.Kind, Tap: port.Tap, MAC: port.MAC, MTU: port.MTU,
 		// The guest is alone in its network, so that whatever it sends goes to the gateway.
@@ -168,23 +171,33 @@ func (*Driver) Up(context.Context, model.VMID, model.Process) error { return nil
 
 // Clear implements network.Driver. The port is found by the VM's id, whatever the hint says.
 func (d *Driver) Clear(ctx context.Context, id model.VMID, _ model.NetHandles) error {
+	crash.At("bridge.clear.before")
 	d.names.remove(id)
+	crash.At("bridge.clear.unnamed")
 	defer d.pool.tend()
 	d.setting.Lock()
 	defer d.setting.Unlock()
 	d.told.keep(func(other model.VMID) bool { return other != id })
 	// What is published goes first: the address may be another VM's then.
-	return errors.Join(d.o.Publisher.Withdraw(ctx, id), d.unlessNothing(ctx, d.o.Verbs.Detach(ctx, id)))
+	err := d.o.Publisher.Withdraw(ctx, id)
+	crash.At("bridge.clear.withdrawn")
+	err = errors.Join(err, d.unlessNothing(ctx, d.o.Verbs.Detach(ctx, id)))
+	crash.At("bridge.clear.after")
+	return err
 }
 
 // Sweep implements network.Driver.
 func (d *Driver) Sweep(ctx context.Context, keep map[model.VMID]bool) error {
+	crash.At("bridge.sweep.before")
 	d.names.keep(keep)
+	crash.At("bridge.sweep.unnamed")
 	defer d.pool.tend()
 	d.setting.Lock()
 	defer d.setting.Unlock()
 	d.told.keep(func(id model.VMID) bool { return keep[id] })
-	return d.unlessNothing(ctx, d.o.Verbs.Sweep(ctx, keep))
+	err := d.unlessNothing(ctx, d.o.Verbs.Sweep(ctx, keep))
+	crash.At("bridge.sweep.after")
+	return err
 }
 
 // unlessNothing forgives whoever may not take anything away, unless it can be seen that there is something.

@@ -16,11 +16,16 @@ import (
 	"banger/internal/network/networktest"
 )
 
+// installation is the one that a directory stands for.
+func installation(host string) model.InstanceID {
+	sum := sha256.Sum256([]byte(host))
+	return model.InstanceID(strings.ToLower(base32.StdEncoding.EncodeToString(sum[:5])))
+}
+
 // verbs are those of the installation that a directory stands for.
 func verbs(t *testing.T, host string) *hostnet.Host {
 	t.Helper()
-	sum := sha256.Sum256([]byte(host))
-	h := hostnet.New(hostnet.Options{Instance: model.InstanceID(strings.ToLower(base32.StdEncoding.EncodeToString(sum[:5])))})
+	h := hostnet.New(hostnet.Options{Instance: installation(host)})
 	if problem := h.Problem(); problem != "" {
 		t.Skip("not run: " + problem)
 	}

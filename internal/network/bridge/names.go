@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"banger/internal/crash"
 	"banger/internal/model"
 	"banger/internal/network/bridge/zone"
 )
@@ -57,11 +58,13 @@ func (n *names) set(ctx context.Context, id model.VMID, name string, address net
 
 // listen opens the sockets. The caller holds the lock.
 func (n *names) listen(ctx context.Context) error {
+	crash.At("bridge.names.before")
 	at, err := n.verbs.ListenNames(ctx)
 	if err == nil {
 		n.zone.Serve(at.UDP, at.TCP)
 		n.again()
 	}
+	crash.At("bridge.names.listening")
 	return err
 }
 
@@ -83,6 +86,7 @@ func (n *names) tell() {
 		ctx, cancel := context.WithTimeout(n.ctx, tellLimit)
 		defer cancel()
 		err := n.verbs.TellResolved(ctx)
+		crash.At("bridge.names.told")
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		if turn != n.turn || n.ctx.Err() != nil {

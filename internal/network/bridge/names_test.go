@@ -2,8 +2,6 @@ package bridge
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base32"
 	"fmt"
 	"log/slog"
 	"net"
@@ -44,8 +42,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sum := sha256.Sum256([]byte(t.TempDir()))
-	w := &world{t: t, bus: resolvedtest.Bus(t), in: model.InstanceID(strings.ToLower(base32.StdEncoding.EncodeToString(sum[:5])))}
+	w := &world{t: t, bus: resolvedtest.Bus(t), in: installation(t.TempDir())}
 	h := w.verbs()
 	if problem := h.Problem(); problem != "" {
 		t.Skip("not run: " + problem)

@@ -24,14 +24,22 @@ import (
 	"banger/internal/testenv"
 )
 
-// realNetd is what the test program is called when it is run as netd, in the directory of its installation.
-const realNetd = "real-netd"
+// What the test program is called when it is run in the directory of an installation: as its netd, or as what is killed.
+const (
+	realNetd     = "real-netd"
+	killedDriver = "driver"
+)
 
 func TestMain(m *testing.M) {
-	if filepath.Base(os.Args[0]) != realNetd {
+	state := filepath.Dir(os.Args[0])
+	switch filepath.Base(os.Args[0]) {
+	case realNetd:
+	case killedDriver:
+		os.Exit(passEveryPoint(state, os.Args[1], os.Args[2:]))
+	default:
 		os.Exit(testenv.OwnNetwork(m))
 	}
-	announce, state := procs.Starter(), filepath.Dir(os.Args[0])
+	announce := procs.Starter()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	err := os.Chmod(state, 0o700)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"banger/internal/crash"
 	"banger/internal/model"
 )
 
@@ -48,7 +49,11 @@ func (p *pool) tend() {
 	p.tasks.Go(func() {
 		for again := true; again; again = p.more() {
 			ctx, cancel := context.WithTimeout(p.ctx, tendLimit)
-			err := errors.Join(p.verbs.Prepare(ctx), p.verbs.Recycle(ctx))
+			crash.At("bridge.pool.before")
+			err := p.verbs.Prepare(ctx)
+			crash.At("bridge.pool.prepared")
+			err = errors.Join(err, p.verbs.Recycle(ctx))
+			crash.At("bridge.pool.after")
 			cancel()
 			// Who may not has no VMs on the bridge; who is told to end leaves the rest to the next daemon.
 			if err != nil && p.ctx.Err() == nil && !errors.Is(err, model.ErrDenied) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"banger/internal/crash"
 	"banger/internal/helper/hostnet"
 	"banger/internal/model"
 	"banger/internal/network"
@@ -51,11 +52,13 @@ func (d *Driver) attach(ctx context.Context, id model.VMID, s network.Spec, poli
 				return fail(err)
 			}
 			want.Redirects = p.Redirects
+			crash.At("bridge.set.published")
 		}
 		port, err := d.o.Verbs.Attach(ctx, id, s.Slot, want)
 		if err != nil {
 			return fail(err)
 		}
+		crash.At("bridge.set.attached")
 		if port.Gateway == gateway {
 			d.remind(ctx, id, s, policy, port)
 			return told{spec: s, rules: want, port: port, direct: direct(s, port.Address, gateway)}, p.Ports, nil
@@ -72,7 +75,9 @@ func (d *Driver) remind(ctx context.Context, id model.VMID, s network.Spec, poli
 	if !known || len(policy.Names()) == 0 || before.rules.Policy.String() == policy.String() {
 		return
 	}
-	if _, err := d.o.Publisher.Publish(ctx, id, direct(s, port.Address, port.Gateway)); err != nil {
+	_, err := d.o.Publisher.Publish(ctx, id, direct(s, port.Address, port.Gateway))
+	crash.At("bridge.set.reminded")
+	if err != nil {
 		d.o.Log.Warn("what names of a changed policy stand for is not known yet", "vm", string(id), "error", err)
 	}
 }
@@ -93,22 +98,31 @@ func direct(s network.Spec, address, gateway netip.Addr) network.Direct {
 // undo has all be for a VM as it was before an attach that failed. fresh says that there was nothing.
 func (d *Driver) undo(ctx context.Context, id model.VMID, slot int, fresh bool) error {
 	ctx = context.WithoutCancel(ctx)
+	crash.At("bridge.undo.before")
 	if before, known := d.told.get(id); known {
 		p, err := d.o.Publisher.Publish(ctx, id, before.direct)
 		if err == nil {
 			before.rules.Redirects = p.Redirects
 		}
+		crash.At("bridge.undo.published")
 		_, aerr := d.o.Verbs.Attach(ctx, id, slot, before.rules)
+		crash.At("bridge.undo.attached")
 		return errors.Join(err, aerr)
 	}
 	if fresh {
-		return errors.Join(d.o.Publisher.Withdraw(ctx, id), d.o.Verbs.Detach(ctx, id))
+		err := d.o.Publisher.Withdraw(ctx, id)
+		crash.At("bridge.undo.withdrawn")
+		err = errors.Join(err, d.o.Verbs.Detach(ctx, id))
+		crash.At("bridge.undo.detached")
+		return err
 	}
 	found, err := d.o.Verbs.List(ctx)
 	if err != nil || slices.ContainsFunc(found.Ports, func(p hostnet.Port) bool { return p.ID == id }) {
 		return err // it was made by a daemon that is no more, whose successor is told of it again
 	}
-	return d.o.Publisher.Withdraw(ctx, id)
+	err = d.o.Publisher.Withdraw(ctx, id)
+	crash.At("bridge.undo.after")
+	return err
 }
 
 // renewLimit is how long it may take until a VM's redirects lead somewhere again.
@@ -130,7 +144,9 @@ func (d *Driver) renew(id model.VMID) {
 		if !known || ctx.Err() != nil {
 			return
 		}
+		crash.At("bridge.renew.before")
 		again, _, err := d.attach(ctx, id, t.spec, t.rules.Policy)
+		crash.At("bridge.renew.after")
 		if err != nil {
 			d.o.Log.Error("a VM's questions for names lead nowhere", "vm", string(id), "error", err)
 			return

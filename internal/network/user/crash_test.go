@@ -81,6 +81,9 @@ func killedAt(t *testing.T, host, point string, begins bool) {
 			t.Error(err)
 		}
 		next.d.Close()
+		if said, err := os.ReadFile(next.d.options.Dirs.NetdLog()); t.Failed() {
+			t.Logf("banger-netd said:\n%s, %v", said, err)
+		}
 	})
 	if begins {
 		if err := next.begin(t.Context()); err != nil {
@@ -91,8 +94,8 @@ func killedAt(t *testing.T, host, point string, begins bool) {
 			{ID: ids[1], Name: "jailed", Network: "user", State: model.StateRunning},
 			{ID: ids[2], Name: "direct", Network: "bridge", State: model.StateRunning},
 		}
-		if got := leaks(t, next.d, vms...); got != "" {
-			t.Errorf("they run, and there is:\n%s", got)
+		if got, err := next.d.Leaks(t.Context(), vms); len(got) > 0 || err != nil {
+			t.Errorf("they run, and there is %+v, %v", got, err)
 		}
 		if err := next.end(t.Context()); err != nil {
 			t.Error(err)
