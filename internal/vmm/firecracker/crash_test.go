@@ -15,16 +15,16 @@ import (
 	"banger/internal/testenv"
 )
 
-// kinds are those of the houses in which a VM's life passes a point.
+// kinds are those of the worlds in which a VM's life passes a point.
 func kinds(point string) []string {
 	step := point[:strings.LastIndex(point, ".")]
 	switch {
 	case step == "process.start":
-		return []string{alone}
+		return []string{unjailed}
 	case step == "process.kill", step == "firecracker.fifo", step == "firecracker.instruct", step == "firecracker.remove":
-		return []string{alone, jailed}
+		return []string{unjailed, jailed}
 	case step == "firecracker.copy":
-		return []string{stinted}
+		return []string{unstocked}
 	case strings.HasPrefix(point, "firecracker."):
 		return []string{jailed}
 	}
@@ -41,15 +41,15 @@ func TestKilledAtAnyPoint(t *testing.T) {
 			t.Run(point+" "+kind, func(t *testing.T) {
 				t.Parallel()
 				for n := 1; ; n++ {
-					h, at := newHouse(t, kind), fmt.Sprintf("%s#%d", point, n)
-					daemon, out := h.run(verbLive, at)
+					w, at := newWorld(t, kind), fmt.Sprintf("%s#%d", point, n)
+					daemon, out := w.run(verbLive, at)
 					if daemon.ProcessState.Success() && n > 1 { // it is not reached more often
 						return
 					}
 					if !testenv.Killed(daemon) {
 						t.Fatalf("%s: it was not killed there: %v, %s", at, daemon.ProcessState, out)
 					}
-					if next, out := h.run(verbSettle, ""); !next.ProcessState.Success() {
+					if next, out := w.run(verbSettle, ""); !next.ProcessState.Success() {
 						t.Errorf("%s: %v, %s", at, next.ProcessState, out)
 					}
 				}
@@ -61,23 +61,26 @@ func TestKilledAtAnyPoint(t *testing.T) {
 	}
 }
 
-func newHouse(t *testing.T, kind string) house {
+func newWorld(t *testing.T, kind string) world {
 	t.Helper()
-	h := house{kind, testenv.QuickDir(t)}
-	err := errors.Join(os.Mkdir(h.vm(), 0o700), os.Mkdir(h.jails(), 0o700))
+	w := world{kind, testenv.QuickDir(t)}
+	err := errors.Join(os.Mkdir(w.vm(), 0o700), os.Mkdir(w.jails(), 0o700))
 	for _, name := range []string{fileKernel, fileInitrd} {
-		err = errors.Join(err, os.WriteFile(filepath.Join(h.dir, name), []byte("the "+name), 0o600))
+		err = errors.Join(err, os.WriteFile(filepath.Join(w.dir, name), []byte("the "+name), 0o600))
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return h
+	return w
 }
 
+// raceVariable has the race detector end a process at once, not after a second.
+const raceVariable = "GORACE=atexit_sleep_ms=0 "
+
 // run is a daemon's, to its end.
-func (h house) run(verb, point string) (daemon *exec.Cmd, out []byte) {
+func (w world) run(verb, point string) (daemon *exec.Cmd, out []byte) {
 	daemon = exec.Command(os.Args[0])
-	daemon.Env = append(os.Environ(), crash.Env+"="+point, houseVariable+"="+verb+" "+h.kind+" "+h.dir)
+	daemon.Env = append(os.Environ(), crash.Env+"="+point, actVariable+"="+verb+" "+w.kind+" "+w.dir, raceVariable+os.Getenv("GORACE"))
 	out, _ = daemon.CombinedOutput()
 	return daemon, out
 }

@@ -29,8 +29,8 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && (os.Args[1] == "--api-sock" || os.Args[1] == "--version") {
 		os.Exit(standIn(os.Args[1:]))
 	}
-	if what := os.Getenv(houseVariable); what != "" {
-		os.Exit(inHouse(strings.Split(what, " ")))
+	if what := os.Getenv(actVariable); what != "" {
+		os.Exit(act(strings.Split(what, " ")))
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -31,15 +31,15 @@ func TestKilledAtAnyPoint(t *testing.T) {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
 			for n := 1; ; n++ {
-				h, at := newHouse(t), fmt.Sprintf("%s#%d", point, n)
-				daemon, out := h.run(verb, at)
+				w, at := newWorld(t), fmt.Sprintf("%s#%d", point, n)
+				daemon, out := w.run(verb, at)
 				if daemon.ProcessState.Success() && n > 1 { // it is not reached more often
 					return
 				}
 				if !testenv.Killed(daemon) {
 					t.Fatalf("%s: it was not killed there: %v, %s", at, daemon.ProcessState, out)
 				}
-				if next, out := h.run(verbSettle, ""); !next.ProcessState.Success() {
+				if next, out := w.run(verbSettle, ""); !next.ProcessState.Success() {
 					t.Errorf("%s: %v, %s", at, next.ProcessState, out)
 				}
 			}
@@ -50,14 +50,14 @@ func TestKilledAtAnyPoint(t *testing.T) {
 	}
 }
 
-func newHouse(t *testing.T) house {
+func newWorld(t *testing.T) world {
 	t.Helper()
-	h := house(t.TempDir())
-	err := errors.Join(os.Mkdir(h.vm(), 0o700), os.WriteFile(h.kernel(), idle(), 0o600), os.WriteFile(h.broken(), []byte("no image"), 0o600))
+	w := world(t.TempDir())
+	err := errors.Join(os.Mkdir(w.vm(), 0o700), os.WriteFile(w.kernel(), idle(), 0o600), os.WriteFile(w.broken(), []byte("no image"), 0o600))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return h
+	return w
 }
 
 // idle is a kernel in Linux's boot protocol that does nothing, for ever.
@@ -71,10 +71,13 @@ func idle() []byte {
 	return k
 }
 
+// raceVariable has the race detector end a process at once, not after a second.
+const raceVariable = "GORACE=atexit_sleep_ms=0 "
+
 // run is a daemon's, to its end.
-func (h house) run(verb, point string) (daemon *exec.Cmd, out []byte) {
+func (w world) run(verb, point string) (daemon *exec.Cmd, out []byte) {
 	daemon = exec.Command(os.Args[0])
-	daemon.Env = append(os.Environ(), crash.Env+"="+point, houseVariable+"="+verb+" "+string(h))
+	daemon.Env = append(os.Environ(), crash.Env+"="+point, actVariable+"="+verb+" "+string(w), raceVariable+os.Getenv("GORACE"))
 	out, _ = daemon.CombinedOutput()
 	return daemon, out
 }

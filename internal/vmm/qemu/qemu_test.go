@@ -25,8 +25,8 @@ import (
 
 // TestMain makes the test's program a daemon with one VM for the tests of crash points.
 func TestMain(m *testing.M) {
-	if what := os.Getenv(houseVariable); what != "" {
-		os.Exit(inHouse(strings.Split(what, " ")))
+	if what := os.Getenv(actVariable); what != "" {
+		os.Exit(act(strings.Split(what, " ")))
 	}
 	goleak.VerifyTestMain(m)
 }
