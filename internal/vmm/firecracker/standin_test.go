@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/signal"
 	"path"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,6 +22,8 @@ import (
 
 	"banger/internal/agent"
 	"banger/internal/channel"
+	"banger/internal/helper/jail"
+	"banger/internal/model"
 	"banger/internal/vmm/vmmtest"
 )
 
@@ -55,7 +59,12 @@ func standIn(args []string) int {
 		fmt.Printf("Firecracker v%s\n", start.Version)
 		return 0
 	}
-	if len(args) != 6 || args[2] != "--id" || args[4] != "--level" || args[5] != "Info" {
+	// These and no others: --no-seccomp would take its filters, and --enable-pci give its guest PCI.
+	socket := socketAPI
+	if os.Getenv(sharedVariable) != "" {
+		socket = filepath.Join(jail.Inside, jail.Socket)
+	}
+	if len(args) != 6 || !model.VMID(args[3]).Valid() || !slices.Equal(args, []string{"--api-sock", socket, "--id", args[3], "--level", "Info"}) {
 		fmt.Fprintln(os.Stderr, "unexpected arguments:", args)
 		return 153
 	}

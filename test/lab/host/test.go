@@ -84,14 +84,19 @@ func test(ctx context.Context, o options) (code int, err error) {
 // scenario runs one scenario, twice if the lab's own kernel is lost meanwhile and never otherwise. Its error is one that
 // leaves no point in going on.
 func (t *tester) scenario(ctx context.Context, s *script) error {
+	return t.judge(ctx, s, t.attempt)
+}
+
+// judge is scenario with what it does once or twice.
+func (t *tester) judge(ctx context.Context, s *script, attempt func(context.Context, *script) (*log, wire.Event, error)) error {
 	begin, used := time.Now(), t.used()
-	log, done, err := t.attempt(ctx, s)
+	log, done, err := attempt(ctx, s)
 	var gone lost
 	if errors.As(err, &gone) {
 		fmt.Fprintf(t.out, "lab: %s: %v; it is repeated once\n", s.name, err)
 		t.repeated = append(t.repeated, fmt.Sprintf("%s: %v", s.name, err))
 		t.stop()
-		log, done, err = t.attempt(ctx, s)
+		log, done, err = attempt(ctx, s)
 	}
 	switch {
 	case ctx.Err() != nil:

@@ -1,12 +1,12 @@
-# handles.sh STATE ID: fails unless what handles.json says of the machine is what the host shows, and prints that.
+# handles.sh STATE ID [KIND…]: fails unless what handles.json says of the machine is what the host shows, and prints that; it
+# must have something of each kind: disk, tap or jail.
 set -eu
 state=$1 id=$2
-field() { sed -n 's/^ *"'"$1"'": *"\{0,1\}\([^",]*\)"\{0,1\},\{0,1\}$/\1/p' "$state/vms/$id/handles.json" | head -n 1; }
+shift 2
+. "$(dirname "$0")/check.sh"
 number() { lsblk --noheadings --nodeps --output MAJ:MIN "$1" | tr -d ' '; }
-equal() { [ "$1" = "$2" ] || { echo "$3 is $1, not $2" >&2; exit 1; }; }
-has() { grep -Eq "$1" || { echo "$2" >&2; exit 1; }; }
-owner=$(stat -c %u "$state") mark=$(cat "$state/instance")
-[ "$owner" = 0 ] || mark=$owner-$mark
+owner=$(stat -c %u "$state") mark=$(cat "$state/instance") bridge=bb-
+[ "$owner" = 0 ] || mark=$owner-$mark bridge=bb_
 
 pid=$(field pid)
 equal "$(sed 's/.*) //' "/proc/$pid/stat" | cut -d' ' -f20)" "$(field start_time)" "the start of process $pid"
@@ -26,7 +26,7 @@ fi
 
 tap=$(field tap)
 if [ -n "$tap" ]; then
-	ip -d link show "$tap" | tr '\n' ' ' | has 'master bb[-_].* isolated on ' "$tap is no isolated port of the bridge"
+	ip -d link show "$tap" | tr '\n' ' ' | has "master $bridge.* isolated on " "$tap is no isolated port of the bridge"
 	ip link show "$tap" | has "alias banger VM $id" "$tap does not say whose it is"
 	nft list table bridge "banger-$mark" | has "\"$tap\" : goto vm-$id-" "$tap has no rules"
 	equal "$(sysctl --values net.ipv4.ip_forward)" 1 'forwarding'
@@ -42,3 +42,11 @@ if [ -n "$dir" ]; then
 	equal "$(sed -n 's/^Uid:\t//p' "/proc/$pid/status" | cut -f1)" "$uid" 'the user'
 	echo "jail $dir $cgroup $uid"
 fi
+
+for kind; do
+	case $kind in
+	disk) equal "${name:+there}" there 'its disk' ;;
+	tap) equal "${tap:+there}" there 'its tap' ;;
+	jail) equal "${dir:+there}" there 'its jail' ;;
+	esac
+done
