@@ -43,23 +43,28 @@ func dialNetd(ctx context.Context, path string) (*netd, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &netd{conn: conn, gone: make(chan struct{})}
+	only := &onlyConn{Conn: conn, closed: make(chan struct{})}
+	n := &netd{conn: only, gone: make(chan struct{})}
 	if _, n.pid, err = unixsocket.PeerCred(conn); err != nil {
 		conn.Close()
 		return nil, err
 	}
 	first := make(chan net.Conn, 1)
-	first <- conn
+	first <- only
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
 	n.transport = &http.Transport{
 		Protocols: &protocols, DisableCompression: true,
-		DialContext: func(context.Context, string, string) (net.Conn, error) {
+		// Another netd would know nothing of what this one was told. Who asks for a second connection may do so a moment before
+		// the first is said to be free, and gets that one then.
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			select {
 			case conn := <-first:
 				return conn, nil
-			default: // another netd would know nothing of what this one was told
+			case <-only.closed:
 				return nil, errGone
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
 			}
 		},
 	}
@@ -74,6 +79,18 @@ func dialNetd(ctx context.Context, path string) (*netd, error) {
 		return n, fmt.Errorf("banger-netd does not answer: %w", err)
 	}
 	return n, nil
+}
+
+// onlyConn is a connection that tells that it was closed, which is what becomes of one whose other end is gone.
+type onlyConn struct {
+	net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (c *onlyConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
 }
 
 var errGone = errors.New("banger-netd is gone")
