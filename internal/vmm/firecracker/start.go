@@ -185,6 +185,7 @@ func (m *machine) reach(ctx context.Context, watcher *fsnotify.Watcher) (*api, e
 func (m *machine) explain(err error) error {
 	select {
 	case <-m.Ended():
+		m.releaseConsole() // if it had not opened it, nobody will
 		<-m.Done()
 		if words := lastWords(m.log.Text()); words != "" {
 			return model.Errorf(kindOf(words), "cannot start the VM: Firecracker says: %s", words)
