@@ -69,6 +69,10 @@ func findPort(links *netlink.Handle, name string) (netlink.Link, error) {
 
 func isPort(l netlink.Link) bool { return l.Type() == "tuntap" || isWire(l) }
 
+// lldpGroup has frames to the station that LLDP uses treated as any other. Without it a bridge hands those to the host
+// past all chains of the bridge family, and the host answers ARP among them, for each of its addresses.
+const lldpGroup = 1 << 14
+
 // settle makes a tap, or a wire's end, which is down, a port of the bridge: nothing of another port comes to it, and it gets no frame that
 // is not its guest's.
 func settle(links *netlink.Handle, tap, br netlink.Link) error {
@@ -87,6 +91,7 @@ func settle(links *netlink.Handle, tap, br netlink.Link) error {
 		links.LinkSetIsolated(tap, true),
 		links.LinkSetLearning(tap, false),
 		links.LinkSetFlood(tap, false),
+		links.LinkSetBRSlaveGroupFwdMask(tap, lldpGroup),
 	)
 }
 

@@ -2,10 +2,14 @@ package port
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"banger/internal/egress"
 	"banger/internal/model"
@@ -81,8 +85,15 @@ type Env struct {
 	Log *slog.Logger
 }
 
-// HostDial is the shipped Env.Dial. The kernel looks now and then whether a silent peer is still there.
+// HostDial is the shipped Env.Dial. The kernel looks now and then whether a silent peer is still there. To broadcast
+// addresses, of which only the kernel knows all, it connects nobody, though the library lets each UDP socket do so.
 func HostDial(ctx context.Context, network, address string) (net.Conn, error) {
-	dialer := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Minute, Interval: time.Minute, Count: 5}}
+	dialer := net.Dialer{
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Minute, Interval: time.Minute, Count: 5},
+		Control: func(_, _ string, c syscall.RawConn) (err error) {
+			failed := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 0) })
+			return errors.Join(failed, err)
+		},
+	}
 	return dialer.DialContext(ctx, network, address)
 }
