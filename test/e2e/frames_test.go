@@ -15,6 +15,7 @@ import (
 type frameProbe struct {
 	name   string
 	frames func(s *sender, text string) [][]byte
+	asks   byte // for the hardware address of whom beside the guest, so that an answer tells; 0 for nobody
 }
 
 // packet is an IPv4 packet to be.
@@ -59,14 +60,22 @@ func (s *sender) ip(p packet, text string) []byte {
 
 // datagram is a UDP datagram to recordPort with the text as its line.
 func datagram(src, dst netip.Addr, text string) []byte {
-	b := make([]byte, 8, 9+len(text))
-	binary.BigEndian.PutUint16(b, 4444)
-	binary.BigEndian.PutUint16(b[2:], recordPort)
-	b = append(b, text+"\n"...)
-	binary.BigEndian.PutUint16(b[4:], uint16(len(b)))
-	pseudo := append(append(src.AsSlice(), dst.AsSlice()...), 0, unix.IPPROTO_UDP, byte(len(b)>>8), byte(len(b)))
-	binary.BigEndian.PutUint16(b[6:], checksum(append(pseudo, b...)))
+	return datagramAt(netip.AddrPortFrom(src, 4444), netip.AddrPortFrom(dst, recordPort), []byte(text+"\n"))
+}
+
+func datagramAt(src, dst netip.AddrPort, payload []byte) []byte {
+	b := binary.BigEndian.AppendUint16(nil, src.Port())
+	b = binary.BigEndian.AppendUint16(b, dst.Port())
+	b = binary.BigEndian.AppendUint16(b, uint16(8+len(payload)))
+	b = append(append(b, 0, 0), payload...)
+	binary.BigEndian.PutUint16(b[6:], sumOf(src.Addr(), dst.Addr(), unix.IPPROTO_UDP, b))
 	return b
+}
+
+// sumOf is the checksum of a message of a protocol over IPv4 or IPv6, whose field for it is zero.
+func sumOf(src, dst netip.Addr, protocol byte, message []byte) uint16 {
+	pseudo := append(append(src.AsSlice(), dst.AsSlice()...), 0, protocol, byte(len(message)>>8), byte(len(message)))
+	return checksum(append(pseudo, message...))
 }
 
 func checksum(b []byte) uint16 {
@@ -95,23 +104,28 @@ func (s *sender) usual(payload []byte) []byte {
 
 // one is a probe of one packet in a usual frame.
 func one(name string, p packet) frameProbe {
-	return frameProbe{name, func(s *sender, text string) [][]byte { return [][]byte{s.usual(s.ip(p, text))} }}
+	return frameProbe{name: name, frames: func(s *sender, text string) [][]byte { return [][]byte{s.usual(s.ip(p, text))} }}
 }
 
 // to is a probe of a datagram to an address.
 func to(name, dst string) frameProbe { return one(name, packet{dst: dst}) }
 
+// icmp is an ICMP message: the word after its checksum, and what follows.
+func (s *sender) icmp(dst string, kind, code byte, word, rest []byte) []byte {
+	message := slices.Concat([]byte{kind, code, 0, 0}, word, rest)
+	binary.BigEndian.PutUint16(message[2:], checksum(message))
+	return s.ip(packet{dst: dst, protocol: unix.IPPROTO_ICMP, payload: message}, "")
+}
+
 func ping(name, dst string) frameProbe {
-	return frameProbe{name, func(s *sender, text string) [][]byte {
-		echo := append([]byte{8, 0, 0, 0, 0x12, 0x34, 0, 1}, text+"\n"...)
-		binary.BigEndian.PutUint16(echo[2:], checksum(echo))
-		return [][]byte{s.usual(s.ip(packet{dst: dst, protocol: unix.IPPROTO_ICMP, payload: echo}, text))}
+	return frameProbe{name: name, frames: func(s *sender, text string) [][]byte {
+		return [][]byte{s.usual(s.icmp(dst, 8, 0, []byte{0x12, 0x34, 0, 1}, []byte(text+"\n")))}
 	}}
 }
 
 // inFragments cuts a datagram into fragments of a size, a multiple of 8.
 func inFragments(name string, dst string, size int, change func(fragments [][]byte) [][]byte) frameProbe {
-	return frameProbe{name, func(s *sender, text string) [][]byte {
+	return frameProbe{name: name, frames: func(s *sender, text string) [][]byte {
 		whole := datagram(s.address, netip.MustParseAddr(dst), text)
 		var all [][]byte
 		for at := 0; at < len(whole); at += size {
@@ -127,24 +141,24 @@ func inFragments(name string, dst string, size int, change func(fragments [][]by
 
 func asTheyAre(fragments [][]byte) [][]byte { return fragments }
 
-func arp(name string, operation byte, from, target string) frameProbe {
-	return frameProbe{name, func(s *sender, _ string) [][]byte {
-		b := []byte{0, 1, 8, 0, 6, 4, 0, operation}
-		b = append(append(b, s.mac...), netip.MustParseAddr(from).AsSlice()...)
-		b = append(append(b, make([]byte, 6)...), netip.MustParseAddr(target).AsSlice()...)
-		return [][]byte{frame(net.HardwareAddr{255, 255, 255, 255, 255, 255}, s.mac, unix.ETH_P_ARP, b)}
-	}}
-}
-
 // odd is a probe of a frame that is made of a usual datagram to a server that may be reached.
 func odd(name string, change func(s *sender, frame []byte) []byte) frameProbe {
-	return frameProbe{name, func(s *sender, text string) [][]byte {
+	return frameProbe{name: name, frames: func(s *sender, text string) [][]byte {
 		return [][]byte{change(s, s.usual(s.ip(packet{dst: "11.0.0.2"}, text)))}
 	}}
 }
 
-func frameProbes(guestGateway, otherGuest, nobody string) []frameProbe {
-	strange := net.HardwareAddr{2, 1, 2, 3, 4, 5}
+// frameProbes are all there are. They begin and end with what is allowed, so that what is between was not too early or late.
+func frameProbes(guestGateway, otherGuest string) []frameProbe {
+	return slices.Concat(
+		packetProbes(guestGateway, otherGuest), kindProbes(guestGateway, otherGuest), arpProbes(guestGateway, otherGuest),
+		ipv6Probes(), linkProbes(guestGateway, otherGuest), []frameProbe{to("allowed udp at the end", "11.0.0.2")})
+}
+
+// strange is a station that nobody has.
+func strange() net.HardwareAddr { return net.HardwareAddr{2, 1, 2, 3, 4, 5} }
+
+func packetProbes(guestGateway, otherGuest string) []frameProbe {
 	return []frameProbe{
 		to("allowed udp", "11.0.0.2"),
 		to("second udp", "11.0.0.3"),
@@ -172,10 +186,10 @@ func frameProbes(guestGateway, otherGuest, nobody string) []frameProbe {
 		one("from another guest to another guest", packet{src: guestGateway, dst: otherGuest}),
 		one("source routed", packet{dst: "11.0.0.2", options: []byte{131, 7, 4, 10, 9, 0, 2, 0}}),
 		one("strictly source routed", packet{dst: "10.9.0.2", options: []byte{137, 7, 4, 11, 0, 0, 2, 0}}),
-		one("IPv4 in IPv4", packet{dst: "11.0.0.2", protocol: unix.IPPROTO_IPIP, payload: []byte("E")}),
-		one("IPv6 in IPv4", packet{dst: "11.0.0.2", protocol: unix.IPPROTO_IPV6, payload: make([]byte, 40)}),
-		one("GRE", packet{dst: "11.0.0.2", protocol: unix.IPPROTO_GRE, payload: make([]byte, 8)}),
-		one("SCTP", packet{dst: "10.9.0.2", protocol: unix.IPPROTO_SCTP, payload: make([]byte, 12)}),
+		of("IPv4 in IPv4", unix.IPPROTO_IPIP, "11.0.0.2", []byte("E")),
+		of("IPv6 in IPv4", unix.IPPROTO_IPV6, "11.0.0.2", make([]byte, 40)),
+		of("GRE", unix.IPPROTO_GRE, "11.0.0.2", make([]byte, 8)),
+		of("SCTP", unix.IPPROTO_SCTP, "10.9.0.2", make([]byte, 12)),
 		one("an end without a begin", packet{dst: "11.0.0.2", fragment: 100}),
 		ping("ping to the private network", "10.9.0.2"),
 		ping("ping to metadata", "169.254.169.254"),
@@ -185,24 +199,10 @@ func frameProbes(guestGateway, otherGuest, nobody string) []frameProbe {
 		inFragments("fragments to metadata", "169.254.169.254", 8, asTheyAre),
 		inFragments("fragments to another guest", otherGuest, 8, asTheyAre),
 		inFragments("a begin without an end", "11.0.0.2", 16, func(f [][]byte) [][]byte { return f[:1] }),
-		arp("arp by another guest", 1, otherGuest, nobody),
-		arp("arp as the gateway", 2, guestGateway, guestGateway),
-		{"IPv6", func(s *sender, text string) [][]byte {
-			b := make([]byte, 40)
-			b[0], b[6], b[7] = 0x60, unix.IPPROTO_UDP, 64
-			payload := datagram(netip.MustParseAddr("fe80::2"), netip.MustParseAddr("ff02::1"), text)
-			binary.BigEndian.PutUint16(b[4:], uint16(len(payload)))
-			copy(b[8:], netip.MustParseAddr("fe80::2").AsSlice())
-			copy(b[24:], netip.MustParseAddr("ff02::1").AsSlice())
-			return [][]byte{
-				frame(net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1}, s.mac, unix.ETH_P_IPV6, slices.Concat(b, payload)),
-				frame(s.gateway, s.mac, unix.ETH_P_IPV6, slices.Concat(b, payload)),
-			}
-		}},
-		odd("from a strange station", func(s *sender, f []byte) []byte { copy(f[6:], strange); return f }),
+		odd("from a strange station", func(s *sender, f []byte) []byte { copy(f[6:], strange()); return f }),
 		odd("from the gateway's station", func(s *sender, f []byte) []byte { copy(f[6:], s.gateway); return f }),
 		odd("from a multicast station", func(_ *sender, f []byte) []byte { f[6] |= 1; return f }),
-		odd("to a strange station", func(_ *sender, f []byte) []byte { copy(f, strange); return f }),
+		odd("to a strange station", func(_ *sender, f []byte) []byte { copy(f, strange()); return f }),
 		odd("to all stations", func(_ *sender, f []byte) []byte { copy(f, "\xff\xff\xff\xff\xff\xff"); return f }),
 		odd("tagged", func(_ *sender, f []byte) []byte {
 			return append(append(append([]byte{}, f[:12]...), 0x81, 0, 0, 5), f[12:]...)
@@ -217,6 +217,5 @@ func frameProbes(guestGateway, otherGuest, nobody string) []frameProbe {
 		odd("an empty frame", func(_ *sender, f []byte) []byte { return f[:14] }),
 		odd("eleven bytes", func(_ *sender, f []byte) []byte { return f[:11] }),
 		odd("a huge frame", func(_ *sender, f []byte) []byte { return append(f, make([]byte, 60000)...) }),
-		to("allowed udp at the end", "11.0.0.2"),
 	}
 }

@@ -30,8 +30,9 @@ func sendProbes(out io.Writer, phase string, doors []string) error {
 	}
 	defer unix.Close(s.fd)
 	answered := make(chan string, 1024)
-	go s.listen(phase, answered)
-	for _, p := range frameProbes(s.near(1), s.near(3), s.near(77)) {
+	probes := frameProbes(s.near(1), s.near(3))
+	go s.listen(phase, probes, answered)
+	for _, p := range probes {
 		for _, frame := range p.frames(s, phase+"/"+p.name) {
 			if err := s.send(frame); err != nil && !errors.Is(err, unix.EMSGSIZE) && !errors.Is(err, unix.EINVAL) {
 				return fmt.Errorf("%s: %w", p.name, err)
@@ -88,11 +89,18 @@ type sender struct {
 	address      netip.Addr
 }
 
-// near is an address beside the guest's: 1 is the gateway, 3 the second VM of the script, 77 nobody.
+// near is an address beside the guest's: 1 is the gateway, 3 the second VM of the script, those from 77 on nobody.
 func (s *sender) near(n byte) string {
 	b := s.address.As4()
 	b[3] = n
 	return netip.AddrFrom4(b).String()
+}
+
+// neighbour is the station of the second VM of the script, which has the next number after this one's.
+func (s *sender) neighbour() net.HardwareAddr {
+	mac := slices.Clone(s.mac)
+	mac[5]++
+	return mac
 }
 
 func newSender() (*sender, error) {
@@ -148,8 +156,8 @@ func (s *sender) send(frame []byte) error {
 	return unix.Sendto(s.fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: s.index})
 }
 
-// listen tells the names that come back: those in UDP payloads, of pings, and answers to ARP for nobody.
-func (s *sender) listen(phase string, answered chan<- string) {
+// listen tells the names that come back: those in packets, and answers to ARP for nobody.
+func (s *sender) listen(phase string, probes []frameProbe, answered chan<- string) {
 	buf := make([]byte, 128<<10)
 	for {
 		n, from, err := unix.Recvfrom(s.fd, buf, 0)
@@ -165,8 +173,13 @@ func (s *sender) listen(phase string, answered chan<- string) {
 			name, _, _ := strings.Cut(string(frame[i:]), "\n")
 			answered <- name
 		}
-		if binary.BigEndian.Uint16(frame[12:]) == unix.ETH_P_ARP && n >= 42 && net.IP(frame[28:32]).String() == s.near(77) {
-			answered <- phase + "/arp by another guest"
+		if binary.BigEndian.Uint16(frame[12:]) != unix.ETH_P_ARP || n < 42 {
+			continue
+		}
+		for _, p := range probes {
+			if p.asks != 0 && net.IP(frame[28:32]).String() == s.near(p.asks) {
+				answered <- phase + "/" + p.name
+			}
 		}
 	}
 }

@@ -32,6 +32,11 @@ func runRole(args []string) (code int, found bool) {
 			fmt.Println("recording")
 			select {}
 		}
+	case "watch": // PLACE...: write down the frames of probes that come there, for ever
+		if err = watch(os.Stdout, rest); err == nil {
+			fmt.Println("watching")
+			select {}
+		}
 	case "say": // ADDRESS:PORT TEXT: print what is answered to a line
 		err = say(rest[0], strings.Join(rest[1:], " "))
 	case "datagram": // ADDRESS:PORT TEXT: print what is answered to datagrams of two clients, small and large
