@@ -55,7 +55,7 @@ lab() {
 	echo "test: lab" >&2
 	local packages="./internal/vmm/qemu ./internal/vmm/firecracker"
 	packages+=" ./internal/helper/storage ./internal/helper/storagecall ./internal/rootdisk/dmsnap ./internal/helper/jail ./internal/helper/jailcall"
-	packages+=" ./internal/helper/hostnet ./internal/helper/netcall"
+	packages+=" ./internal/helper/netcall"
 	LAB_PACKAGES=$packages scripts/lab.sh test -run "${LAB_RUN:-}" -notrun "$notrun" || failed+=(lab)
 }
 
