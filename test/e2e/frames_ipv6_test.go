@@ -68,7 +68,7 @@ func icmp6(kind byte, body func(s *sender) []byte) func(*sender, netip.Addr, str
 func fixed(b ...byte) func(*sender) []byte { return func(*sender) []byte { return b } }
 
 // ipv6Probes are of what guests do not have. The host and other guests may well: to them all this would be good.
-func ipv6Probes() []frameProbe {
+func ipv6Probes(otherGuest string) []frameProbe {
 	const udp, icmp = unix.IPPROTO_UDP, unix.IPPROTO_ICMPV6
 	// at is a probe of a datagram to whom a station is.
 	at := func(name string, station func(s *sender) net.HardwareAddr) frameProbe {
@@ -108,10 +108,10 @@ func ipv6Probes() []frameProbe {
 			dst := linkLocal(s.gateway)
 			return [][]byte{s.usual(s.six(dst, udp, datagram6(s, dst, text)))}
 		}},
-		{name: "IPv6 in IPv4 to the gateway", frames: func(s *sender, text string) [][]byte {
+		{name: "IPv6 in IPv4 to another guest", frames: func(s *sender, text string) [][]byte {
 			dst := netip.MustParseAddr("2001:db8::2")
 			inner := s.six(dst, udp, datagram6(s, dst, text))
-			return [][]byte{s.usual(s.ip(packet{dst: s.near(1), protocol: unix.IPPROTO_IPV6, payload: inner}, text))}
+			return [][]byte{s.usual(s.ip(packet{dst: otherGuest, protocol: unix.IPPROTO_IPV6, payload: inner}, text))}
 		}},
 	}
 }

@@ -14,11 +14,13 @@ import (
 // of is a probe of a protocol over IPv4: its header, and the text.
 func of(name string, protocol byte, dst string, header []byte) frameProbe {
 	return frameProbe{name: name, frames: func(s *sender, text string) [][]byte {
-		return [][]byte{s.usual(s.ip(packet{dst: dst, protocol: protocol, payload: append(slices.Clone(header), text+"\n"...)}, text))}
+		payload := append(slices.Clone(header), text+"\n"...)
+		return [][]byte{s.toStation(s.ip(packet{dst: dst, protocol: protocol, payload: payload}, text))}
 	}}
 }
 
-// within is a probe of a datagram to the private network in a packet to somebody who may unpack it.
+// within is a probe of a datagram to the private network in a packet to somebody who may unpack it. Nobody here does: it
+// is seen as it is.
 func within(name string, protocol byte, dst string, header []byte) frameProbe {
 	return frameProbe{name: name, frames: func(s *sender, text string) [][]byte {
 		inner := s.ip(packet{dst: "10.9.0.2"}, text)
@@ -35,7 +37,7 @@ func ports(name, src, dst string, from, to uint16, says []byte) frameProbe {
 		}
 		target := netip.MustParseAddr(dst)
 		payload := datagramAt(netip.AddrPortFrom(source, from), netip.AddrPortFrom(target, to), append(slices.Clone(says), text+"\n"...))
-		return [][]byte{frame(s.stationOf(target), s.mac, unix.ETH_P_IP, s.ip(packet{src: src, dst: dst, payload: payload}, text))}
+		return [][]byte{s.toStation(s.ip(packet{src: src, dst: dst, payload: payload}, text))}
 	}}
 }
 
@@ -53,10 +55,15 @@ func (s *sender) stationOf(dst netip.Addr) net.HardwareAddr {
 	return s.gateway
 }
 
+// toStation is an IPv4 packet in a frame to where a kernel sends it.
+func (s *sender) toStation(packet []byte) []byte {
+	return frame(s.stationOf(netip.AddrFrom4([4]byte(packet[16:20]))), s.mac, unix.ETH_P_IP, packet)
+}
+
 // icmp is a probe of an ICMP message: the word after its checksum, and the text.
 func icmp(name, dst string, kind, code byte, word []byte) frameProbe {
 	return frameProbe{name: name, frames: func(s *sender, text string) [][]byte {
-		return [][]byte{s.usual(s.icmp(dst, kind, code, word, []byte(text+"\n")))}
+		return [][]byte{s.toStation(s.icmp(dst, kind, code, word, []byte(text+"\n")))}
 	}}
 }
 
@@ -79,15 +86,7 @@ func segment(name, dst string, flags byte) frameProbe {
 	}}
 }
 
-// overlapping has the second fragment begin within the first.
-func overlapping(f [][]byte) [][]byte {
-	again := slices.Clone(f[0])
-	again[20] = 0x20 // more, from the first word on
-	again[21] = 1
-	again[24], again[25] = 0, 0
-	binary.BigEndian.PutUint16(again[24:], checksum(again[14:34]))
-	return slices.Insert(f, 1, again)
-}
+func twice(f [][]byte) [][]byte { return slices.Concat(f[:1], f) }
 
 func backwards(f [][]byte) [][]byte {
 	slices.Reverse(f)
@@ -95,14 +94,14 @@ func backwards(f [][]byte) [][]byte {
 }
 
 // kindProbes are of what a guest has no use for: options, tunnels, other protocols, addresses of others.
-func kindProbes(guestGateway, otherGuest string) []frameProbe {
+func kindProbes(otherGuest string) []frameProbe {
 	none := make([]byte, 4)
 	return []frameProbe{
 		to("the host's network's broadcast", "11.0.0.255"),
 		one("route recorded", packet{dst: "11.0.0.2", options: []byte{7, 7, 4, 0, 0, 0, 0, 0}}),
 		one("timestamped to the private network", packet{dst: "10.9.0.2", options: []byte{68, 8, 5, 0, 0, 0, 0, 0}}),
 		one("router alert to another guest", packet{dst: otherGuest, options: []byte{148, 4, 0, 0}}),
-		one("one hop to the private network", packet{dst: "10.9.0.2", ttl: 1}),
+		one("one hop to the host's private address", packet{dst: "10.9.0.1", ttl: 1}),
 		one("from the private network", packet{src: "10.9.0.2", dst: "11.0.0.2"}),
 		one("from the host", packet{src: "11.0.0.1", dst: "11.0.0.2"}),
 		one("from metadata", packet{src: "169.254.169.254", dst: "11.0.0.2"}),
@@ -111,8 +110,8 @@ func kindProbes(guestGateway, otherGuest string) []frameProbe {
 			return [][]byte{s.usual(s.ip(packet{dst: s.address.String()}, text))}
 		}},
 
-		within("IPv4 in IPv4 to the gateway", unix.IPPROTO_IPIP, guestGateway, nil),
-		within("IPv4 in GRE to the host", unix.IPPROTO_GRE, "11.0.0.1", []byte{0, 0, 8, 0}),
+		within("IPv4 in IPv4 to the private network", unix.IPPROTO_IPIP, "10.9.0.2", nil),
+		within("IPv4 in GRE to metadata", unix.IPPROTO_GRE, "169.254.169.254", []byte{0, 0, 8, 0}),
 		of("ESP", unix.IPPROTO_ESP, "10.9.0.2", []byte{0, 0, 1, 0, 0, 0, 0, 1}),
 		of("AH", unix.IPPROTO_AH, "11.0.0.2", []byte{unix.IPPROTO_UDP, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1}),
 		of("UDP-Lite", unix.IPPROTO_UDPLITE, "10.9.0.2", []byte{0x11, 0x5c, 0x1b, 0x58, 0, 0, 0, 0}),
@@ -125,8 +124,11 @@ func kindProbes(guestGateway, otherGuest string) []frameProbe {
 		ports("multicast DNS", "", "224.0.0.251", 5353, 5353, make([]byte, 12)),
 		ports("service discovery", "", "239.255.255.250", 1900, 1900, []byte("M-SEARCH * HTTP/1.1\r\n")),
 
-		ping("echo to everybody", "255.255.255.255"),
-		ping("echo to the private network's broadcast", "10.9.0.255"),
+		icmp("echo to everybody", "255.255.255.255", 8, 0, []byte{0x12, 0x34, 0, 1}),
+		{name: "echo as another guest to the private network", frames: func(s *sender, text string) [][]byte {
+			echo := s.icmp("10.9.0.2", 8, 0, []byte{0x12, 0x34, 0, 1}, []byte(text+"\n"))[20:]
+			return [][]byte{s.usual(s.ip(packet{src: otherGuest, dst: "10.9.0.2", protocol: unix.IPPROTO_ICMP, payload: echo}, text))}
+		}},
 		icmp("an unasked answer to a ping to the private network", "10.9.0.2", 0, 0, []byte{0x12, 0x34, 0, 1}),
 		icmp("ICMP timestamp to the private network", "10.9.0.2", 13, 0, none),
 		icmp("ICMP router advertisement", "224.0.0.1", 9, 0, []byte{1, 2, 0, 60}),
@@ -137,7 +139,7 @@ func kindProbes(guestGateway, otherGuest string) []frameProbe {
 		segment("a begin with data to metadata", "169.254.169.254", 0x02),
 		segment("a reset to another guest", otherGuest, 0x14),
 
-		inFragments("fragments that overlap to the private network", "10.9.0.2", 16, overlapping),
+		inFragments("fragments with one twice to the private network", "10.9.0.2", 16, twice),
 		inFragments("fragments backwards to metadata", "169.254.169.254", 16, backwards),
 		inFragments("a late end to the host's private address", "10.9.0.1", 8, func(f [][]byte) [][]byte { return append(f[1:], f[0]) }),
 	}

@@ -151,8 +151,8 @@ func odd(name string, change func(s *sender, frame []byte) []byte) frameProbe {
 // frameProbes are all there are. They begin and end with what is allowed, so that what is between was not too early or late.
 func frameProbes(guestGateway, otherGuest string) []frameProbe {
 	return slices.Concat(
-		packetProbes(guestGateway, otherGuest), kindProbes(guestGateway, otherGuest), arpProbes(guestGateway, otherGuest),
-		ipv6Probes(), linkProbes(guestGateway, otherGuest), []frameProbe{to("allowed udp at the end", "11.0.0.2")})
+		packetProbes(guestGateway, otherGuest), kindProbes(otherGuest), arpProbes(guestGateway, otherGuest),
+		ipv6Probes(otherGuest), linkProbes(guestGateway, otherGuest), []frameProbe{to("allowed udp at the end", "11.0.0.2")})
 }
 
 // strange is a station that nobody has.

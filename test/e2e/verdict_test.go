@@ -71,7 +71,7 @@ func expectedOpen(name string) string {
 		return must
 	case "Teredo to the private network", "VXLAN to the private network": // datagrams as any
 		return must
-	case "one hop to the private network", "a stray segment to the private network", "a begin with data to metadata",
+	case "one hop to the host's private address", "a stray segment to the private network", "a begin with data to metadata",
 		"a late end to the host's private address", theGateway:
 		return may
 	}

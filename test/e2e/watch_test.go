@@ -34,7 +34,7 @@ func watch(out io.Writer, places []string) error {
 		way, prefix, _ := strings.Cut(place, ":")
 		kinds := []uint16{unix.ETH_P_ALL}
 		if way == "past" { // a socket for all kinds sees frames before the bridge does
-			kinds = []uint16{unix.ETH_P_IP, unix.ETH_P_ARP, unix.ETH_P_IPV6, unix.ETH_P_802_2, unix.ETH_P_LLDP, unix.ETH_P_PAUSE, unix.ETH_P_PAE}
+			kinds = []uint16{unix.ETH_P_IP, unix.ETH_P_ARP, unix.ETH_P_IPV6, unix.ETH_P_802_2, unix.ETH_P_LLDP, unix.ETH_P_SLOW, unix.ETH_P_PAE}
 		}
 		for _, kind := range kinds {
 			w, err := newWatcher(kind)
