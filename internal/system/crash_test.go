@@ -17,7 +17,7 @@ import (
 	"testing"
 
 	"banger/internal/atomicfile"
-	"banger/internal/crash"
+	"banger/internal/crash/crashtest"
 	"banger/internal/helper/storage"
 	"banger/internal/helper/wire"
 	"banger/internal/model"
@@ -51,38 +51,28 @@ func TestKilledAtAnyPoint(t *testing.T) {
 	plain.makes()
 	plain.install()
 	want := plain.files()
-	points := 0
-	for _, point := range crash.Points() {
-		if !strings.HasPrefix(point, "system.") {
-			continue
-		}
-		points++
+	for _, point := range crashtest.Points(t, "system.") {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
-			for n := 1; ; n++ {
-				at := fmt.Sprintf("%s#%d", point, n)
-				again, away := newLasting(t), newLasting(t)
-				if !again.killed(at) {
-					if n == 1 {
-						t.Error("it was not killed there")
-					}
-					return
-				}
+			var again lasting
+			run := func(at string) (*exec.Cmd, []byte) {
+				again = newLasting(t)
+				return again.run(at)
+			}
+			crashtest.EachTime(t, point, run, func(at string) {
 				again.makes()
 				again.install()
 				if got := again.files(); !maps.Equal(got, want) {
 					t.Errorf("%s: installed again: more are %q, others are %q", at, again.added(want), changed(want, got))
 				}
 				again.uninstall(before)
-				if !away.killed(at) {
-					t.Errorf("%s: it was not killed there", at)
+				away := newLasting(t)
+				if cmd, out := away.run(at); !testenv.Killed(cmd) {
+					t.Errorf("%s: it was not killed there: %v, %s", at, cmd.ProcessState, out)
 				}
 				away.uninstall(before)
-			}
+			})
 		})
-	}
-	if points == 0 {
-		t.Error("there are no such points")
 	}
 }
 
@@ -125,17 +115,12 @@ func (h lasting) system() *System {
 	return With(o)
 }
 
-// killed says whether one who installs and uninstalls what has made something meanwhile was killed at a point.
-func (h lasting) killed(point string) bool {
-	h.t.Helper()
+// run has one install and uninstall what has made something meanwhile, to be killed at a point.
+func (h lasting) run(point string) (cmd *exec.Cmd, out []byte) {
 	h.makes()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), crash.Env+"="+point, rootVariable+"="+h.root)
-	out, err := cmd.CombinedOutput()
-	if err != nil && !testenv.Killed(cmd) {
-		h.t.Fatalf("%v: %s", err, out)
-	}
-	return err != nil
+	cmd = crashtest.Again(point, rootVariable+"="+h.root)
+	out, _ = cmd.CombinedOutput()
+	return cmd, out
 }
 
 // makes has the helper have made something of each kind.

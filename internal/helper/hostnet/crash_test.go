@@ -7,10 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strings"
 	"testing"
 
 	"banger/internal/crash"
+	"banger/internal/crash/crashtest"
 	"banger/internal/model"
 	"banger/internal/testenv"
 )
@@ -19,10 +19,7 @@ import (
 // there of it, and that afterwards the host is as it was: also when somebody else sweeps what was left.
 func TestKilledAtAnyPoint(t *testing.T) {
 	t.Parallel()
-	for _, point := range crash.Points() {
-		if !strings.HasPrefix(point, "hostnet.") {
-			continue
-		}
+	for _, point := range crashtest.Points(t, "hostnet.") {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
 			h := newHost(t)

@@ -6,11 +6,10 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
-	"banger/internal/crash"
+	"banger/internal/crash/crashtest"
 	"banger/internal/helper/resolved"
 	"banger/internal/helper/resolved/resolvedtest"
 	"banger/internal/testenv"
@@ -37,13 +36,13 @@ const steps = 7
 func TestKilledAtAnyPoint(t *testing.T) {
 	t.Parallel()
 	var points []string
-	for _, point := range crash.Points() {
-		switch {
-		case point == "resolved.tell.step":
+	for _, point := range crashtest.Points(t, "resolved.") {
+		switch point {
+		case "resolved.tell.step":
 			for n := 1; n <= steps; n++ {
 				points = append(points, fmt.Sprintf("%s#%d", point, n))
 			}
-		case strings.HasPrefix(point, "resolved."):
+		default:
 			points = append(points, point)
 		}
 	}
@@ -58,8 +57,7 @@ func TestKilledAtAnyPoint(t *testing.T) {
 			if strings.HasPrefix(point, "resolved.revert.") {
 				fake.Fail("SetLinkDNS", "org.freedesktop.resolve1.LinkBusy")
 			}
-			cmd := exec.Command(os.Args[0])
-			cmd.Env = append(os.Environ(), crash.Env+"="+point, busVariable+"="+bus)
+			cmd := crashtest.Again(point, busVariable+"="+bus)
 			if out, err := cmd.CombinedOutput(); !testenv.Killed(cmd) {
 				t.Fatalf("it was not killed there: %v, %s", err, out)
 			}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"banger/internal/crash"
+	"banger/internal/crash/crashtest"
 	"banger/internal/model"
 	"banger/internal/testenv"
 )
@@ -52,10 +53,7 @@ func attachAndDetach(h *Host) int {
 // none of it is left.
 func TestKilledAtAnyPoint(t *testing.T) {
 	t.Parallel()
-	for _, point := range crash.Points() {
-		if !strings.HasPrefix(point, "storage.") {
-			continue
-		}
+	for _, point := range crashtest.Points(t, "storage.") {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
 			h, id := snapshots(t), model.NewVMID()

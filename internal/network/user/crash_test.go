@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"banger/internal/crash"
+	"banger/internal/crash/crashtest"
 	"banger/internal/model"
 	"banger/internal/testenv"
 )
@@ -31,22 +32,14 @@ func TestKilledAtAnyPoint(t *testing.T) {
 	t.Cleanup(func() {
 		eventually(t, "a banger-netd goes on for nobody", func() bool { return !anyProgramIn(t, base) })
 	})
-	points := 0
-	for _, point := range crash.Points() {
-		if !strings.HasPrefix(point, "user.") {
-			continue
-		}
+	for n, point := range crashtest.Points(t, "user.") {
 		for _, begins := range []bool{true, false} {
-			host := filepath.Join(base, fmt.Sprint(points))
-			points++
+			host := filepath.Join(base, fmt.Sprintf("%d-%v", n, begins))
 			t.Run(fmt.Sprintf("%s,%v", point, begins), func(t *testing.T) {
 				t.Parallel()
 				killedAt(t, host, point, begins)
 			})
 		}
-	}
-	if points == 0 {
-		t.Error("there are no such points")
 	}
 }
 

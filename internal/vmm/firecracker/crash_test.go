@@ -4,14 +4,13 @@ package firecracker
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"banger/internal/crash"
+	"banger/internal/crash/crashtest"
 	"banger/internal/testenv"
 )
 
@@ -34,30 +33,22 @@ func kinds(point string) []string {
 // TestKilledAtAnyPoint kills a daemon each time that its VM's life passes a point: the next one takes away what is left.
 func TestKilledAtAnyPoint(t *testing.T) {
 	t.Parallel()
-	points := 0
-	for _, point := range crash.Points() {
+	for _, point := range crashtest.Points(t, "firecracker.", "process.") {
 		for _, kind := range kinds(point) {
-			points++
 			t.Run(point+" "+kind, func(t *testing.T) {
 				t.Parallel()
-				for n := 1; ; n++ {
-					w, at := newWorld(t, kind), fmt.Sprintf("%s#%d", point, n)
-					daemon, out := w.run(verbLive, at)
-					if daemon.ProcessState.Success() && n > 1 { // it is not reached more often
-						return
-					}
-					if !testenv.Killed(daemon) {
-						t.Fatalf("%s: it was not killed there: %v, %s", at, daemon.ProcessState, out)
-					}
+				var w world
+				live := func(at string) (*exec.Cmd, []byte) {
+					w = newWorld(t, kind)
+					return w.run(verbLive, at)
+				}
+				crashtest.EachTime(t, point, live, func(at string) {
 					if next, out := w.run(verbSettle, ""); !next.ProcessState.Success() {
 						t.Errorf("%s: %v, %s", at, next.ProcessState, out)
 					}
-				}
+				})
 			})
 		}
-	}
-	if points == 0 {
-		t.Error("there are no such points")
 	}
 }
 
@@ -74,13 +65,9 @@ func newWorld(t *testing.T, kind string) world {
 	return w
 }
 
-// raceVariable has the race detector end a process at once, not after a second.
-const raceVariable = "GORACE=atexit_sleep_ms=0 "
-
 // run is a daemon's, to its end.
 func (w world) run(verb, point string) (daemon *exec.Cmd, out []byte) {
-	daemon = exec.Command(os.Args[0])
-	daemon.Env = append(os.Environ(), crash.Env+"="+point, actVariable+"="+verb+" "+w.kind+" "+w.dir, raceVariable+os.Getenv("GORACE"))
+	daemon = crashtest.Again(point, actVariable+"="+verb+" "+w.kind+" "+w.dir)
 	out, _ = daemon.CombinedOutput()
 	return daemon, out
 }

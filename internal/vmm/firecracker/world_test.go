@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"banger/internal/model"
 	"banger/internal/procs"
 	"banger/internal/vmm"
 	"banger/internal/vmm/kvm"
+	"banger/internal/vmm/vmmtest"
 )
 
 // actVariable makes the test's program a daemon with one VM: it names what the daemon does, and the world's kind and
@@ -95,14 +95,7 @@ func (w world) live(ctx context.Context) error {
 // settle is the next daemon's: it ends what lives, takes away what is left, and starts the VM again.
 func (w world) settle(ctx context.Context) error {
 	d := w.driver()
-	m, err := d.Find(ctx, vmID, w.vm(), model.Handles{})
-	switch {
-	case err == nil:
-		err = errors.Join(m.Kill(ctx), m.Close())
-	case errors.Is(err, model.ErrNotFound):
-		err = nil
-	}
-	if err = errors.Join(err, d.Remove(ctx, vmID, w.vm(), model.Handles{}), w.empty(ctx, d)); err != nil {
+	if err := errors.Join(vmmtest.TakeAway(ctx, d, vmID, w.vm()), w.empty(ctx, d)); err != nil {
 		return err
 	}
 	if err := errors.Join(w.live(ctx), w.empty(ctx, d)); err != nil {
@@ -116,13 +109,8 @@ func (w world) settle(ctx context.Context) error {
 
 // empty says what there is of the VM's beside its lock, which nobody may hold.
 func (w world) empty(ctx context.Context, d *Driver) error {
-	if held, err := procs.Locked(filepath.Join(w.vm(), vmm.LockName)); err != nil || held {
-		return fmt.Errorf("a VMM lives: %t, %v", held, err)
-	}
-	left, err := entries(w.vm())
-	left = slices.DeleteFunc(left, func(name string) bool { return name == vmm.LockName })
-	if err != nil || len(left) > 0 {
-		return fmt.Errorf("left: %v, %v", left, err)
+	if err := vmmtest.Empty(w.vm()); err != nil {
+		return err
 	}
 	if leaks, err := d.Leaks(ctx, nil); err != nil || len(leaks) > 0 {
 		return fmt.Errorf("leaks: %v, %v", leaks, err)

@@ -4,13 +4,12 @@ package qemu
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
 
-	"banger/internal/crash"
+	"banger/internal/crash/crashtest"
 	"banger/internal/testenv"
 )
 
@@ -18,35 +17,24 @@ import (
 func TestKilledAtAnyPoint(t *testing.T) {
 	testenv.NeedTool(t, program)
 	t.Parallel()
-	points := 0
-	for _, point := range crash.Points() {
+	for _, point := range crashtest.Points(t, "qemu.", "process.") {
 		verb := verbLive
-		switch {
-		case strings.HasPrefix(point, "qemu.unlink."):
+		if strings.HasPrefix(point, "qemu.unlink.") {
 			verb = verbFail
-		case !strings.HasPrefix(point, "qemu.") && !strings.HasPrefix(point, "process."):
-			continue
 		}
-		points++
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
-			for n := 1; ; n++ {
-				w, at := newWorld(t), fmt.Sprintf("%s#%d", point, n)
-				daemon, out := w.run(verb, at)
-				if daemon.ProcessState.Success() && n > 1 { // it is not reached more often
-					return
-				}
-				if !testenv.Killed(daemon) {
-					t.Fatalf("%s: it was not killed there: %v, %s", at, daemon.ProcessState, out)
-				}
+			var w world
+			run := func(at string) (*exec.Cmd, []byte) {
+				w = newWorld(t)
+				return w.run(verb, at)
+			}
+			crashtest.EachTime(t, point, run, func(at string) {
 				if next, out := w.run(verbSettle, ""); !next.ProcessState.Success() {
 					t.Errorf("%s: %v, %s", at, next.ProcessState, out)
 				}
-			}
+			})
 		})
-	}
-	if points == 0 {
-		t.Error("there are no such points")
 	}
 }
 
@@ -71,13 +59,9 @@ func idle() []byte {
 	return k
 }
 
-// raceVariable has the race detector end a process at once, not after a second.
-const raceVariable = "GORACE=atexit_sleep_ms=0 "
-
 // run is a daemon's, to its end.
 func (w world) run(verb, point string) (daemon *exec.Cmd, out []byte) {
-	daemon = exec.Command(os.Args[0])
-	daemon.Env = append(os.Environ(), crash.Env+"="+point, actVariable+"="+verb+" "+string(w), raceVariable+os.Getenv("GORACE"))
+	daemon = crashtest.Again(point, actVariable+"="+verb+" "+string(w))
 	out, _ = daemon.CombinedOutput()
 	return daemon, out
 }

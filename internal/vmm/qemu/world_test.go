@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"slices"
 
 	"banger/internal/model"
 	"banger/internal/procs"
 	"banger/internal/vmm"
 	"banger/internal/vmm/kvm"
+	"banger/internal/vmm/vmmtest"
 )
 
 // actVariable makes the test's program a daemon with one VM: it names what the daemon does, and the world. Each is a
@@ -83,32 +82,11 @@ func (w world) fail(ctx context.Context) error {
 
 // settle is the next daemon's: it ends what lives, takes away what is left, and starts the VM again.
 func (w world) settle(ctx context.Context) error {
-	d := w.driver()
-	m, err := d.Find(ctx, vmID, w.vm(), model.Handles{})
-	switch {
-	case err == nil:
-		err = errors.Join(m.Kill(ctx), m.Close())
-	case errors.Is(err, model.ErrNotFound):
-		err = nil
-	}
-	if err = errors.Join(err, d.Remove(ctx, vmID, w.vm(), model.Handles{}), w.empty()); err != nil {
+	if err := errors.Join(vmmtest.TakeAway(ctx, w.driver(), vmID, w.vm()), vmmtest.Empty(w.vm())); err != nil {
 		return err
 	}
-	if err := errors.Join(w.live(ctx), w.empty()); err != nil {
+	if err := errors.Join(w.live(ctx), vmmtest.Empty(w.vm())); err != nil {
 		return fmt.Errorf("again: %w", err)
-	}
-	return nil
-}
-
-// empty says what there is of the VM's beside its lock, which nobody may hold.
-func (w world) empty() error {
-	if held, err := procs.Locked(filepath.Join(w.vm(), vmm.LockName)); err != nil || held {
-		return fmt.Errorf("a VMM lives: %t, %v", held, err)
-	}
-	left, err := os.ReadDir(w.vm())
-	left = slices.DeleteFunc(left, func(e os.DirEntry) bool { return e.Name() == vmm.LockName })
-	if err != nil || len(left) > 0 {
-		return fmt.Errorf("left: %v, %v", left, err)
 	}
 	return nil
 }
