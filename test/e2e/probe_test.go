@@ -24,6 +24,9 @@ import (
 // sendProbes sends, from the guest that it runs in, a packet for each probe, and writes for each that was answered
 // "answered PHASE/NAME". What arrived elsewhere is written down there.
 func sendProbes(out io.Writer, phase string, doors []string) error {
+	if err := knownPhase(phase); err != nil {
+		return err
+	}
 	s, err := newSender()
 	if err != nil {
 		return err

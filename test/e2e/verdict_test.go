@@ -31,7 +31,7 @@ const (
 //	flip, restart   while the policy changes between public and none, and while netd is killed
 //	b-…             the same on the bridge
 func expected(phase, name string) string {
-	phase = strings.TrimPrefix(phase, "b-")
+	phase = strings.TrimPrefix(phase, bridgePrefix)
 	if phase == "open" {
 		return expectedOpen(name)
 	}

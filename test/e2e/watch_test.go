@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 
@@ -64,12 +65,26 @@ func watch(out io.Writer, places []string) error {
 // control is what scripts send to see that watchers see. A verdict takes no notice of it.
 const control = "control"
 
+// phases are the names that a phase can have, on the bridge with bridgePrefix before them. A watcher knows where the text
+// of a probe begins in a frame by them alone.
+var phases = strings.Fields("public again killed beside stop start list none open flip restart any")
+
+const bridgePrefix = "b-"
+
+// knownPhase refuses a phase whose probes no watcher would see.
+func knownPhase(phase string) error {
+	if slices.Contains(phases, strings.TrimPrefix(phase, bridgePrefix)) {
+		return nil
+	}
+	return fmt.Errorf("%q is none of the phases that are watched for: %q", phase, phases)
+}
+
 // phaseBefore is the phase that bytes end in, or "".
 func phaseBefore(b []byte) string {
-	for _, phase := range strings.Fields("public again killed beside stop start list none open flip restart any") {
+	for _, phase := range phases {
 		if before, found := bytes.CutSuffix(b, []byte(phase)); found {
-			if bytes.HasSuffix(before, []byte("b-")) {
-				return "b-" + phase
+			if bytes.HasSuffix(before, []byte(bridgePrefix)) {
+				return bridgePrefix + phase
 			}
 			return phase
 		}
