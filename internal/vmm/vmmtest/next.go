@@ -27,13 +27,20 @@ func TakeAway(ctx context.Context, d vmm.Driver, id model.VMID, dir string) erro
 
 // Empty is an error that says what there is in a VM's directory beside its lock, which nobody may hold.
 func Empty(dir string) error {
-	if held, err := procs.Locked(filepath.Join(dir, vmm.LockName)); err != nil || held {
-		return fmt.Errorf("a VMM lives: %t, %v", held, err)
+	held, err := procs.Locked(filepath.Join(dir, vmm.LockName))
+	if err != nil {
+		return err
+	}
+	if held {
+		return errors.New("a VMM lives")
 	}
 	left, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
 	left = slices.DeleteFunc(left, func(e os.DirEntry) bool { return e.Name() == vmm.LockName })
-	if err != nil || len(left) > 0 {
-		return fmt.Errorf("left: %v, %v", left, err)
+	if len(left) > 0 {
+		return fmt.Errorf("left: %v", left)
 	}
 	return nil
 }
