@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -160,38 +161,56 @@ func TestADiskStaysWhileItsVMMRuns(t *testing.T) {
 type beginning struct {
 	jailcall.Host
 	began chan struct{}
+	over  *atomic.Bool
 }
 
 func (b beginning) Start(ctx context.Context, _ model.VMID, _ jail.Spec, _, _ *os.File) (jail.VM, error) {
 	close(b.began)
 	<-ctx.Done()
+	b.over.Store(true)
 	return jail.VM{}, ctx.Err()
+}
+
+// afterwards is a host whose Detach comes when a Start is over.
+type afterwards struct {
+	storagecall.Host
+	over *atomic.Bool
+}
+
+func (a afterwards) Detach(context.Context, model.VMID) error {
+	if !a.over.Load() {
+		return errors.New("a disk is detached while its jail is made")
+	}
+	return nil
 }
 
 // TestADiskStaysWhileItsJailIsMade has a Detach wait for a Start, as in the service.
 func TestADiskStaysWhileItsJailIsMade(t *testing.T) {
 	t.Parallel()
-	vms, b := &serve.VMs{}, beginning{began: make(chan struct{})}
+	var over atomic.Bool
+	vms, b := &serve.VMs{}, beginning{began: make(chan struct{}), over: &over}
 	verbs := jailcall.Verbs(vms, func(serve.Caller) jailcall.Host { return b })
-	verbs = append(verbs, storagecall.Verbs(vms, func(serve.Caller) storagecall.Host {
-		t.Error("a disk was asked for")
-		return nil
-	})...)
+	verbs = append(verbs, storagecall.Verbs(vms, func(serve.Caller) storagecall.Host { return afterwards{over: &over} })...)
 	socket := servetest.Here(t, serve.Service{Name: "storage", Owner: os.Getuid(), Log: slog.New(slog.DiscardHandler), Verbs: verbs})
 	ctx, cancel := context.WithCancel(t.Context())
-	ended, lock, log := make(chan error), file(t, 0, os.O_RDWR), fifo(t, os.O_RDWR)
+	defer cancel()
+	started, detached, lock, log := make(chan error, 1), make(chan error, 1), file(t, 0, os.O_RDWR), fifo(t, os.O_RDWR)
 	go func() {
 		_, err := jailcall.New(socket, instance).Start(ctx, someVM, jail.Spec{}, lock, log)
-		ended <- err
+		started <- err
 	}()
 	<-b.began
-	short, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer stop()
-	if err := storagecall.New(socket, instance).Detach(short, someVM); !errors.Is(err, model.ErrTimeout) {
-		t.Errorf("got %v, want ErrTimeout", err)
+	go func() { detached <- storagecall.New(socket, instance).Detach(t.Context(), someVM) }()
+	select {
+	case err := <-detached:
+		detached <- err
+	case <-time.After(50 * time.Millisecond):
 	}
 	cancel()
-	if err := <-ended; !errors.Is(err, model.ErrCanceled) {
+	if err := <-started; !errors.Is(err, model.ErrCanceled) {
 		t.Errorf("got %v, want ErrCanceled", err)
+	}
+	if err := <-detached; err != nil {
+		t.Error(err)
 	}
 }
