@@ -23,7 +23,9 @@ func (r *rules) open() error {
 }
 
 // settled reads the tables until nobody changed any rules meanwhile: a list that is changed while it is read, by whomever, may
-// have something twice, or lack it.
+// have something twice, or lack it. So may one beside which somebody asks for changes that are not made yet, or are refused in
+// the end: the rules keep their number, but the kernel, which tells of a long list in pieces, counts those among what it has
+// told (nf_tables_dump_chains). What it then leaves out comes after what it repeats, so that this tells of both.
 func (r *rules) settled(read func() (tables, error)) (tables, error) {
 	for range 2 * dumpTries { // a read is several lists
 		before, err := r.generation()
@@ -35,7 +37,7 @@ func (r *rules) settled(read func() (tables, error)) (tables, error) {
 		if err != nil {
 			return tables{}, err
 		}
-		if before == after {
+		if before == after && !t.torn {
 			return t, readErr
 		}
 	}

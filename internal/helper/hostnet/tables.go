@@ -20,6 +20,7 @@ type tables struct {
 	chains []chain
 	sets   []set
 	notes  []*nftables.Chain // that what all VMs share is there: see Host.note
+	torn   bool              // something was read twice
 }
 
 // chain is one of a VM.
@@ -53,6 +54,7 @@ func (r *rules) read() (t tables, err error) {
 		if err != nil {
 			return t, err
 		}
+		t.torn = t.torn || repeats(all, func(o *nftables.Table) string { return o.Name })
 		if !slices.ContainsFunc(all, func(o *nftables.Table) bool { return o.Name == own.Name }) {
 			continue
 		}
@@ -65,6 +67,7 @@ func (r *rules) read() (t tables, err error) {
 		if err != nil {
 			return t, err
 		}
+		t.torn = t.torn || repeats(chains, func(c *nftables.Chain) [2]string { return [2]string{c.Table.Name, c.Name} })
 		for _, c := range chains {
 			if c.Table.Name != own.Name {
 				continue
@@ -88,10 +91,20 @@ func (r *rules) read() (t tables, err error) {
 			if err != nil {
 				return t, err
 			}
+			t.torn = t.torn || repeats(elements, func(e nftables.SetElement) string { return string(e.Key) })
 			t.sets = append(t.sets, set{s, elements})
 		}
 	}
 	return t, nil
+}
+
+// repeats says whether a list has something twice, by its key.
+func repeats[T any, K comparable](list []T, key func(T) K) bool {
+	seen := make(map[K]bool, len(list))
+	for _, e := range list {
+		seen[key(e)] = true
+	}
+	return len(seen) < len(list)
 }
 
 // tablesOf lists the tables of a family. A kernel without nftables has none.
