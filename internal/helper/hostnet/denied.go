@@ -87,7 +87,7 @@ func (h *Host) Denials(ctx context.Context, id model.VMID) ([]Denial, error) {
 		if kind, of, _, ok := ownerOfName(s.Name); !ok || of != id || kind != chainDenied {
 			continue
 		}
-		elements, err := r.GetSetElements(s)
+		elements, err := elementsOf(r.Conn, s)
 		if err != nil {
 			return fail(err)
 		}

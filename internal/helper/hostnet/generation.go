@@ -23,9 +23,7 @@ func (r *rules) open() error {
 }
 
 // settled reads the tables until nobody changed any rules meanwhile: a list that is changed while it is read, by whomever, may
-// have something twice, or lack it. So may one beside which somebody asks for changes that are not made yet, or are refused in
-// the end: the rules keep their number, but the kernel, which tells of a long list in pieces, counts those among what it has
-// told (nf_tables_dump_chains). What it then leaves out comes after what it repeats, so that this tells of both.
+// have something twice, or lack it.
 func (r *rules) settled(read func() (tables, error)) (tables, error) {
 	for range 2 * dumpTries { // a read is several lists
 		before, err := r.generation()
@@ -37,11 +35,11 @@ func (r *rules) settled(read func() (tables, error)) (tables, error) {
 		if err != nil {
 			return tables{}, err
 		}
-		if before == after && !t.torn {
+		if before == after {
 			return t, readErr
 		}
 	}
-	return tables{}, model.Errorf(model.ErrUnavailable, "the host's rules are changed all the time; try again")
+	return tables{}, errUnsettled()
 }
 
 // generation is the number of the kernel's rules. Each transaction of anybody's in this network namespace makes it another

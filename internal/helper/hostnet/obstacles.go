@@ -31,7 +31,7 @@ func (h *Host) Obstacles(ctx context.Context) ([]Obstacle, error) {
 	if err != nil {
 		return fail(err)
 	}
-	chains, err := rules.ListChains()
+	chains, err := chainsOf(rules, nftables.TableFamilyUnspecified)
 	if err != nil {
 		return fail(err)
 	}

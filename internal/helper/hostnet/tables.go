@@ -20,7 +20,6 @@ type tables struct {
 	chains []chain
 	sets   []set
 	notes  []*nftables.Chain // that what all VMs share is there: see Host.note
-	torn   bool              // something was read twice
 }
 
 // chain is one of a VM.
@@ -54,7 +53,6 @@ func (r *rules) read() (t tables, err error) {
 		if err != nil {
 			return t, err
 		}
-		t.torn = t.torn || repeats(all, func(o *nftables.Table) string { return o.Name })
 		if !slices.ContainsFunc(all, func(o *nftables.Table) bool { return o.Name == own.Name }) {
 			continue
 		}
@@ -63,11 +61,10 @@ func (r *rules) read() (t tables, err error) {
 			kind = "bridge "
 		}
 		t.names, t.family = append(t.names, kind+own.Name), append(t.family, own)
-		chains, err := r.ListChainsOfTableFamily(own.Family)
+		chains, err := chainsOf(r.Conn, own.Family)
 		if err != nil {
 			return t, err
 		}
-		t.torn = t.torn || repeats(chains, func(c *nftables.Chain) [2]string { return [2]string{c.Table.Name, c.Name} })
 		for _, c := range chains {
 			if c.Table.Name != own.Name {
 				continue
@@ -87,33 +84,35 @@ func (r *rules) read() (t tables, err error) {
 				t.sets = append(t.sets, set{s, nil})
 				continue
 			}
-			elements, err := r.GetSetElements(s)
+			elements, err := elementsOf(r.Conn, s)
 			if err != nil {
 				return t, err
 			}
-			t.torn = t.torn || repeats(elements, func(e nftables.SetElement) string { return string(e.Key) })
 			t.sets = append(t.sets, set{s, elements})
 		}
 	}
 	return t, nil
 }
 
-// repeats says whether a list has something twice, by its key.
-func repeats[T any, K comparable](list []T, key func(T) K) bool {
-	seen := make(map[K]bool, len(list))
-	for _, e := range list {
-		seen[key(e)] = true
-	}
-	return len(seen) < len(list)
-}
-
 // tablesOf lists the tables of a family. A kernel without nftables has none.
 func tablesOf(conn *nftables.Conn, family nftables.TableFamily) ([]*nftables.Table, error) {
-	all, err := conn.ListTablesOfFamily(family)
+	all, err := once(func() ([]*nftables.Table, error) { return conn.ListTablesOfFamily(family) }, func(t *nftables.Table) string { return t.Name })
 	if noRules(err) {
 		return nil, nil
 	}
 	return all, err
+}
+
+// chainsOf lists the chains of all tables of a family, or of any.
+func chainsOf(conn *nftables.Conn, family nftables.TableFamily) ([]*nftables.Chain, error) {
+	return once(func() ([]*nftables.Chain, error) { return conn.ListChainsOfTableFamily(family) }, func(c *nftables.Chain) place {
+		return place{c.Table.Family, c.Table.Name, c.Name}
+	})
+}
+
+// elementsOf lists what is in a set.
+func elementsOf(conn *nftables.Conn, s *nftables.Set) ([]nftables.SetElement, error) {
+	return once(func() ([]nftables.SetElement, error) { return conn.GetSetElements(s) }, func(e nftables.SetElement) string { return string(e.Key) })
 }
 
 // noRules says whether an error is that of a kernel without nftables.
