@@ -4,12 +4,10 @@ package hostnet
 
 import (
 	"errors"
-	"os"
 	"os/exec"
 	"slices"
 	"testing"
 
-	"banger/internal/crash"
 	"banger/internal/crash/crashtest"
 	"banger/internal/model"
 	"banger/internal/testenv"
@@ -27,8 +25,7 @@ func TestKilledAtAnyPoint(t *testing.T) {
 			for _, attach := range []bool{true, false} {
 				n, id, other := New(Options{Instance: model.NewInstanceID()}), model.NewVMID(), model.NewVMID()
 				h.do(func() {
-					cmd := exec.Command("/proc/self/exe")
-					cmd.Env = append(os.Environ(), crash.Env+"="+point, instanceVariable+"="+string(n.o.Instance), vmVariable+"="+string(id)+" "+string(other))
+					cmd := crashtest.Again(point, instanceVariable+"="+string(n.o.Instance), vmVariable+"="+string(id)+" "+string(other))
 					if err := cmd.Run(); !testenv.Killed(cmd) {
 						t.Errorf("it was not killed there: %v", err)
 					}

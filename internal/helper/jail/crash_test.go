@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"banger/internal/crash"
+	"banger/internal/crash/crashtest"
 	"banger/internal/model"
 	"banger/internal/testenv"
 )
@@ -22,8 +22,7 @@ import (
 
 func (w *world) act(id model.VMID, verb, point string) *exec.Cmd {
 	w.t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), crash.Env+"="+point,
+	cmd := crashtest.Again(point,
 		actVariable+"="+strings.Join([]string{verb, string(w.o.Instance), string(id), w.o.Programs, w.o.Dir, w.o.Cgroups, strconv.Itoa(int(NetworkWire))}, " "))
 	cmd.ExtraFiles = []*os.File{w.file(0, os.O_RDWR), w.fifo(), w.file(1<<20, os.O_RDWR)}
 	out, _ := cmd.CombinedOutput()
@@ -41,12 +40,7 @@ func TestKilledWhileATapIsOpened(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	points := 0
-	for _, point := range crash.Points() {
-		if !strings.HasPrefix(point, "jail.tap.") {
-			continue
-		}
-		points++
+	for _, point := range crashtest.Points(t, "jail.tap.") {
 		w.act(id, "tap", point)
 		socket, err := w.OpenTap(t.Context(), id)
 		if err != nil {
@@ -58,23 +52,15 @@ func TestKilledWhileATapIsOpened(t *testing.T) {
 			t.Errorf("%s: it says %q", point, got)
 		}
 	}
-	if points == 0 {
-		t.Error("there are no such points")
-	}
 }
 
 func TestKilledAtEachPoint(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 12345)
-	for _, point := range crash.Points() {
-		verb := ""
-		switch {
-		case strings.HasPrefix(point, "jail.start."):
-			verb = "start"
-		case strings.HasPrefix(point, "jail.remove."):
+	for _, point := range crashtest.Points(t, "jail.start.", "jail.remove.") {
+		verb := "start"
+		if strings.HasPrefix(point, "jail.remove.") {
 			verb = "remove"
-		default:
-			continue
 		}
 		id := model.NewVMID()
 		port := w.attach(id, 1)

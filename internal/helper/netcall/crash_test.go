@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
-	"strings"
 	"testing"
 
 	"banger/internal/crash"
+	"banger/internal/crash/crashtest"
 	"banger/internal/helper/hostnet"
 	"banger/internal/helper/netcall"
 	"banger/internal/helper/resolved/resolvedtest"
@@ -28,11 +28,7 @@ func TestKilledAtAnyPoint(t *testing.T) {
 	for n := 1; n <= calls; n++ {
 		points = append(points, fmt.Sprintf("helper.call.before#%d", n), fmt.Sprintf("helper.call.after#%d", n))
 	}
-	for _, p := range crash.Points() {
-		if strings.HasPrefix(p, "hostnet.") || strings.HasPrefix(p, "resolved.tell.") {
-			points = append(points, p)
-		}
-	}
+	points = append(points, crashtest.Points(t, "hostnet.", "resolved.tell.")...)
 	bus := resolvedtest.Bus(t)
 	resolvedtest.Start(t, bus)
 	resolves := busVariable + "=" + bus

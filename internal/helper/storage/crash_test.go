@@ -7,11 +7,9 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
-	"banger/internal/crash"
 	"banger/internal/crash/crashtest"
 	"banger/internal/model"
 	"banger/internal/testenv"
@@ -59,8 +57,7 @@ func TestKilledAtAnyPoint(t *testing.T) {
 			h, id := snapshots(t), model.NewVMID()
 			base, cow := pair(t, t.TempDir())
 			for _, attach := range []bool{true, false} {
-				cmd := exec.Command(os.Args[0])
-				cmd.Env = append(os.Environ(), crash.Env+"="+point, instanceVariable+"="+string(h.o.Instance), vmVariable+"="+string(id),
+				cmd := crashtest.Again(point, instanceVariable+"="+string(h.o.Instance), vmVariable+"="+string(id),
 					filesVariable+"="+base.Name()+":"+cow.Name())
 				if err := cmd.Run(); !testenv.Killed(cmd) {
 					t.Fatalf("it was not killed there: %v", err)
